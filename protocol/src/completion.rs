@@ -1,0 +1,168 @@
+//! Completions: how they are sampled, the job that makes them, and their provenance.
+
+use crate::{
+    error::{Check, Validation},
+    ids::{AdapterId, CompletionJobId, ProjectId, Timestamp},
+};
+use serde::{Deserialize, Serialize};
+
+/// How tokens are drawn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Sampling {
+    /// 0 is greedy.
+    pub temperature: f64,
+    /// Nucleus: the smallest set of tokens with at least this probability mass. 1 keeps all.
+    pub top_p: f64,
+    /// New tokens at most.
+    pub max_tokens: u32,
+    /// Completion `i` of prompt `p` is drawn from the stream (seed, p, i), whatever else is in the batch.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 0.9,
+            top_p: 0.95,
+            max_tokens: 200,
+            seed: 0,
+        }
+    }
+}
+
+impl Sampling {
+    pub fn validate(&self) -> Validation {
+        Check::default()
+            .ensure(
+                (0.0..=2.0).contains(&self.temperature),
+                "temperature",
+                "must be 0 to 2",
+            )
+            .ensure(
+                self.top_p > 0.0 && self.top_p <= 1.0,
+                "top_p",
+                "must be above 0 and at most 1",
+            )
+            .ensure(
+                (1..=2048).contains(&self.max_tokens),
+                "max_tokens",
+                "must be 1 to 2048",
+            )
+            .ensure(self.seed <= 1 << 53, "seed", "must be at most 2^53")
+            .finish()
+    }
+}
+
+/// Which completions stand beside one another in the tasks that a job makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TaskPlan {
+    /// Only completions of this job.
+    #[default]
+    Together,
+    /// At least one of this job and at least one that the prompt already had from another generator (base
+    /// model or other adapter), newest first. A prompt without earlier ones falls back to `Together`.
+    AgainstEarlier,
+}
+
+/// `POST /projects/{id}/completion-jobs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewCompletionJob {
+    /// None samples from the base model.
+    #[serde(default)]
+    pub adapter: Option<AdapterId>,
+    /// Completions a prompt, 1 to 16.
+    pub completions_per_prompt: u8,
+    #[serde(default)]
+    pub sampling: Sampling,
+    #[serde(default)]
+    pub task_plan: TaskPlan,
+    /// Only the first so many prompts of the project; all when absent.
+    #[serde(default)]
+    pub n_prompts: Option<u32>,
+}
+
+impl NewCompletionJob {
+    pub fn validate(&self) -> Validation {
+        let mut errors = self.sampling.validate().err().unwrap_or_default();
+        let own = Check::default()
+            .ensure(
+                (1..=16).contains(&self.completions_per_prompt),
+                "completions_per_prompt",
+                "must be 1 to 16",
+            )
+            .ensure(self.n_prompts != Some(0), "n_prompts", "must be at least 1")
+            .finish();
+        errors.extend(own.err().unwrap_or_default());
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+}
+
+/// The state of a piece of work that a trainer does: a completion job or a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum JobStatus {
+    /// Waits for a trainer, at first or again after a lease ran out.
+    Queued,
+    Running,
+    Done,
+    Failed,
+    Aborted,
+}
+
+impl JobStatus {
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Aborted)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CompletionJob {
+    pub id: CompletionJobId,
+    pub project_id: ProjectId,
+    pub request: NewCompletionJob,
+    /// "base model" or the adapter's name.
+    pub generator: String,
+    pub status: JobStatus,
+    pub n_done: u64,
+    pub n_total: u64,
+    pub seconds_left: Option<f64>,
+    /// Name of the trainer that works or worked on it.
+    pub worker: Option<String>,
+    pub error: Option<String>,
+    pub created_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The model ended its answer.
+    Stop,
+    /// The token limit cut it off.
+    Length,
+}
+
+/// Where a completion came from, enough to make it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CompletionOrigin {
+    /// Base model's name.
+    pub model: String,
+    pub adapter: Option<AdapterId>,
+    /// SHA-256 of the adapter's weights file, hex.
+    pub adapter_hash: Option<String>,
+    pub sampling: Sampling,
+    /// Which of the job's completions of this prompt, from 0.
+    pub index: u32,
+    pub finish_reason: FinishReason,
+    /// SHA-256 of the chat template, hex.
+    pub template_hash: String,
+}

@@ -1,0 +1,29 @@
+//! The types that cross a process boundary: browser ↔ server ↔ trainer ↔ scripts.
+//!
+//! No I/O here, and it builds for wasm32. What a person enters is validated by methods of these types, so the
+//! browser and the server run the same checks. Field names are the JSON names; all bodies are JSON unless a
+//! type says JSON Lines.
+
+pub mod account;
+pub mod adapter;
+pub mod completion;
+pub mod error;
+pub mod ids;
+pub mod label;
+pub mod message;
+pub mod project;
+pub mod round;
+pub mod row;
+pub mod worker;
+
+pub use account::*;
+pub use adapter::*;
+pub use completion::*;
+pub use error::*;
+pub use ids::*;
+pub use label::*;
+pub use message::*;
+pub use project::*;
+pub use round::*;
+pub use row::*;
+pub use worker::*;

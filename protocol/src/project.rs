@@ -1,0 +1,220 @@
+//! A project, the prompts in it, and the figures of its front page.
+
+use crate::{
+    error::{Check, Validation},
+    ids::{CompletionId, ProjectId, PromptId, Timestamp, UserId},
+    message::Message,
+};
+use serde::{Deserialize, Serialize};
+
+/// How annotators judge the completions of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum LabelType {
+    /// Two completions: A, B, tie, or both bad.
+    Pick,
+    /// Three to eight completions in order, ties allowed.
+    Rank,
+}
+
+/// What an admin sets for a project. `POST /projects`, `PUT /projects/{id}/settings`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProjectSettings {
+    pub name: String,
+    /// Markdown, shown to annotators.
+    #[serde(default)]
+    pub guidelines: String,
+    pub label_type: LabelType,
+    /// Completions judged together: 2 for pick, 3 to 8 for rank.
+    pub completions_per_task: u8,
+    /// How many people judge each task, 1 to 10.
+    #[serde(default = "one")]
+    pub overlap: u8,
+    /// Pick only: ask how much better the winner is, in four steps.
+    #[serde(default)]
+    pub ask_strength: bool,
+    /// Leave completions that were cut off by the token limit out of tasks.
+    #[serde(default)]
+    pub leave_out_truncated: bool,
+    /// Name of the base model as the trainers know it.
+    #[serde(default = "default_model")]
+    pub base_model: String,
+}
+
+fn one() -> u8 {
+    1
+}
+
+/// The model that `cargo xtask run` sets up.
+pub const DEFAULT_MODEL: &str = "smollm2-135m-instruct";
+
+fn default_model() -> String {
+    DEFAULT_MODEL.to_owned()
+}
+
+impl ProjectSettings {
+    pub fn validate(&self) -> Validation {
+        let k = self.completions_per_task;
+        let n_chars = self.name.trim().chars().count();
+        Check::default()
+            .ensure(
+                (1..=100).contains(&n_chars),
+                "name",
+                "must have 1 to 100 characters",
+            )
+            .ensure(
+                self.guidelines.len() <= 32 * 1024,
+                "guidelines",
+                "are longer than 32 KiB",
+            )
+            .ensure((1..=10).contains(&self.overlap), "overlap", "must be 1 to 10")
+            .ensure(
+                self.label_type != LabelType::Pick || k == 2,
+                "completions_per_task",
+                "must be 2 for the label type pick",
+            )
+            .ensure(
+                self.label_type != LabelType::Rank || (3..=8).contains(&k),
+                "completions_per_task",
+                "must be 3 to 8 for the label type rank",
+            )
+            .ensure(
+                !self.ask_strength || self.label_type == LabelType::Pick,
+                "ask_strength",
+                "works with the label type pick only",
+            )
+            .ensure(!self.base_model.trim().is_empty(), "base_model", "must be named")
+            .finish()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Project {
+    pub id: ProjectId,
+    pub settings: ProjectSettings,
+    /// The guidelines as sanitised HTML.
+    pub guidelines_html: String,
+    pub created_at: Timestamp,
+    pub counts: ProjectCounts,
+}
+
+/// Where a project stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProjectCounts {
+    pub n_prompts: u64,
+    pub n_completions: u64,
+    pub n_tasks: u64,
+    /// Tasks that have as many annotations as their overlap wants.
+    pub n_tasks_done: u64,
+    /// Annotations that stand (not withdrawn, not replaced).
+    pub n_annotations: u64,
+    /// Strict preferences and ties that follow from them.
+    pub n_comparisons: u64,
+    pub n_ties: u64,
+    pub n_skips: u64,
+}
+
+/// One annotator's share of a project. Part of `GET /projects/{id}/annotators`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AnnotatorFigures {
+    pub user: UserId,
+    pub name: String,
+    pub n_annotations: u64,
+    pub n_skips: u64,
+    /// Median of the active seconds per annotation.
+    pub median_seconds: Option<f64>,
+    /// Pick projects: share of strict picks that went to the completion shown first; 0.5 is unbiased.
+    pub first_position_share: Option<f64>,
+}
+
+/// What `POST /projects/{id}/prompts?skip_bad_lines=false` did with a JSON Lines body, each line
+/// `{"prompt": "text"}` or `{"prompt": [{"role", "content"} …]}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ImportReport {
+    /// Prompts stored. 0 when a line was bad and bad lines were not to be skipped.
+    pub n_imported: u64,
+    /// Prompts that the project already had.
+    pub n_duplicates: u64,
+    pub n_bad: u64,
+    /// The first hundred bad lines.
+    pub bad_lines: Vec<BadLine>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BadLine {
+    /// 1 is the first line.
+    pub line: u64,
+    pub reason: String,
+}
+
+/// A prompt as listed. `GET /projects/{id}/prompts?after=<id>&limit=<1..200>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Prompt {
+    pub id: PromptId,
+    pub messages: Vec<Message>,
+    pub n_completions: u64,
+}
+
+/// One page of a listing; ask again with `after=next` until `next` is null.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PromptPage {
+    pub prompts: Vec<Prompt>,
+    pub next: Option<PromptId>,
+}
+
+/// A stored completion with where it came from. `GET /prompts/{id}/completions`, admins only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Completion {
+    pub id: CompletionId,
+    pub prompt_id: PromptId,
+    pub text: String,
+    pub html: String,
+    pub n_tokens: u32,
+    pub origin: crate::completion::CompletionOrigin,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(label_type: LabelType, completions_per_task: u8) -> ProjectSettings {
+        ProjectSettings {
+            name: "p".into(),
+            guidelines: String::new(),
+            label_type,
+            completions_per_task,
+            overlap: 1,
+            ask_strength: false,
+            leave_out_truncated: false,
+            base_model: DEFAULT_MODEL.into(),
+        }
+    }
+
+    #[test]
+    fn completions_per_task_follow_the_label_type() {
+        assert!(settings(LabelType::Pick, 2).validate().is_ok());
+        assert!(settings(LabelType::Pick, 3).validate().is_err());
+        assert!(settings(LabelType::Rank, 8).validate().is_ok());
+        assert!(settings(LabelType::Rank, 2).validate().is_err());
+        assert!(settings(LabelType::Rank, 9).validate().is_err());
+    }
+
+    #[test]
+    fn only_pick_asks_for_strength() {
+        let rank = ProjectSettings {
+            ask_strength: true,
+            ..settings(LabelType::Rank, 4)
+        };
+        assert_eq!(rank.validate().unwrap_err()[0].field, "ask_strength");
+    }
+}

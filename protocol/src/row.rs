@@ -1,0 +1,88 @@
+//! Rows of a dataset: one JSON object a line, in TRL's columns, with provenance that TRL ignores.
+
+use crate::{
+    ids::{AnnotationId, CompletionId, PromptId},
+    message::Message,
+};
+use serde::{Deserialize, Serialize};
+
+/// TRL's explicit preference row (for `DPOTrainer`); a dataset snapshot is a list of these, in a fixed order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PreferenceRow {
+    pub prompt: Vec<Message>,
+    pub chosen: Vec<Message>,
+    pub rejected: Vec<Message>,
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<RowProvenance>,
+}
+
+/// TRL's implicit preference row (for `RewardTrainer`): the prompt stands in both conversations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ImplicitRow {
+    pub chosen: Vec<Message>,
+    pub rejected: Vec<Message>,
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<RowProvenance>,
+}
+
+/// Where a preference came from. `prompt_id` also groups rows for the held-out split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RowProvenance {
+    pub prompt_id: PromptId,
+    pub annotation_id: AnnotationId,
+    pub chosen_id: CompletionId,
+    pub rejected_id: CompletionId,
+    /// 0 when the project does not ask for it (TRL's loaders want one type a column).
+    pub strength: u8,
+    /// Pseudonym of the annotator, stable within the project.
+    pub annotator: String,
+    /// Who wrote the two: "base model" or an adapter's name.
+    pub chosen_generator: String,
+    pub rejected_generator: String,
+}
+
+/// One annotation whole: every completion, its rank, and the order in which it was shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RankingRow {
+    pub prompt: Vec<Message>,
+    pub completions: Vec<RankedCompletion>,
+    /// Rank of each completion, 1 is best; equal numbers are ties; null when both were judged bad.
+    pub ranks: Vec<Option<u8>>,
+    /// `display_order[i]` is the index in `completions` of the one shown at position i.
+    pub display_order: Vec<u32>,
+    pub strength: Option<u8>,
+    pub both_bad: bool,
+    pub comment: String,
+    pub seconds: f64,
+    pub annotator: String,
+    pub prompt_id: PromptId,
+    pub annotation_id: AnnotationId,
+    pub created_at: crate::ids::Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RankedCompletion {
+    pub id: CompletionId,
+    pub text: String,
+    pub generator: String,
+    pub adapter_hash: Option<String>,
+    pub finish_reason: crate::completion::FinishReason,
+}
+
+/// `GET /projects/{id}/export?format=…`, and `laurel export --format …`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ExportFormat {
+    /// [`PreferenceRow`] a line.
+    Preference,
+    /// [`ImplicitRow`] a line.
+    ImplicitPreference,
+    /// [`RankingRow`] a line.
+    Ranking,
+}

@@ -1,0 +1,147 @@
+//! The worker part of the API: how a trainer leases a job, fetches its input and hands in its output.
+//!
+//! Order of calls, all with a worker token: `POST /worker/lease` → (`GET …/rows` | `GET …/prompts`, the
+//! starting adapter's files) → many `POST …/report` or `…/completions` (each renews the lease) →
+//! `PUT …/adapter/{file}` → `POST …/finish`. Every call after the lease carries the lease in the header
+//! `Laurel-Lease`; a lost lease answers 409 `lease_lost` and the trainer drops the job.
+
+use crate::{
+    completion::{FinishReason, Sampling},
+    ids::{AdapterId, CompletionJobId, JobId, PromptId, RoundId},
+    message::Message,
+    round::{LogLine, MetricPoint, RoundSpec, Sample},
+};
+use serde::{Deserialize, Serialize};
+
+/// The header that names the lease.
+pub const LEASE_HEADER: &str = "laurel-lease";
+
+/// `POST /worker/lease`: 200 with a [`LeasedJob`], or 204 when nothing came within `wait_seconds`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LeaseRequest {
+    /// Shown in the dashboard, for example the host's name.
+    pub worker: String,
+    /// For example `cpu` or `cuda:0`.
+    pub device: String,
+    /// Base models that this trainer has.
+    pub models: Vec<String>,
+    /// Wait for work up to so long, at most 30.
+    pub wait_seconds: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LeasedJob {
+    pub job_id: JobId,
+    /// Secret of this lease.
+    pub lease: String,
+    /// A report is due within this time.
+    pub lease_seconds: u32,
+    /// 1 at first, more after a lost lease: look for a checkpoint.
+    pub attempt: u32,
+    pub base_model: String,
+    /// Start from, or sample with, this adapter. Files: `GET /worker/adapters/{id}/files/{name}`.
+    pub adapter: Option<AdapterRef>,
+    pub work: Work,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AdapterRef {
+    pub id: AdapterId,
+    /// SHA-256 of `adapter_model.safetensors`, hex.
+    pub hash: String,
+    pub files: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Work {
+    /// `GET /worker/jobs/{job}/rows` streams the snapshot: one `PreferenceRow` a line.
+    Round {
+        round_id: RoundId,
+        spec: RoundSpec,
+        n_rows: u64,
+        /// SHA-256 of the rows as streamed: check it.
+        snapshot_hash: String,
+        /// Fixed prompts for the samples before and after.
+        sample_prompts: Vec<WorkPrompt>,
+    },
+    /// `GET /worker/jobs/{job}/prompts` streams what is still to be done: one [`WorkPrompt`] a line.
+    Completions {
+        completion_job_id: CompletionJobId,
+        sampling: Sampling,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WorkPrompt {
+    pub prompt_id: PromptId,
+    pub messages: Vec<Message>,
+    /// The completions that are missing, by index: 0 … n-1 at first, fewer after a restart.
+    pub indexes: Vec<u32>,
+}
+
+/// `POST /worker/jobs/{job}/completions`: finished completions, at least every few seconds.
+/// A (prompt, index) that is already stored is left as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FinishedCompletions {
+    /// SHA-256 of the chat template, hex.
+    pub template_hash: String,
+    pub completions: Vec<FinishedCompletion>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FinishedCompletion {
+    pub prompt_id: PromptId,
+    pub index: u32,
+    pub text: String,
+    pub n_tokens: u32,
+    pub finish_reason: FinishReason,
+}
+
+/// `POST /worker/jobs/{job}/report`: progress, and a heartbeat even when all of it is empty.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Report {
+    #[serde(default)]
+    pub step: Option<u64>,
+    #[serde(default)]
+    pub n_steps: Option<u64>,
+    #[serde(default)]
+    pub seconds_left: Option<f64>,
+    #[serde(default)]
+    pub metrics: Vec<MetricPoint>,
+    #[serde(default)]
+    pub log: Vec<LogLine>,
+    /// Replaces the samples stored so far when not empty.
+    #[serde(default)]
+    pub samples: Vec<Sample>,
+}
+
+/// The server's answer to a report or to completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Directive {
+    /// The admin has aborted the job: stop, then finish with [`Outcome::Aborted`].
+    pub abort: bool,
+}
+
+/// `POST /worker/jobs/{job}/finish`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// For a round, all files of the adapter were uploaded before.
+    Done,
+    /// One sentence an admin can act on.
+    Failed {
+        error: String,
+    },
+    Aborted,
+}

@@ -1,0 +1,1 @@
+//! What the flows share: starting the real server, trainer and browser.
