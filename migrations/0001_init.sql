@@ -69,17 +69,19 @@ create table job (
     abort_asked  integer not null default 0 check (abort_asked in (0, 1)),
     base_model   text not null,
     adapter_id   integer references adapter (id),      -- start from, or sample with
-    lease_hash   text,                                 -- of the secret of the lease in force
+    lease_hash   text,                                 -- of the secret of the latest lease; kept at the end, so that
+                                                       -- a trainer may repeat its last call
     lease_until  integer,
     worker       text,
-    n_attempts   integer not null default 0,
+    n_attempts   integer not null default 0,           -- leases so far
+    n_fruitless  integer not null default 0,           -- leases since the last progress
     seconds_left real,
     error        text,                                 -- a sentence for the admin
     created_by   integer references user (id),
     created_at   integer not null,
     started_at   integer,
     finished_at  integer,
-    check ((status = 'running') = (lease_hash is not null))
+    check (status <> 'running' or (lease_hash is not null and lease_until is not null))
 ) strict;
 create index job_open on job (status, id) where status in ('queued', 'running');
 create index job_project on job (project_id, id);
@@ -131,7 +133,8 @@ create table task (
     check ((status = 'done') = (n_annotations = overlap))
 ) strict;
 create index task_open on task (project_id, priority desc, id) where status = 'open';
-create index task_project on task (project_id, id);
+create index task_project on task (project_id, status);
+create index task_prompt on task (prompt_id);
 
 create table task_completion (
     task_id       integer not null references task (id) on delete cascade,
@@ -144,6 +147,7 @@ create table task_completion (
 -- One person's hold on one slot of a task. A person gets a task at most once.
 create table assignment (
     id            integer primary key,
+    project_id    integer not null references project (id) on delete cascade, -- the task's: for counting
     task_id       integer not null references task (id) on delete cascade,
     user_id       integer not null references user (id),
     status        text not null check (status in ('held', 'answered', 'skipped', 'expired')),
@@ -155,7 +159,8 @@ create table assignment (
     changed_at    integer not null,
     unique (task_id, user_id)
 ) strict;
-create index assignment_user on assignment (user_id, status, changed_at);
+create index assignment_user on assignment (user_id, project_id, status, changed_at);
+create index assignment_project on assignment (project_id, status, lease_until);
 create index assignment_task on assignment (task_id, status);
 
 -- Answers are never changed: a replaced one stays, marked by the one that replaced it.
@@ -187,7 +192,7 @@ create table comparison (
     check (chosen_id <> rejected_id),
     unique (annotation_id, chosen_id, rejected_id)
 ) strict;
-create index comparison_project on comparison (project_id, id);
+create index comparison_project on comparison (project_id, tie, id);
 
 create table snapshot (
     id              integer primary key,
@@ -215,6 +220,7 @@ create table round (
     spec        text not null check (json_valid(spec)), -- protocol::RoundSpec
     step        integer not null default 0,
     n_steps     integer,
+    sample_prompts text not null check (json_valid(sample_prompts)), -- ids of the fixed prompts of the samples
     samples     text not null default '[]' check (json_valid(samples)) -- [protocol::Sample]
 ) strict;
 
