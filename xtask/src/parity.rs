@@ -1,0 +1,70 @@
+//! `cargo xtask parity`: the exported file trains in TRL unchanged, and the adapter gives the same
+//! log-probabilities in PEFT.
+//!
+//! A small run through the real server and trainer makes the export and the adapter; `tests/parity/check.py`
+//! reads them with the peers' own libraries. They are several GB, so this is no part of `cargo xtask test`.
+
+use crate::{place::Place, say, shell, test::Built};
+use anyhow::{Context, Result};
+use clap::Args;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+#[derive(Args)]
+pub struct Options {
+    /// A Python environment that has the packages already; else one is made in the cache folder.
+    #[arg(long)]
+    venv: Option<PathBuf>,
+}
+
+pub fn run(place: &Place, options: &Options) -> Result<()> {
+    let folder = place.root.join("tests").join("parity");
+    let venv = match &options.venv {
+        Some(venv) => venv.clone(),
+        None => ensure_venv(place, &folder.join("requirements.txt"))?,
+    };
+    let built = Built::make(place)?;
+    let out = place.root.join("target").join("parity");
+    shell::remove_dir(&out)?;
+    fs::create_dir_all(&out).with_context(|| format!("make {out:?}"))?;
+
+    let step = say::step("Label, train and export a small data set with Laurel");
+    let mut cargo = shell::cargo(place);
+    built.name_in(&mut cargo);
+    cargo.args(["run", "-p", "laurel-tests", "--bin", "parity_run", "--"]);
+    shell::run(cargo.arg(&out))?;
+    step.done();
+
+    let step = say::step("Compare with TRL and PEFT");
+    let mut python = Command::new(venv.join("bin").join("python"));
+    built.name_in(&mut python);
+    shell::run(python.arg(folder.join("check.py")).arg(&out))?;
+    step.done();
+    Ok(())
+}
+
+fn ensure_venv(place: &Place, requirements: &Path) -> Result<PathBuf> {
+    let venv = place.cache.join("parity-venv");
+    let wanted = fs::read_to_string(requirements).with_context(|| format!("read {requirements:?}"))?;
+    let stamp = venv.join("requirements.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(venv);
+    }
+    let python = shell::find(&["python3", "python"]).context("parity needs Python 3")?;
+    shell::run_quietly(
+        "Make a Python environment",
+        Command::new(python).args(["-m", "venv"]).arg(&venv),
+    )?;
+    let step = say::step("Install PyTorch, TRL and PEFT (several GB)");
+    let mut pip = Command::new(venv.join("bin").join("python"));
+    shell::run(
+        pip.args(["-m", "pip", "install", "--requirement"])
+            .arg(requirements),
+    )?;
+    fs::write(stamp, wanted)?;
+    step.done();
+    Ok(venv)
+}

@@ -1,0 +1,93 @@
+//! `cargo xtask test`: set-up, quick checks, then every test with nextest.
+//!
+//! The flows in `tests/` find what they need in the environment: `LAUREL_BIN`, `LAUREL_TRAINER_BIN`,
+//! `LAUREL_DIST`, `LAUREL_MODEL`, `LAUREL_SAMPLE`, `LAUREL_AXE`, `LAUREL_CHROMIUM`, `LAUREL_CHROMEDRIVER`.
+
+use crate::{
+    axe, browser,
+    build::{self, Binaries},
+    check, dist, model,
+    place::Place,
+    say, shell,
+};
+use anyhow::Result;
+use clap::Args;
+use std::{path::PathBuf, process::Command};
+
+#[derive(Args)]
+pub struct Options {
+    /// Leave out formatting, clippy and the arrows.
+    #[arg(long)]
+    no_check: bool,
+    /// Handed to nextest, for example `-- -p laurel-tests --test learn`.
+    #[arg(last = true)]
+    nextest: Vec<String>,
+}
+
+pub fn run(place: &Place, options: &Options) -> Result<()> {
+    let step = say::step("Set up what the tests need");
+    ensure_nextest()?;
+    browser::ensure()?;
+    axe::ensure(place)?;
+    model::ensure(place)?;
+    step.done();
+    if !options.no_check {
+        check::run(place)?;
+    }
+    let built = Built::make(place)?;
+    say::line("▸ Run the tests");
+    let mut nextest = shell::cargo(place);
+    nextest.args(["nextest", "run"]);
+    if options.nextest.is_empty() {
+        nextest.args(["--workspace", "--exclude", "laurel-app"]);
+    }
+    built.name_in(&mut nextest);
+    shell::run(nextest.args(&options.nextest))
+}
+
+/// All that a flow over real processes needs, built and found.
+pub struct Built {
+    binaries: Binaries,
+    dist: PathBuf,
+    model: PathBuf,
+    sample: PathBuf,
+    axe: PathBuf,
+    browser: browser::Browser,
+}
+
+impl Built {
+    pub fn make(place: &Place) -> Result<Self> {
+        Ok(Self {
+            model: model::ensure(place)?,
+            sample: place.sample(),
+            axe: axe::ensure(place)?,
+            browser: browser::ensure()?,
+            binaries: build::binaries(place)?,
+            dist: dist::build(place)?,
+        })
+    }
+
+    /// Puts the paths into the environment of the flows.
+    pub fn name_in(&self, command: &mut Command) {
+        command
+            .env("LAUREL_BIN", &self.binaries.server)
+            .env("LAUREL_TRAINER_BIN", &self.binaries.trainer)
+            .env("LAUREL_DIST", &self.dist)
+            .env("LAUREL_MODEL", &self.model)
+            .env("LAUREL_SAMPLE", &self.sample)
+            .env("LAUREL_AXE", &self.axe)
+            .env("LAUREL_CHROMIUM", &self.browser.chromium)
+            .env("LAUREL_CHROMEDRIVER", &self.browser.driver);
+    }
+}
+
+/// The test runner: it keeps the heavy flows one after the other.
+pub fn ensure_nextest() -> Result<()> {
+    if shell::works(Command::new("cargo").args(["nextest", "--version"])) {
+        return Ok(());
+    }
+    let step = say::step("Install cargo-nextest, the test runner (cargo install, some minutes)");
+    shell::run(Command::new("cargo").args(["install", "--locked", "cargo-nextest"]))?;
+    step.done();
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! The compiler for the browser part (wasm32), found or set up in this order: the active toolchain has it;
+//! rustup may fetch it; Debian's packages plus a standard library built here once; otherwise say what to do.
+
+use crate::{place::Place, say, shell};
+use anyhow::{Context, Result, bail};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+pub const TARGET: &str = "wasm32-unknown-unknown";
+const DEBIAN_PACKAGES: [&str; 5] = [
+    "rustc-web",
+    "cargo-web",
+    "rust-web-src",
+    "rust-web-llvm",
+    "rust-web-clippy",
+];
+
+/// How to call cargo for wasm32.
+pub enum Toolchain {
+    /// The cargo that runs this program can do it.
+    Active,
+    /// Debian's compiler with a standard library of our own making.
+    Debian { sysroot: PathBuf },
+}
+
+impl Toolchain {
+    pub fn ensure(place: &Place) -> Result<Self> {
+        if active_has_target() {
+            return Ok(Self::Active);
+        }
+        let may_fetch = env::var("RUSTUP_AUTO_INSTALL").map_or(true, |value| value != "0");
+        if may_fetch && shell::find(&["rustup"]).is_some() {
+            shell::run_quietly(
+                "Fetch the wasm32 standard library (rustup target add)",
+                Command::new("rustup").args(["target", "add", TARGET]),
+            )?;
+            if active_has_target() {
+                return Ok(Self::Active);
+            }
+        }
+        ensure_debian_packages()?;
+        let sysroot = ensure_sysroot(place)?;
+        Ok(Self::Debian { sysroot })
+    }
+
+    /// A cargo that builds for wasm32; the caller adds the subcommand.
+    pub fn cargo(&self, place: &Place) -> Command {
+        let mut command = match self {
+            Self::Active => shell::cargo(place),
+            Self::Debian { sysroot } => {
+                let mut command = Command::new(debian("cargo"));
+                command
+                    .current_dir(&place.root)
+                    .env("RUSTC", debian("rustc"))
+                    .env(
+                        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+                        format!("--sysroot={}", sysroot.display()),
+                    )
+                    // Set by the outer cargo for its own toolchain's libraries.
+                    .env_remove("LD_LIBRARY_PATH");
+                command
+            }
+        };
+        command.env("CARGO_TARGET_DIR", &place.wasm_target);
+        command
+    }
+}
+
+fn active_has_target() -> bool {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    shell::read(Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET])).is_ok_and(|dir| {
+        let dir = Path::new(dir.trim());
+        fs::read_dir(dir).is_ok_and(|mut files| files.next().is_some())
+    })
+}
+
+fn debian(program: &str) -> PathBuf {
+    Path::new("/usr/bin").join(program)
+}
+
+fn std_source() -> PathBuf {
+    PathBuf::from("/usr/lib/rustlib/src/rust")
+}
+
+fn ensure_debian_packages() -> Result<()> {
+    let there = || {
+        ["rustc", "cargo", "clippy-driver"]
+            .iter()
+            .all(|program| debian(program).is_file())
+            && std_source().join("library/sysroot/Cargo.toml").is_file()
+    };
+    if !there() {
+        if !shell::apt_knows("rustc-web") {
+            bail!(
+                "no compiler for {TARGET}. With rustup: `rustup target add {TARGET}`. \
+                 On Debian: `apt-get install {}`. Then start again",
+                DEBIAN_PACKAGES.join(" ")
+            );
+        }
+        shell::apt_install(&DEBIAN_PACKAGES, "building the front end")?;
+    }
+    // `rust-lld` is a link into a package of its own, whose version only the link tells.
+    let lld = fs::read_link("/usr/bin/rust-lld").context("read the link /usr/bin/rust-lld")?;
+    if !debian("rust-lld").exists() {
+        let version = lld
+            .components()
+            .find_map(|part| part.as_os_str().to_str()?.strip_prefix("llvm-"))
+            .with_context(|| format!("{lld:?} names no LLVM version"))?
+            .to_owned();
+        shell::apt_install(&[&format!("lld-{version}")], "linking the front end")?;
+    }
+    Ok(())
+}
+
+/// Builds std for wasm32 from Debian's source, once per version of the compiler.
+fn ensure_sysroot(place: &Place) -> Result<PathBuf> {
+    let version = shell::read(Command::new(debian("rustc")).arg("-vV"))?;
+    let sysroot = place.cache.join("wasm-sysroot");
+    let stamp = sysroot.join("rustc-version");
+    if fs::read_to_string(&stamp).is_ok_and(|built| built == version) {
+        return Ok(sysroot);
+    }
+    let step = say::step("Build the wasm32 standard library, once (about a minute)");
+    shell::remove_dir(&sysroot)?;
+    let build = place.cache.join("wasm-sysroot-build");
+    shell::run(
+        Command::new(debian("cargo"))
+            .current_dir(std_source())
+            .args([
+                "build",
+                "--manifest-path",
+                "library/sysroot/Cargo.toml",
+                "--locked",
+                "--release",
+            ])
+            .args(["--target", TARGET, "--no-default-features"])
+            .args(["--features", "panic-unwind,compiler-builtins-mem"])
+            .arg("--target-dir")
+            .arg(&build)
+            .env("RUSTC", debian("rustc"))
+            // What the compiler's own build uses; it touches this one folder only.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("__CARGO_DEFAULT_LIB_METADATA", "stablestd")
+            .env("RUSTFLAGS", "-Zforce-unstable-if-unmarked -Cembed-bitcode=yes")
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("LD_LIBRARY_PATH"),
+    )?;
+    let libraries = sysroot.join("lib/rustlib").join(TARGET).join("lib");
+    fs::create_dir_all(&libraries)?;
+    for file in fs::read_dir(build.join(TARGET).join("release/deps"))? {
+        let file = file?.path();
+        if file.extension().is_some_and(|extension| extension == "rlib") {
+            let name = file.file_name().expect("a listed file has a name");
+            fs::copy(&file, libraries.join(name)).with_context(|| format!("copy {file:?}"))?;
+        }
+    }
+    shell::remove_dir(&build)?;
+    fs::write(&stamp, version)?;
+    step.done();
+    Ok(sysroot)
+}
