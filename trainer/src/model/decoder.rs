@@ -1,0 +1,215 @@
+//! The forward pass over a pack, differentiable by the adapter: token ids in, hidden states, log-probabilities
+//! and last-token states out. Used by the rounds; generation has its own loop over the same layers.
+
+use super::{Layer, Model, Pack, TokenAt};
+use crate::{
+    adapters::Adapter,
+    ops::{Tape, Traced, add, attention, gather_rows, rms_norm, swiglu, token_logprobs},
+};
+use candle_core::Result;
+use std::sync::Arc;
+
+impl Model {
+    /// The hidden states of all rows, before the last normalisation. Shape: `(rows, hidden)`.
+    pub fn forward(&self, tape: &Tape, pack: &Pack, adapter: Option<&Adapter>) -> Result<Traced> {
+        if let Some(id) = pack.ids.iter().find(|&&id| id as usize >= self.config.vocab) {
+            candle_core::bail!(
+                "token {id} is outside the model's vocabulary of {}",
+                self.config.vocab
+            );
+        }
+        let groups: Arc<[_]> = pack.groups.clone().into();
+        let mut hidden = Traced::constant(self.embed(&pack.ids)?);
+        for layer in &self.layers {
+            let attended = self.attention(tape, layer, &hidden, &groups, adapter)?;
+            hidden = add(tape, &hidden, &attended)?;
+            let fed = self.feed_forward(tape, layer, &hidden, adapter)?;
+            hidden = add(tape, &hidden, &fed)?;
+        }
+        Ok(hidden)
+    }
+
+    fn attention(
+        &self,
+        tape: &Tape,
+        layer: &Layer,
+        hidden: &Traced,
+        groups: &Arc<[super::Group]>,
+        adapter: Option<&Adapter>,
+    ) -> Result<Traced> {
+        let x = rms_norm(tape, hidden, &layer.attention_norm, self.config.rms_eps)?;
+        let q = layer.q.trace(tape, &x, adapter)?; // (rows, heads · head_dim)
+        let k = layer.k.trace(tape, &x, adapter)?; // (rows, kv_heads · head_dim)
+        let v = layer.v.trace(tape, &x, adapter)?;
+        let attended = attention(tape, (&q, &k, &v), &self.rope, groups)?;
+        layer.o.trace(tape, &attended, adapter)
+    }
+
+    fn feed_forward(
+        &self,
+        tape: &Tape,
+        layer: &Layer,
+        hidden: &Traced,
+        adapter: Option<&Adapter>,
+    ) -> Result<Traced> {
+        let x = rms_norm(tape, hidden, &layer.feed_forward_norm, self.config.rms_eps)?;
+        let gate = layer.gate.trace(tape, &x, adapter)?; // (rows, inner)
+        let up = layer.up.trace(tape, &x, adapter)?;
+        layer.down.trace(tape, &swiglu(tape, &gate, &up)?, adapter)
+    }
+
+    /// Normalised hidden states of some rows; a row may be asked for twice. Shape: `(rows asked for, hidden)`.
+    pub fn states(&self, tape: &Tape, hidden: &Traced, rows: &[u32]) -> Result<Traced> {
+        let states = gather_rows(tape, hidden, rows)?;
+        rms_norm(tape, &states, &self.norm, self.config.rms_eps)
+    }
+
+    /// Log-probability of each token, given what stands before it. Shape: `(tokens,)`.
+    pub fn logprobs(&self, tape: &Tape, hidden: &Traced, tokens: &[TokenAt]) -> Result<Traced> {
+        let rows: Vec<u32> = tokens.iter().map(|at| at.row).collect();
+        let tokens: Vec<u32> = tokens.iter().map(|at| at.token).collect();
+        let states = self.states(tape, hidden, &rows)?;
+        token_logprobs(tape, &states, &self.head, &tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::tiny, ops::Gradients, rng::Rng};
+    use candle_core::Tensor;
+    use laurel_protocol::adapter::AdapterConfig;
+
+    const PROMPT: [u32; 4] = [3, 14, 15, 9];
+    const CHOSEN: [u32; 3] = [2, 6, 5];
+    const REJECTED: [u32; 2] = [35, 8];
+
+    fn logps(model: &Model, pack: &Pack, adapter: Option<&Adapter>, wanted: &[(usize, usize)]) -> Vec<f32> {
+        let tape = Tape::off();
+        let hidden = model.forward(&tape, pack, adapter).unwrap();
+        let tokens: Vec<TokenAt> = wanted.iter().flat_map(|&(g, b)| pack.completion(g, b)).collect();
+        model
+            .logprobs(&tape, &hidden, &tokens)
+            .unwrap()
+            .value
+            .to_vec1()
+            .unwrap()
+    }
+
+    #[test]
+    fn packing_and_prefix_sharing_change_no_log_probability() {
+        let model = tiny::model(0);
+        let mut packed = Pack::default();
+        packed.push(&[7, 7], &[&[1, 2, 3]]);
+        packed.push(&PROMPT, &[&CHOSEN, &REJECTED]);
+        let together = logps(&model, &packed, None, &[(1, 0), (1, 1)]);
+        let mut alone = Vec::new();
+        for completion in [CHOSEN.as_slice(), &REJECTED] {
+            let mut pack = Pack::default();
+            pack.push(&PROMPT, &[completion]);
+            alone.extend(logps(&model, &pack, None, &[(0, 0)]));
+        }
+        for (packed, alone) in together.iter().zip(&alone) {
+            assert!((packed - alone).abs() < 1e-5, "{packed} against {alone}");
+        }
+    }
+
+    #[test]
+    fn probabilities_of_all_tokens_sum_to_one() {
+        let model = tiny::model(0);
+        let mut pack = Pack::default();
+        pack.push(&PROMPT, &[]);
+        let hidden = model.forward(&Tape::off(), &pack, None).unwrap();
+        let tokens: Vec<TokenAt> = (0..model.config.vocab as u32)
+            .map(|token| TokenAt { row: 3, token })
+            .collect();
+        let logps = model.logprobs(&Tape::off(), &hidden, &tokens).unwrap();
+        let total = logps
+            .value
+            .exp()
+            .unwrap()
+            .sum_all()
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap();
+        assert!((total - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn fresh_adapters_change_nothing() {
+        let model = tiny::model(0);
+        let mut pack = Pack::default();
+        pack.push(&PROMPT, &[&CHOSEN]);
+        let base = logps(&model, &pack, None, &[(0, 0)]);
+        let ia3 = AdapterConfig::Ia3 {
+            target_modules: vec![],
+        };
+        for config in [AdapterConfig::default(), ia3] {
+            let adapter = Adapter::init(&config, &model, &Rng::new(1)).unwrap();
+            assert_eq!(logps(&model, &pack, Some(&adapter), &[(0, 0)]), base);
+        }
+    }
+
+    /// The sum of the completions' log-probabilities, and its gradients.
+    fn gradients(model: &Model, adapter: &Adapter) -> (f32, Gradients) {
+        let mut pack = Pack::default();
+        pack.push(&PROMPT, &[&CHOSEN, &REJECTED]);
+        let tape = Tape::recording();
+        let hidden = model.forward(&tape, &pack, Some(adapter)).unwrap();
+        let tokens: Vec<TokenAt> = pack.completion(0, 0).chain(pack.completion(0, 1)).collect();
+        let logps = model.logprobs(&tape, &hidden, &tokens).unwrap();
+        let sum = logps.value.sum_all().unwrap().to_scalar().unwrap();
+        let mut gradients = Gradients::default();
+        let ones = Tensor::ones_like(&logps.value).unwrap();
+        tape.backward(&logps, ones, &mut gradients).unwrap();
+        (sum, gradients)
+    }
+
+    #[test]
+    fn every_adapter_weight_has_the_gradient_that_finite_differences_give() {
+        let model = tiny::model(0);
+        let lora = AdapterConfig::Lora {
+            rank: 2,
+            alpha: 8.0,
+            target_modules: vec![],
+        };
+        for config in [
+            lora,
+            AdapterConfig::Ia3 {
+                target_modules: vec![],
+            },
+        ] {
+            let adapter = Adapter::init(&config, &model, &Rng::new(1)).unwrap();
+            tiny::disturb(&adapter, 0.3);
+            let (_, gradients) = gradients(&model, &adapter);
+            let variables = adapter.variables();
+            assert_eq!(gradients.0.len(), variables.len(), "every weight has a gradient");
+            for (name, var) in &variables {
+                let gradient = &gradients.0[name];
+                let size = gradient
+                    .sqr()
+                    .unwrap()
+                    .sum_all()
+                    .unwrap()
+                    .to_scalar::<f32>()
+                    .unwrap()
+                    .sqrt();
+                // Along the gradient the slope is its length.
+                let direction = (gradient / f64::from(size)).unwrap();
+                let start = var.as_tensor().copy().unwrap();
+                let step = 2e-2;
+                let moved = |sign: f64| {
+                    var.set(&(&start + (&direction * (sign * step)).unwrap()).unwrap())
+                        .unwrap();
+                    f64::from(self::gradients(&model, &adapter).0)
+                };
+                let slope = (moved(1.0) - moved(-1.0)) / (2.0 * step);
+                var.set(&start).unwrap();
+                assert!(
+                    (slope - f64::from(size)).abs() < 0.02 * f64::from(size).max(0.05),
+                    "{name}: {slope} against {size}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Log-probabilities of given tokens from hidden states, some rows at a time: the (rows × vocabulary) logits
+//! never exist whole, and neither does their gradient.
+//!
+//! With p = softmax(h Wᵀ): `log p[y]` has the gradient `W[y] - p W` by h. Where a gradient is wanted it is
+//! computed along with the value, while the chunk's probabilities are at hand; the backward pass only scales it.
+
+use super::{
+    exp::exp,
+    fuses,
+    matmul::{View, multiply},
+    tape::{Tape, Traced},
+    with_slices,
+};
+use candle_core::{D, DType, Result, Tensor};
+use rayon::prelude::*;
+
+/// Rows whose logits exist at once.
+const CHUNK: usize = 128;
+
+/// Shapes: `(rows, hidden)`, `(vocab, hidden)`, one token for each row, to `(rows,)` in f32.
+pub fn token_logprobs(tape: &Tape, hidden: &Traced, head: &Tensor, tokens: &[u32]) -> Result<Traced> {
+    let wants_gradient = tape.is_recording() && hidden.needs_gradient();
+    let fused = fuses(&[&hidden.value, head]);
+    let (mut values, mut slopes) = (Vec::new(), Vec::new());
+    for (at, tokens) in tokens.chunks(CHUNK).enumerate() {
+        let rows = hidden.value.narrow(0, at * CHUNK, tokens.len())?.contiguous()?;
+        let (value, slope) = if fused {
+            fused_chunk(&rows, head, tokens, wants_gradient)?
+        } else {
+            composed_chunk(&rows, head, tokens, wants_gradient)?
+        };
+        values.push(value);
+        slopes.extend(slope);
+    }
+    if values.is_empty() {
+        return Ok(Traced::constant(Tensor::zeros(
+            0,
+            DType::F32,
+            hidden.value.device(),
+        )?));
+    }
+    let value = Tensor::cat(&values, 0)?;
+    if !wants_gradient {
+        return Ok(Traced::constant(value));
+    }
+    let (input, slope) = (hidden.clone(), Tensor::cat(&slopes, 0)?); // (rows, hidden)
+    Ok(tape.record(value, move |gradient, out| {
+        let gradient = gradient.to_dtype(slope.dtype())?.unsqueeze(1)?;
+        out.add(&input, slope.broadcast_mul(&gradient)?)
+    }))
+}
+
+fn fused_chunk(
+    rows: &Tensor,
+    head: &Tensor,
+    tokens: &[u32],
+    wants_gradient: bool,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let ((n_rows, hidden), vocab) = (rows.dims2()?, head.dim(0)?);
+    if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab) {
+        candle_core::bail!("token {token} is outside the vocabulary of {vocab}");
+    }
+    let (values, slopes) = with_slices([rows, head], |[rows, head]| {
+        let (x, w) = (View::new(rows, n_rows, hidden), View::new(head, vocab, hidden));
+        let mut logits = multiply(1.0, x, w.transposed()); // (rows, vocab)
+        let values: Vec<f32> = logits
+            .par_chunks_mut(vocab)
+            .zip(tokens)
+            .map(|(row, &token)| value_and_slope(row, token as usize, wants_gradient))
+            .collect();
+        let slopes = wants_gradient.then(|| multiply(1.0, View::new(&logits, n_rows, vocab), w));
+        Ok((values, slopes))
+    })?;
+    let slopes = slopes
+        .map(|slopes| Tensor::from_vec(slopes, (n_rows, hidden), rows.device()))
+        .transpose()?;
+    Ok((Tensor::from_vec(values, n_rows, rows.device())?, slopes))
+}
+
+/// The log-probability of `token`; leaves its gradient by the logits (one-hot minus softmax) in `row`.
+fn value_and_slope(row: &mut [f32], token: usize, wants_gradient: bool) -> f32 {
+    let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let logit = row[token] - highest;
+    let mut lanes = [0.0f64; 8];
+    for chunk in row.chunks_mut(8) {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *x = exp(*x - highest);
+            *lane += f64::from(*x);
+        }
+    }
+    let total: f64 = lanes.iter().sum();
+    if wants_gradient {
+        let factor = -(1.0 / total) as f32;
+        row.iter_mut().for_each(|x| *x *= factor);
+        row[token] += 1.0;
+    }
+    (f64::from(logit) - total.ln()) as f32
+}
+
+fn composed_chunk(
+    rows: &Tensor,
+    head: &Tensor,
+    tokens: &[u32],
+    wants_gradient: bool,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let index = Tensor::new(tokens, rows.device())?.unsqueeze(1)?; // (rows, 1)
+    let logps = log_softmax(&rows.matmul(&head.t()?)?.to_dtype(DType::F32)?)?;
+    let value = logps.gather(&index, 1)?.squeeze(1)?;
+    if !wants_gradient {
+        return Ok((value, None));
+    }
+    let expected = logps.exp()?.to_dtype(head.dtype())?.matmul(head)?;
+    let slope = (head.index_select(&index.squeeze(1)?, 0)? - expected)?;
+    Ok((value, Some(slope)))
+}
+
+/// Differentiable, along the last dimension, without overflow.
+pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
+    let shifted = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?;
+    let total = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    shifted.broadcast_sub(&total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::tape::check::{distance, finite_differences, numbers, same};
+
+    #[test]
+    fn chunked_logprobs_equal_the_composed_ones_and_finite_differences() {
+        let (n_rows, vocab) = (CHUNK + 3, 23);
+        let head = numbers(&[vocab, 6], 1);
+        let tokens: Vec<u32> = (0..n_rows as u32).map(|i| i * 7 % vocab as u32).collect();
+        let inputs = [numbers(&[n_rows, 6], 2)];
+        let fused = {
+            let (head, tokens) = (head.clone(), tokens.clone());
+            move |tape: &Tape, x: &[Traced]| token_logprobs(tape, &x[0], &head, &tokens)
+        };
+        finite_differences(&inputs, &fused);
+        let (value, slope) = composed_chunk(&inputs[0], &head, &tokens, true).unwrap();
+        let (fused_value, fused_slope) = fused_chunk(&inputs[0], &head, &tokens, true).unwrap();
+        assert!(distance(&fused_value, &value) < 1e-6);
+        assert!(distance(&fused_slope.unwrap(), &slope.unwrap()) < 1e-5);
+        same(&inputs, &fused, &move |tape, x| {
+            let (head, tokens) = (head.clone(), Tensor::new(tokens.as_slice(), head.device())?);
+            tape.composed(&[&x[0]], move |t| {
+                log_softmax(&t[0].matmul(&head.t()?)?)?
+                    .gather(&tokens.unsqueeze(1)?, 1)?
+                    .squeeze(1)
+            })
+        });
+    }
+}

@@ -1,0 +1,248 @@
+//! Matrix products. On the CPU in f32 they call the `gemm` crate (the kernels of candle's own CPU backend)
+//! directly: a product can then add to its target, and the frozen weights are read as stored.
+//!
+//! This is the one file of the crate with `unsafe`: the kernels take pointers.
+#![allow(unsafe_code)]
+
+use super::{fuses, with_slices};
+use candle_core::{Result, Tensor};
+use gemm::Parallelism;
+
+/// A matrix in a slice: element (i, j) is `data[i * row_stride + j * column_stride]`.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> View<'a> {
+    /// A row-major matrix.
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        assert!(data.len() >= rows * columns, "the slice holds the matrix");
+        Self {
+            data,
+            rows,
+            columns,
+            row_stride: columns,
+            column_stride: 1,
+        }
+    }
+
+    /// A block of columns of a row-major matrix whose rows lie `row_stride` apart.
+    pub fn strided(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        assert!(columns <= row_stride && (rows == 0 || data.len() >= (rows - 1) * row_stride + columns));
+        Self {
+            data,
+            rows,
+            columns,
+            row_stride,
+            column_stride: 1,
+        }
+    }
+
+    pub fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// `target = keep · target + factor · left × right`; `keep` false does not read the target. The target's rows
+/// lie `target_stride` apart.
+fn product(
+    target: *mut f32,
+    target_stride: usize,
+    keep: bool,
+    factor: f32,
+    (left, right): (View<'_>, View<'_>),
+    threads: Parallelism,
+) {
+    assert_eq!(left.columns, right.rows, "inner dimensions agree");
+    if left.rows == 0 || right.columns == 0 {
+        return;
+    }
+    // SAFETY: the views were checked against their slices when made, every caller checks or allocates the
+    // target for `left.rows` rows of `right.columns` numbers, and the target is borrowed for writing, so it
+    // overlaps neither operand. With `read_dst` false, `gemm` writes each number without reading it.
+    unsafe {
+        gemm::gemm(
+            left.rows,
+            right.columns,
+            left.columns,
+            target,
+            1,
+            target_stride as isize,
+            keep,
+            left.data.as_ptr(),
+            left.column_stride as isize,
+            left.row_stride as isize,
+            right.data.as_ptr(),
+            right.column_stride as isize,
+            right.row_stride as isize,
+            if keep { 1.0 } else { 0.0 },
+            factor,
+            false,
+            false,
+            false,
+            threads,
+        );
+    }
+}
+
+/// `factor · left × right` on all threads, into a new row-major matrix.
+pub(crate) fn multiply(factor: f32, left: View<'_>, right: View<'_>) -> Vec<f32> {
+    let n = left.rows * right.columns;
+    if left.columns == 0 {
+        return vec![0.0; n];
+    }
+    let mut target = Vec::with_capacity(n);
+    product(
+        target.as_mut_ptr(),
+        right.columns,
+        false,
+        factor,
+        (left, right),
+        Parallelism::Rayon(0),
+    );
+    // SAFETY: the product wrote all `n` numbers.
+    unsafe { target.set_len(n) };
+    target
+}
+
+/// `target += factor · left × right` on all threads.
+pub(crate) fn multiply_add(target: &mut [f32], factor: f32, left: View<'_>, right: View<'_>) {
+    assert_eq!(target.len(), left.rows * right.columns);
+    product(
+        target.as_mut_ptr(),
+        right.columns,
+        true,
+        factor,
+        (left, right),
+        Parallelism::Rayon(0),
+    );
+}
+
+/// `target = keep · target + factor · left × right` on the calling thread, into rows `stride` apart.
+pub(crate) fn multiply_here(
+    target: &mut [f32],
+    stride: usize,
+    keep: bool,
+    factor: f32,
+    left: View<'_>,
+    right: View<'_>,
+) {
+    let (rows, columns) = (left.rows, right.columns);
+    assert!(columns <= stride && (rows == 0 || target.len() >= (rows - 1) * stride + columns));
+    product(
+        target.as_mut_ptr(),
+        stride,
+        keep,
+        factor,
+        (left, right),
+        Parallelism::None,
+    );
+}
+
+/// `x wᵀ`. Shapes: `(rows, in)`, `(out, in)` to `(rows, out)`.
+pub fn matmul_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let ((rows, inner), (out, _)) = (x.dims2()?, w.dims2()?);
+    if !fuses(&[x, w]) {
+        return x.matmul(&w.t()?);
+    }
+    check(inner, w.dim(1)?, x, w)?;
+    let (x, w) = (x.contiguous()?, w.contiguous()?);
+    let y = with_slices([&x, &w], |[x, w]| {
+        Ok(multiply(
+            1.0,
+            View::new(x, rows, inner),
+            View::new(w, out, inner).transposed(),
+        ))
+    })?;
+    Tensor::from_vec(y, (rows, out), x.device())
+}
+
+/// `x w`. Shapes: `(rows, inner)`, `(inner, columns)` to `(rows, columns)`.
+pub fn matmul(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let ((rows, inner), (_, columns)) = (x.dims2()?, w.dims2()?);
+    if !fuses(&[x, w]) {
+        return x.matmul(w);
+    }
+    check(inner, w.dim(0)?, x, w)?;
+    let (x, w) = (x.contiguous()?, w.contiguous()?);
+    let y = with_slices([&x, &w], |[x, w]| {
+        Ok(multiply(
+            1.0,
+            View::new(x, rows, inner),
+            View::new(w, inner, columns),
+        ))
+    })?;
+    Tensor::from_vec(y, (rows, columns), x.device())
+}
+
+/// `aᵀ b`. Shapes: `(rows, m)`, `(rows, n)` to `(m, n)`.
+pub fn transposed_matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let ((rows, m), (_, n)) = (a.dims2()?, b.dims2()?);
+    if !fuses(&[a, b]) {
+        return a.t()?.matmul(b);
+    }
+    check(rows, b.dim(0)?, a, b)?;
+    let (a, b) = (a.contiguous()?, b.contiguous()?);
+    let y = with_slices([&a, &b], |[a, b]| {
+        Ok(multiply(
+            1.0,
+            View::new(a, rows, m).transposed(),
+            View::new(b, rows, n),
+        ))
+    })?;
+    Tensor::from_vec(y, (m, n), a.device())
+}
+
+fn check(left: usize, right: usize, a: &Tensor, b: &Tensor) -> Result<()> {
+    if left != right {
+        candle_core::bail!(
+            "matrix product of {:?} and {:?}: inner dimensions differ",
+            a.dims(),
+            b.dims()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::tape::check::{distance, numbers};
+
+    #[test]
+    fn products_equal_candles_in_all_three_orientations() {
+        let (x, w, g) = (numbers(&[5, 7], 0), numbers(&[3, 7], 1), numbers(&[5, 3], 2));
+        let y = matmul_transposed(&x, &w).unwrap();
+        assert!(distance(&y, &x.matmul(&w.t().unwrap()).unwrap()) < 1e-6);
+        assert!(distance(&matmul(&g, &w).unwrap(), &g.matmul(&w).unwrap()) < 1e-6);
+        let t = transposed_matmul(&g, &x).unwrap();
+        assert!(distance(&t, &g.t().unwrap().matmul(&x).unwrap()) < 1e-6);
+        assert!(matmul(&x, &w).is_err());
+    }
+
+    #[test]
+    fn products_add_to_a_block_of_their_target() {
+        let mut target = vec![1.0; 8];
+        let (left, right) = ([2.0, 3.0], [5.0, 7.0]);
+        multiply_here(
+            &mut target[1..],
+            4,
+            true,
+            0.5,
+            View::new(&left, 2, 1),
+            View::new(&right, 1, 2),
+        );
+        assert_eq!(target, [1.0, 6.0, 8.0, 1.0, 1.0, 8.5, 11.5, 1.0]);
+    }
+}

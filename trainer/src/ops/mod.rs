@@ -1,0 +1,55 @@
+//! Differentiable operations of the decoder.
+//!
+//! Each has a form fused for the CPU (f32, several threads) with a backward pass of its own, and a form
+//! composed of candle's operations for every other device; the tests hold fused, composed and finite
+//! differences against one another. What is differentiated is recorded on a [`Tape`] instead of candle's
+//! graph: candle would also compute the gradients of the frozen weights, fill and add a zero tensor for each
+//! operand, and keep every activation until the end.
+
+mod attention;
+mod attention_cpu;
+mod exp;
+mod linear;
+mod logprob;
+mod matmul;
+mod norm;
+mod rope;
+mod swiglu;
+mod tape;
+
+pub use attention::attention;
+pub use linear::{LowRank, add, linear, lora, scale};
+pub use logprob::{log_softmax, token_logprobs};
+pub use matmul::{matmul, matmul_transposed, transposed_matmul};
+pub use norm::{rms_norm, rms_norm_value};
+pub use rope::Rope;
+pub use swiglu::{swiglu, swiglu_value};
+pub use tape::{Gradients, Recording, Tape, Traced, gather_rows};
+
+use candle_core::{DType, Device, Result, Storage, Tensor, bail};
+
+/// Whether the fused form can take these tensors.
+pub(crate) fn fuses(tensors: &[&Tensor]) -> bool {
+    tensors
+        .iter()
+        .all(|tensor| matches!(tensor.device(), Device::Cpu) && tensor.dtype() == DType::F32)
+}
+
+/// Runs `body` on the numbers of contiguous f32 tensors in main memory, without a copy.
+pub(crate) fn with_slices<const N: usize, T>(
+    tensors: [&Tensor; N],
+    body: impl FnOnce([&[f32]; N]) -> Result<T>,
+) -> Result<T> {
+    let guards = tensors.map(Tensor::storage_and_layout);
+    let mut slices: [&[f32]; N] = [&[]; N];
+    for (slice, (storage, layout)) in slices.iter_mut().zip(&guards) {
+        let Storage::Cpu(storage) = &**storage else {
+            bail!("a fused operation met a tensor that is not in main memory");
+        };
+        let Some((from, to)) = layout.contiguous_offsets() else {
+            bail!("a fused operation met a tensor that is not contiguous: {layout:?}");
+        };
+        *slice = &storage.as_slice::<f32>()?[from..to];
+    }
+    body(slices)
+}
