@@ -1,0 +1,143 @@
+//! Thin calls of the REST API, one file a noun, with the types of `protocol`.
+//!
+//! This file holds the one `fetch` that all of them share. A 401 `not_signed_in` anywhere is told to the
+//! app once (see [`on_signed_out`]), which then shows the sign-in page and comes back afterwards.
+
+pub mod account;
+pub mod adapter;
+pub mod completion;
+pub mod events;
+pub mod label;
+pub mod project;
+pub mod round;
+
+use crate::error::AppError;
+use laurel_protocol::{ApiError, ErrorCode};
+use serde::{Serialize, de::DeserializeOwned};
+use std::cell::RefCell;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{RequestInit, Response};
+
+pub type Result<T> = std::result::Result<T, AppError>;
+
+/// The path of an API resource, for links that the browser follows itself (downloads).
+pub fn url(path: &str) -> String {
+    format!("/api/v1{path}")
+}
+
+thread_local! {
+    static SIGNED_OUT: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
+}
+
+/// Calls `listener` whenever the server says that nobody is signed in.
+pub fn on_signed_out(listener: impl Fn() + 'static) {
+    SIGNED_OUT.with(|slot| *slot.borrow_mut() = Some(Box::new(listener)));
+}
+
+/// The verbs that the API uses.
+#[derive(Clone, Copy)]
+enum Method {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Method {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+async fn get<T: DeserializeOwned>(path: &str) -> Result<T> {
+    read(&send(Method::Get, path, None, JSON).await?)
+}
+
+async fn post<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Result<T> {
+    read(&send(Method::Post, path, Some(write(body)), JSON).await?)
+}
+
+/// A POST that says all it has to say by its path.
+async fn post_empty<T: DeserializeOwned>(path: &str) -> Result<T> {
+    read(&send(Method::Post, path, None, JSON).await?)
+}
+
+/// A POST of a text that is no JSON document, such as JSON Lines.
+async fn post_text<T: DeserializeOwned>(path: &str, body: String, content_type: &str) -> Result<T> {
+    read(&send(Method::Post, path, Some(body), content_type).await?)
+}
+
+async fn put<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Result<T> {
+    read(&send(Method::Put, path, Some(write(body)), JSON).await?)
+}
+
+async fn patch<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Result<T> {
+    read(&send(Method::Patch, path, Some(write(body)), JSON).await?)
+}
+
+async fn delete(path: &str) -> Result<()> {
+    send(Method::Delete, path, None, JSON).await.map(drop)
+}
+
+const JSON: &str = "application/json";
+
+/// The text of a successful answer with its status.
+struct Body {
+    status: u16,
+    text: String,
+}
+
+fn write(body: &impl Serialize) -> String {
+    serde_json::to_string(body).expect("protocol types are plain data: they always serialise")
+}
+
+fn read<T: DeserializeOwned>(body: &Body) -> Result<T> {
+    serde_json::from_str(&body.text).map_err(|_| AppError::Unreadable { status: body.status })
+}
+
+async fn send(method: Method, path: &str, body: Option<String>, content_type: &str) -> Result<Body> {
+    let init = RequestInit::new();
+    init.set_method(method.as_str());
+    let headers = web_sys::Headers::new().map_err(|_| AppError::Offline)?;
+    // The names are constants that the standard allows, so neither call can fail.
+    let _ = headers.set("accept", JSON);
+    if let Some(body) = body {
+        let _ = headers.set("content-type", content_type);
+        init.set_body(&JsValue::from_str(&body));
+    }
+    init.set_headers(&headers);
+    let window = web_sys::window().expect("the app runs in a window");
+    let answer = JsFuture::from(window.fetch_with_str_and_init(&url(path), &init))
+        .await
+        .map_err(|_| AppError::Offline)?;
+    let response: Response = answer.unchecked_into();
+    let status = response.status();
+    let text = JsFuture::from(response.text().map_err(|_| AppError::Offline)?)
+        .await
+        .map_err(|_| AppError::Offline)?
+        .as_string()
+        .unwrap_or_default();
+    if response.ok() {
+        return Ok(Body { status, text });
+    }
+    let error = match serde_json::from_str::<ApiError>(&text) {
+        Ok(error) => AppError::Api(Box::new(error)),
+        Err(_) => AppError::Unreadable { status },
+    };
+    if error.code() == Some(ErrorCode::NotSignedIn) {
+        SIGNED_OUT.with(|slot| {
+            if let Some(listener) = slot.borrow().as_ref() {
+                listener();
+            }
+        });
+    }
+    Err(error)
+}

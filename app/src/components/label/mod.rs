@@ -1,0 +1,1 @@
+//! Pieces of the labelling page. They take values and callbacks and call no API.

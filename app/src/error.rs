@@ -1,0 +1,65 @@
+//! What can go wrong between the browser and the server, and the sentence that a person reads about it.
+//!
+//! Comes from `api`, is shown by pages: beside the fields it names, or in a notice.
+
+use laurel_protocol::{ApiError, ErrorCode, FieldError};
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum AppError {
+    /// The server answered with a problem.
+    Api(Box<ApiError>),
+    /// No answer came: the network or the server is down.
+    Offline,
+    /// An answer came that this version of the page cannot read.
+    Unreadable { status: u16 },
+}
+
+impl AppError {
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Api(error) => Some(error.code),
+            Self::Offline | Self::Unreadable { .. } => None,
+        }
+    }
+
+    /// The fields that were refused, empty for every other error.
+    pub fn fields(&self) -> Vec<FieldError> {
+        match self {
+            Self::Api(error) => error.fields.clone(),
+            Self::Offline | Self::Unreadable { .. } => Vec::new(),
+        }
+    }
+
+    /// Names the request in the server's log, where it is our fault.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Api(error) if error.code == ErrorCode::Internal => Some(&error.request_id),
+            _ => None,
+        }
+    }
+
+    /// Whether trying the same again later may work.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Offline => true,
+            Self::Api(error) => matches!(
+                error.code,
+                ErrorCode::Unavailable | ErrorCode::RateLimited | ErrorCode::Internal
+            ),
+            Self::Unreadable { status } => *status >= 500,
+        }
+    }
+
+    /// One sentence for a person.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Api(error) => error.detail.clone(),
+            Self::Offline => {
+                "The server cannot be reached. Check the connection, then try again.".to_owned()
+            }
+            Self::Unreadable { .. } => {
+                "The server's answer could not be read. Reload the page, then try again.".to_owned()
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The browser part of Laurel: the one table of pages, each with its guard.
+//!
+//! A page is a function of what its guard hands over (who is signed in, which project), so that none can be
+//! shown to the wrong person by mistake. All data comes through `api`, the public REST API.
+
+// The browser side of leptos builds views out of deeply nested types.
+#![recursion_limit = "256"]
+
+pub mod api;
+pub mod components;
+pub mod error;
+pub mod format;
+pub mod load;
+pub mod pages;
+pub mod session;
+pub mod shell;
+pub mod theme;
+
+use laurel_protocol::{ProjectId, RoundId};
+use leptos::{mount::mount_to_body, prelude::*};
+use leptos_router::{
+    components::{FlatRoutes, Route, Router},
+    path,
+};
+use session::{admin, route_id, route_text, signed_in};
+
+/// Takes the static shell away that stood in the page for the first paint, and mounts the app.
+pub fn start() {
+    if let Some(shell) = document().get_element_by_id("boot") {
+        shell.remove();
+    }
+    mount_to_body(App);
+}
+
+/// Every page of the app.
+#[component]
+fn App() -> impl IntoView {
+    session::provide();
+    theme::provide();
+    components::toast::provide();
+    view! {
+        <Router>
+            <shell::Shell>
+                <FlatRoutes fallback=pages::not_found::page>
+                    <Route path=path!("/setup/:token") view=|| route_text("token", pages::setup::page)/>
+                    <Route path=path!("/invite/:token") view=|| route_text("token", pages::invite::page)/>
+                    <Route path=path!("/sign-in") view=pages::sign_in::page/>
+                    <Route path=path!("/") view=|| signed_in(pages::projects::page)/>
+                    <Route path=path!("/projects/new") view=|| admin(pages::project_new::page)/>
+                    <Route
+                        path=path!("/projects/:id")
+                        view=|| admin(|_| route_id(|id| pages::overview::page(ProjectId(id))))
+                    />
+                    <Route
+                        path=path!("/projects/:id/prompts")
+                        view=|| admin(|_| route_id(|id| pages::prompts::page(ProjectId(id))))
+                    />
+                    <Route
+                        path=path!("/projects/:id/rounds/new")
+                        view=|| admin(|_| route_id(|id| pages::round_new::page(ProjectId(id))))
+                    />
+                    <Route
+                        path=path!("/projects/:id/label")
+                        view=|| signed_in(|_| route_id(|id| pages::label::page(ProjectId(id))))
+                    />
+                    <Route
+                        path=path!("/rounds/:id")
+                        view=|| admin(|_| route_id(|id| pages::round::page(RoundId(id))))
+                    />
+                    <Route path=path!("/people") view=|| admin(pages::people::page)/>
+                    <Route path=path!("/tokens") view=|| admin(pages::tokens::page)/>
+                </FlatRoutes>
+            </shell::Shell>
+        </Router>
+    }
+}

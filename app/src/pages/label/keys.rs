@@ -1,0 +1,197 @@
+//! Which key does what on the labelling page. The page hands over every key press that was not typed into a
+//! field; the command goes to the page or to the board.
+
+use laurel_protocol::label::Choice;
+
+/// What the keys mean right now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Pick,
+    /// A winner was chosen and the page waits for how much better it is.
+    Strength,
+    Rank,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    Choose(Choice),
+    Strength(u8),
+    /// Put the focused completion at this rank.
+    Place(u8),
+    Clear,
+    Next,
+    Previous,
+    Raise,
+    Lower,
+    TieWithAbove,
+    Submit,
+    Skip,
+    Undo,
+    Guidelines,
+    Shortcuts,
+    Comment,
+    /// Take a choice back that waits for its strength.
+    Escape,
+}
+
+/// A key press, as the browser tells it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Press<'a> {
+    /// What the key types in the person's layout.
+    pub key: &'a str,
+    /// Where the key lies on a US keyboard.
+    pub code: &'a str,
+    pub shift: bool,
+    /// Ctrl, Alt or Meta is down: the press belongs to the browser.
+    pub modified: bool,
+    /// The key is held down.
+    pub repeat: bool,
+}
+
+/// The command of a key press, if it has one.
+pub fn command(press: Press<'_>, mode: Mode) -> Option<Command> {
+    if press.modified {
+        return None;
+    }
+    let command = match by_name(press, mode) {
+        Some(command) => command,
+        None => by_letter(letter(press)?, mode)?,
+    };
+    // A key that is held down must not answer one task after the other.
+    let may_repeat = matches!(
+        command,
+        Command::Next | Command::Previous | Command::Raise | Command::Lower
+    );
+    (may_repeat || !press.repeat).then_some(command)
+}
+
+fn by_name(press: Press<'_>, mode: Mode) -> Option<Command> {
+    let command = match (press.key, mode) {
+        ("Escape", _) => Command::Escape,
+        ("?", _) => Command::Shortcuts,
+        ("ArrowUp", Mode::Rank) if press.shift => Command::Raise,
+        ("ArrowDown", Mode::Rank) if press.shift => Command::Lower,
+        ("ArrowUp" | "ArrowLeft", Mode::Rank) => Command::Previous,
+        ("ArrowDown" | "ArrowRight", Mode::Rank) => Command::Next,
+        ("Enter", Mode::Rank) => Command::Submit,
+        ("Backspace" | "Delete", Mode::Rank) => Command::Clear,
+        _ => return None,
+    };
+    Some(command)
+}
+
+fn by_letter(letter: char, mode: Mode) -> Option<Command> {
+    use Command::{Choose, Strength};
+    let command = match (letter, mode) {
+        ('s', _) => Command::Skip,
+        ('u', _) => Command::Undo,
+        ('g', _) => Command::Guidelines,
+        ('c', _) => Command::Comment,
+        ('1'..='4', Mode::Strength) => Strength(letter as u8 - b'0'),
+        ('1' | 'a', Mode::Pick) | ('a', Mode::Strength) => Choose(Choice::First),
+        ('2' | 'b', Mode::Pick) | ('b', Mode::Strength) => Choose(Choice::Second),
+        ('3' | 't', Mode::Pick) | ('t', Mode::Strength) => Choose(Choice::Tie),
+        ('4' | 'x', Mode::Pick) | ('x', Mode::Strength) => Choose(Choice::BothBad),
+        ('1'..='8', Mode::Rank) => Command::Place(letter as u8 - b'0'),
+        ('0', Mode::Rank) => Command::Clear,
+        ('j', Mode::Rank) => Command::Next,
+        ('k', Mode::Rank) => Command::Previous,
+        ('t', Mode::Rank) => Command::TieWithAbove,
+        _ => return None,
+    };
+    Some(command)
+}
+
+/// The letter or digit of a press. A Latin letter counts as typed; where the layout types something else
+/// (Cyrillic, or `&` on the `1` of a French keyboard), the place of the key counts.
+fn letter(press: Press<'_>) -> Option<char> {
+    let mut chars = press.key.chars();
+    let typed = chars.next().filter(|_| chars.next().is_none());
+    if let Some(typed) = typed.filter(char::is_ascii_alphanumeric) {
+        return Some(typed.to_ascii_lowercase());
+    }
+    typed.filter(|_| !press.shift)?;
+    let place = press.code.strip_prefix("Key").or_else(|| press.code.strip_prefix("Digit"))?;
+    place.chars().next().map(|place| place.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn press<'a>(key: &'a str, code: &'a str) -> Press<'a> {
+        Press {
+            key,
+            code,
+            ..Press::default()
+        }
+    }
+
+    #[test]
+    fn pick_answers_by_digit_and_by_letter() {
+        for (key, choice) in [
+            ("1", Choice::First),
+            ("a", Choice::First),
+            ("2", Choice::Second),
+            ("B", Choice::Second),
+            ("3", Choice::Tie),
+            ("t", Choice::Tie),
+            ("4", Choice::BothBad),
+            ("x", Choice::BothBad),
+        ] {
+            assert_eq!(command(press(key, ""), Mode::Pick), Some(Command::Choose(choice)), "{key}");
+        }
+    }
+
+    #[test]
+    fn digits_are_the_strength_once_a_winner_is_chosen() {
+        assert_eq!(command(press("2", ""), Mode::Strength), Some(Command::Strength(2)));
+        assert_eq!(command(press("b", ""), Mode::Strength), Some(Command::Choose(Choice::Second)));
+        assert_eq!(command(press("5", ""), Mode::Strength), None);
+    }
+
+    #[test]
+    fn other_layouts_fall_back_to_the_place_of_the_key() {
+        assert_eq!(command(press("&", "Digit1"), Mode::Pick), Some(Command::Choose(Choice::First)));
+        assert_eq!(command(press("ф", "KeyA"), Mode::Pick), Some(Command::Choose(Choice::First)));
+        // Dvorak types "o" where a US keyboard has "s": typed letters win.
+        assert_eq!(command(press("o", "KeyS"), Mode::Pick), None);
+        let bang = Press {
+            shift: true,
+            ..press("!", "Digit1")
+        };
+        assert_eq!(command(bang, Mode::Pick), None);
+    }
+
+    #[test]
+    fn a_key_held_down_answers_once() {
+        let held = |key| Press {
+            repeat: true,
+            ..press(key, "")
+        };
+        assert_eq!(command(held("1"), Mode::Pick), None);
+        assert_eq!(command(held("Enter"), Mode::Rank), None);
+        assert_eq!(command(held("ArrowDown"), Mode::Rank), Some(Command::Next));
+    }
+
+    #[test]
+    fn shift_and_arrows_move_a_rank() {
+        let shifted = |key| Press {
+            shift: true,
+            ..press(key, "")
+        };
+        assert_eq!(command(shifted("ArrowUp"), Mode::Rank), Some(Command::Raise));
+        assert_eq!(command(shifted("ArrowDown"), Mode::Rank), Some(Command::Lower));
+        assert_eq!(command(press("ArrowUp", ""), Mode::Rank), Some(Command::Previous));
+        assert_eq!(command(press("ArrowUp", ""), Mode::Pick), None);
+    }
+
+    #[test]
+    fn browser_shortcuts_are_left_alone() {
+        let copy = Press {
+            modified: true,
+            ..press("a", "KeyA")
+        };
+        assert_eq!(command(copy, Mode::Pick), None);
+    }
+}

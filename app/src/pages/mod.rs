@@ -1,0 +1,15 @@
+//! The pages, one file or folder each. The table with their addresses and guards stands in `lib.rs`.
+
+pub mod invite;
+pub mod label;
+pub mod not_found;
+pub mod overview;
+pub mod people;
+pub mod project_new;
+pub mod projects;
+pub mod prompts;
+pub mod round;
+pub mod round_new;
+pub mod setup;
+pub mod sign_in;
+pub mod tokens;

@@ -1,0 +1,117 @@
+//! Who is signed in, and the guards that pages stand behind.
+//!
+//! Asked from the server once at the start (`GET /session`); a 401 on any later call empties it.
+
+use crate::{api, components::notice::notice, error::AppError, pages};
+use laurel_protocol::{ErrorCode, Role, User};
+use leptos::{prelude::*, task::spawn_local};
+use leptos_router::hooks::use_params_map;
+
+/// What the browser knows about its user.
+#[derive(Clone, PartialEq)]
+pub enum Who {
+    /// The server has not answered yet.
+    Unknown,
+    Nobody,
+    User(User),
+    /// The server could not be asked.
+    Failed(AppError),
+}
+
+#[derive(Clone, Copy)]
+pub struct Session(RwSignal<Who>);
+
+/// Proof that an admin looks at the page.
+#[derive(Clone, PartialEq)]
+pub struct Admin(pub User);
+
+impl Session {
+    pub fn get(self) -> Who {
+        self.0.get()
+    }
+
+    pub fn user(self) -> Option<User> {
+        match self.0.get() {
+            Who::User(user) => Some(user),
+            Who::Unknown | Who::Nobody | Who::Failed(_) => None,
+        }
+    }
+
+    pub fn sign_in(self, user: User) {
+        self.0.set(Who::User(user));
+    }
+
+    pub fn sign_out(self) {
+        self.0.set(Who::Nobody);
+    }
+
+    /// Asks the server who this is.
+    pub fn ask(self) {
+        spawn_local(async move {
+            let who = match api::account::session().await {
+                Ok(session) => Who::User(session.user),
+                Err(error) if error.code() == Some(ErrorCode::NotSignedIn) => Who::Nobody,
+                Err(error) => Who::Failed(error),
+            };
+            self.0.set(who);
+        });
+    }
+}
+
+/// Makes the session known to all pages. Called once, by the app.
+pub fn provide() {
+    let session = Session(RwSignal::new(Who::Unknown));
+    provide_context(session);
+    api::on_signed_out(move || session.sign_out());
+    session.ask();
+}
+
+pub fn use_session() -> Session {
+    use_context::<Session>().expect("the app provides the session before any page")
+}
+
+/// Shows `page` to whoever is signed in; asks to sign in otherwise and comes back.
+pub fn signed_in(page: fn(User) -> AnyView) -> AnyView {
+    let session = use_session();
+    // A memo, so that the same answer given twice does not build the page again.
+    let who = Memo::new(move |_| session.get());
+    (move || match who.get() {
+        Who::Unknown => ().into_any(),
+        Who::Nobody => pages::sign_in::page(),
+        Who::User(user) => page(user),
+        Who::Failed(error) => notice(&error, Some(Callback::new(move |()| session.ask()))),
+    })
+    .into_any()
+}
+
+/// Shows `page` to admins only.
+pub fn admin(page: fn(Admin) -> AnyView) -> AnyView {
+    let session = use_session();
+    let who = Memo::new(move |_| session.get());
+    (move || match who.get() {
+        Who::Unknown => ().into_any(),
+        Who::Nobody => pages::sign_in::page(),
+        Who::User(user) if user.role == Role::Admin => page(Admin(user)),
+        Who::User(_) => pages::not_found::for_admins_only(),
+        Who::Failed(error) => notice(&error, Some(Callback::new(move |()| session.ask()))),
+    })
+    .into_any()
+}
+
+/// Hands the page the number in its address, anew when that changes.
+pub fn route_id(page: fn(i64) -> AnyView) -> AnyView {
+    let params = use_params_map();
+    let id = Memo::new(move |_| params.with(|params| params.get("id").and_then(|id| id.parse().ok())));
+    (move || match id.get() {
+        Some(id) => page(id),
+        None => pages::not_found::page(),
+    })
+    .into_any()
+}
+
+/// Hands the page a text in its address.
+pub fn route_text(name: &'static str, page: fn(String) -> AnyView) -> AnyView {
+    let params = use_params_map();
+    let text = Memo::new(move |_| params.with(|params| params.get(name).unwrap_or_default()));
+    (move || page(text.get())).into_any()
+}
