@@ -1,2 +1,51 @@
-//! To be filled.
-fn main() {}
+//! The trainer process: its command line. Each subcommand lives beside the part of the library that it runs.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use laurel_trainer::rounds;
+use std::process::ExitCode;
+
+/// Activations are large and short-lived; this allocator keeps their pages instead of returning them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Laurel's trainer: rounds of training on preferences, with or without a server.
+#[derive(Parser)]
+#[command(name = "laurel-trainer", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Round(rounds::cli::RoundArgs),
+    Logprobs(rounds::cli::LogprobsArgs),
+    Score(rounds::cli::ScoreArgs),
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The causes on one line.
+            eprintln!("laurel-trainer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Round(args) => rounds::cli::round(&args),
+        Command::Logprobs(args) => rounds::cli::logprobs(&args),
+        Command::Score(args) => rounds::cli::score(&args),
+    }
+}

@@ -1,1 +1,38 @@
-//! x
+//! What a round says while it runs: to a terminal, to files, to the server. The rounds know only the trait.
+
+use laurel_protocol::round::{LogLevel, MetricPoint};
+
+/// Whether a round goes on after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directive {
+    GoOn,
+    /// Stop at this step's end, with a checkpoint.
+    Stop,
+}
+
+/// How far a round is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    pub step: u64,
+    pub n_steps: u64,
+    pub seconds_left: Option<f64>,
+}
+
+/// Takes what a round reports.
+pub trait Reporter {
+    fn log(&mut self, level: LogLevel, text: &str);
+    fn metrics(&mut self, point: &MetricPoint);
+    /// Called at every step's end, and between passes of longer work; answers whether to go on.
+    fn progress(&mut self, progress: Progress) -> Directive;
+}
+
+/// Reports to nobody.
+pub struct Silent;
+
+impl Reporter for Silent {
+    fn log(&mut self, _: LogLevel, _: &str) {}
+    fn metrics(&mut self, _: &MetricPoint) {}
+    fn progress(&mut self, _: Progress) -> Directive {
+        Directive::GoOn
+    }
+}

@@ -1,1 +1,72 @@
-//! x
+//! Rounds: one training run each, from token ids and a starting adapter to a new adapter.
+//!
+//! [`run`] picks the kind; `sft.rs`, `reward.rs` and `dpo.rs` each read like the algorithm in the paper, and
+//! lean on [`Session`] for what all rounds share: the order of the data, the optimiser's step, evaluation's
+//! rhythm, metrics, checkpoints and resuming.
+
+mod dpo;
+mod logps;
+mod reward;
+mod sampler;
+mod session;
+mod sft;
+
+pub mod cli;
+
+pub use logps::{completion_logps, scores};
+pub use session::Session;
+
+use crate::{
+    adapters::{Adapter, TaskType},
+    data::PreferencePair,
+    model::Model,
+    report::Reporter,
+};
+use anyhow::Result;
+use laurel_protocol::round::{RoundKind, RoundSpec};
+use std::path::Path;
+
+/// Tokens of one pass through the model: bounds the memory that activations take. A batch is split into so
+/// many passes as it needs; their gradients add up to the batch's.
+const PASS_TOKENS: usize = 768;
+
+/// All that a round works on.
+pub struct Input<'a> {
+    pub spec: &'a RoundSpec,
+    pub model: &'a Model,
+    /// Hash or name of the base model, part of what decides the round.
+    pub base_model: &'a str,
+    pub starting_adapter: Option<&'a Adapter>,
+    pub rows: Vec<PreferencePair>,
+    /// Gets `adapter/`, `metrics.jsonl`, `report.json` and `checkpoints/`.
+    pub out: &'a Path,
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoundOutcome {
+    /// The adapter lies in `adapter/`.
+    Done,
+    /// Asked to stop; the last checkpoint goes on from here.
+    Stopped,
+}
+
+/// Runs a round, or goes on with the one whose checkpoint lies in `out`.
+pub fn run(input: Input<'_>, reporter: &mut dyn Reporter) -> Result<RoundOutcome> {
+    let kind = input.spec.kind;
+    let Some(mut session) = Session::start(input, reporter)? else {
+        return Ok(RoundOutcome::Done);
+    };
+    match kind {
+        RoundKind::Sft => sft::run(&mut session)?,
+        RoundKind::Reward => reward::run(&mut session)?,
+        RoundKind::Dpo => dpo::run(&mut session)?,
+    }
+    session.finish(match kind {
+        RoundKind::Reward => TaskType::SeqCls,
+        RoundKind::Sft | RoundKind::Dpo => TaskType::CausalLm,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+//! The subcommands `round`, `logprobs` and `score`: rounds and their measures without a server.
+
+use super::{Input, RoundOutcome, completion_logps, run, scores};
+use crate::{
+    adapters::Adapter,
+    data::{PreferencePair, Row, Tokenizer, read_rows},
+    device,
+    model::{Model, Pack, TokenAt},
+    ops::Tape,
+    report::{Directive, Progress, Reporter},
+};
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::DType;
+use indicatif::{ProgressBar, ProgressStyle};
+use laurel_protocol::round::{Hyper, LogLevel, MetricPoint, RoundKind, RoundSpec, Split};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{
+    fs::{self, File},
+    io::{BufReader, Write},
+    path::{Path, PathBuf},
+};
+
+/// Run one round offline; the same command again goes on where it was stopped.
+#[derive(clap::Args)]
+pub struct RoundArgs {
+    /// JSON: kind (sft, reward, dpo), model, data, and where wanted starting_adapter, adapter, hyper, seed.
+    /// Paths are relative to this file's folder.
+    spec: PathBuf,
+    /// Folder for adapter/, metrics.jsonl, report.json and checkpoints/.
+    #[arg(long)]
+    out: PathBuf,
+    /// auto, cpu, cuda:N or metal
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+/// Print the log-probability of each row's completions, one JSON line a row.
+#[derive(clap::Args)]
+pub struct LogprobsArgs {
+    /// GGUF file or Hugging Face folder
+    #[arg(long)]
+    model: PathBuf,
+    /// PEFT folder
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    /// JSON Lines of preferences (TRL's columns), or of token ids: {"ids": [..], "from": n}
+    #[arg(long)]
+    data: PathBuf,
+    /// auto, cpu, cuda:N or metal
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+/// Print a reward model's score of each row's completions, one JSON line a row.
+#[derive(clap::Args)]
+pub struct ScoreArgs {
+    /// GGUF file or Hugging Face folder
+    #[arg(long)]
+    model: PathBuf,
+    /// PEFT folder with a score head
+    #[arg(long)]
+    adapter: PathBuf,
+    /// JSON Lines of preferences (TRL's columns)
+    #[arg(long)]
+    data: PathBuf,
+    /// auto, cpu, cuda:N or metal
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+/// What a spec file says besides [`RoundSpec`].
+#[derive(Deserialize)]
+struct Files {
+    model: PathBuf,
+    data: PathBuf,
+    starting_adapter: Option<PathBuf>,
+}
+
+pub fn round(args: &RoundArgs) -> Result<()> {
+    let text = fs::read_to_string(&args.spec).with_context(|| format!("read {:?}", args.spec))?;
+    let (spec, files) = read_spec(&text).with_context(|| format!("spec {:?}", args.spec))?;
+    let folder = args.spec.parent().unwrap_or(Path::new("."));
+    let model_path = folder.join(&files.model);
+    let model = Model::load(&model_path, &device::open(&args.device)?, DType::F32)?;
+    let starting_adapter = match &files.starting_adapter {
+        Some(path) => Some(Adapter::load_peft(&folder.join(path), &model)?),
+        None => None,
+    };
+    let rows = pairs(
+        &folder.join(&files.data),
+        &Tokenizer::load(&model_path)?,
+        spec.kind,
+    )?;
+    let mut terminal = Terminal::new();
+    let base_model = model_path
+        .file_name()
+        .map(|name| name.to_string_lossy())
+        .unwrap_or_default();
+    let input = Input {
+        spec: &spec,
+        model: &model,
+        base_model: &base_model,
+        starting_adapter: starting_adapter.as_ref(),
+        rows,
+        out: &args.out,
+    };
+    match run(input, &mut terminal)? {
+        RoundOutcome::Done => terminal.say(&format!("Adapter: {}", args.out.join("adapter").display())),
+        RoundOutcome::Stopped => bail!("stopped; the same command goes on from the checkpoint"),
+    }
+    Ok(())
+}
+
+/// Hyper-parameters that the file leaves out take the defaults of its kind.
+fn read_spec(text: &str) -> Result<(RoundSpec, Files)> {
+    let mut value: Value = serde_json::from_str(text).context("not JSON")?;
+    let kind: RoundKind = serde_json::from_value(value["kind"].clone())
+        .context("\"kind\" must be \"sft\", \"reward\" or \"dpo\"")?;
+    let known = [
+        "kind",
+        "model",
+        "data",
+        "starting_adapter",
+        "adapter",
+        "hyper",
+        "seed",
+    ];
+    if let Some(stranger) = value
+        .as_object()
+        .and_then(|o| o.keys().find(|key| !known.contains(&key.as_str())))
+    {
+        bail!("unknown field {stranger:?}; known are {known:?}");
+    }
+    let files = serde_json::from_value(value.clone())?;
+    let mut hyper = serde_json::to_value(Hyper::for_kind(kind))?;
+    if let (Value::Object(hyper), Some(given)) = (&mut hyper, value["hyper"].as_object()) {
+        hyper.extend(given.clone());
+    }
+    value["hyper"] = hyper;
+    Ok((serde_json::from_value(value)?, files))
+}
+
+fn rows(path: &Path) -> Result<Vec<Row>> {
+    let file = File::open(path).with_context(|| format!("open {path:?}"))?;
+    let rows = read_rows(BufReader::new(file)).with_context(|| format!("read {path:?}"))?;
+    ensure!(!rows.is_empty(), "{path:?} has no rows");
+    Ok(rows)
+}
+
+/// Rows as token ids. Supervised fine-tuning takes demonstrations as well.
+fn pairs(path: &Path, tokenizer: &Tokenizer, kind: RoundKind) -> Result<Vec<PreferencePair>> {
+    let mut pairs = Vec::new();
+    for (at, row) in rows(path)?.iter().enumerate() {
+        let pair = match row {
+            Row::Preference(row) => tokenizer.preference(row),
+            Row::Example(row) if kind == RoundKind::Sft => {
+                tokenizer.demonstration(row).map(|it| PreferencePair {
+                    prompt: it.prompt,
+                    chosen: it.completion,
+                    rejected: Vec::new(),
+                    group: it.group,
+                })
+            }
+            _ => Err(anyhow::anyhow!(
+                "a row without a chosen and a rejected completion"
+            )),
+        };
+        pairs.push(pair.with_context(|| format!("{path:?}, row {}", at + 1))?);
+    }
+    Ok(pairs)
+}
+
+pub fn logprobs(args: &LogprobsArgs) -> Result<()> {
+    let model = Model::load(&args.model, &device::open(&args.device)?, DType::F32)?;
+    let adapter = args
+        .adapter
+        .as_deref()
+        .map(|path| Adapter::load_peft(path, &model))
+        .transpose()?;
+    let mut tokenizer = None;
+    let mut out = std::io::stdout().lock();
+    for (at, row) in rows(&args.data)?.iter().enumerate() {
+        let line = match row {
+            Row::Ids(row) => json!({ "logps": id_logps(&model, adapter.as_ref(), &row.ids, row.from)? }),
+            Row::Preference(row) => {
+                if tokenizer.is_none() {
+                    tokenizer = Some(Tokenizer::load(&args.model)?);
+                }
+                let tokenizer = tokenizer.as_ref().context("a tokenizer was just read")?;
+                let pair = tokenizer
+                    .preference(row)
+                    .with_context(|| format!("row {}", at + 1))?;
+                let (chosen, rejected) = completion_logps(&model, adapter.as_ref(), &[&pair])?[0];
+                json!({
+                    "chosen_logp": chosen, "rejected_logp": rejected,
+                    "chosen_tokens": pair.chosen.len(), "rejected_tokens": pair.rejected.len(),
+                })
+            }
+            Row::Example(_) => bail!("row {}: neither a preference nor token ids", at + 1),
+        };
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+/// Log-probability of each token from position `from` on.
+pub fn id_logps(model: &Model, adapter: Option<&Adapter>, ids: &[u32], from: usize) -> Result<Vec<f32>> {
+    let mut pack = Pack::default();
+    pack.push(ids, &[]);
+    let hidden = model.forward(&Tape::off(), &pack, adapter)?;
+    let tokens: Vec<TokenAt> = (from..ids.len())
+        .map(|at| TokenAt {
+            row: at as u32 - 1,
+            token: ids[at],
+        })
+        .collect();
+    Ok(model.logprobs(&Tape::off(), &hidden, &tokens)?.value.to_vec1()?)
+}
+
+pub fn score(args: &ScoreArgs) -> Result<()> {
+    let model = Model::load(&args.model, &device::open(&args.device)?, DType::F32)?;
+    let adapter = Adapter::load_peft(&args.adapter, &model)?;
+    let tokenizer = Tokenizer::load(&args.model)?;
+    let mut out = std::io::stdout().lock();
+    for pair in pairs(&args.data, &tokenizer, RoundKind::Reward)? {
+        let (chosen, rejected) = scores(&model, &adapter, &[&pair])?[0];
+        writeln!(
+            out,
+            "{}",
+            json!({ "chosen_score": chosen, "rejected_score": rejected })
+        )?;
+    }
+    Ok(())
+}
+
+/// A bar and lines on a terminal; on anything else a line for each evaluation.
+struct Terminal {
+    bar: ProgressBar,
+}
+
+impl Terminal {
+    fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} step {pos}/{len} {msg}") {
+            bar.set_style(style);
+        }
+        Self { bar }
+    }
+
+    fn say(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+}
+
+impl Reporter for Terminal {
+    fn log(&mut self, _: LogLevel, text: &str) {
+        self.say(text);
+    }
+
+    fn metrics(&mut self, point: &MetricPoint) {
+        let shown = ["loss", "accuracy", "margin", "tokens_per_second"];
+        let text: Vec<String> = shown
+            .iter()
+            .filter_map(|name| point.values.get(*name).map(|value| format!("{name} {value:.4}")))
+            .collect();
+        match point.split {
+            Split::Train => self.bar.set_message(text.join("  ")),
+            Split::Eval => self.say(&format!("step {}, held out: {}", point.step, text.join("  "))),
+        }
+    }
+
+    fn progress(&mut self, progress: Progress) -> Directive {
+        self.bar.set_length(progress.n_steps);
+        self.bar.set_position(progress.step);
+        Directive::GoOn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_hyper_parameters_take_the_defaults_of_the_kind() {
+        let text = r#"{"kind":"sft","model":"m","data":"d","hyper":{"epochs":3}}"#;
+        let (spec, files) = read_spec(text).unwrap();
+        assert_eq!((spec.hyper.learning_rate, spec.hyper.epochs), (2e-4, 3));
+        assert_eq!(files.data, Path::new("d"));
+        let error = read_spec(r#"{"kind":"dpo","model":"m","data":"d","lr":1}"#)
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("\"lr\""));
+    }
+}

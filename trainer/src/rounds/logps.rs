@@ -1,0 +1,190 @@
+//! What the rounds ask of the model: summed log-probabilities of completions, and scores, for pairs that are
+//! packed pass by pass. With a tape the caller can turn the gradients of those numbers into the adapter's.
+
+use super::PASS_TOKENS;
+use crate::{
+    adapters::Adapter,
+    data::PreferencePair,
+    model::{Model, Pack, TokenAt},
+    ops::{Gradients, Tape, Traced},
+};
+use anyhow::{Context, Result};
+use candle_core::{Tensor, Var};
+
+/// Consecutive pairs that fit into one pass; a longer one goes alone.
+pub(super) fn passes<'a>(pairs: &[&'a PreferencePair]) -> Vec<Vec<&'a PreferencePair>> {
+    let mut passes: Vec<Vec<&PreferencePair>> = Vec::new();
+    let mut n_tokens = 0;
+    for &pair in pairs {
+        let size = pair.prompt.len() + pair.chosen.len() + pair.rejected.len();
+        match passes.last_mut() {
+            Some(pass) if n_tokens + size <= PASS_TOKENS => {
+                pass.push(pair);
+                n_tokens += size;
+            }
+            _ => {
+                passes.push(vec![pair]);
+                n_tokens = size;
+            }
+        }
+    }
+    passes
+}
+
+/// The completions of a pass: each pair's chosen and, where wanted, its rejected one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Completions {
+    Both,
+    Chosen,
+}
+
+/// A pass through the model with its tape.
+pub(super) struct Pass {
+    tape: Tape,
+    traced: Traced,
+    /// What the model says, as a leaf of candle's graph: `(tokens,)` log-probabilities of all chosen, then all
+    /// rejected completions; or `(2 · pairs, hidden)` states of their last tokens.
+    pub values: Var,
+    /// For each completion, how many of the tokens are its own.
+    pub counts: Vec<usize>,
+}
+
+impl Pass {
+    pub fn logps(
+        model: &Model,
+        adapter: Option<&Adapter>,
+        pairs: &[&PreferencePair],
+        which: Completions,
+        tape: Tape,
+    ) -> Result<Self> {
+        let pack = pack(pairs, which);
+        let hidden = model.forward(&tape, &pack, adapter)?;
+        let mut tokens: Vec<TokenAt> = Vec::new();
+        let mut counts = Vec::new();
+        for branch in 0..if which == Completions::Both { 2 } else { 1 } {
+            for group in 0..pairs.len() {
+                let before = tokens.len();
+                tokens.extend(pack.completion(group, branch));
+                counts.push(tokens.len() - before);
+            }
+        }
+        let traced = model.logprobs(&tape, &hidden, &tokens)?;
+        let values = Var::from_tensor(&traced.value)?;
+        Ok(Self {
+            tape,
+            traced,
+            values,
+            counts,
+        })
+    }
+
+    pub fn last_states(
+        model: &Model,
+        adapter: Option<&Adapter>,
+        pairs: &[&PreferencePair],
+        tape: Tape,
+    ) -> Result<Self> {
+        let pack = pack(pairs, Completions::Both);
+        let hidden = model.forward(&tape, &pack, adapter)?;
+        let last = |branch: usize| (0..pairs.len()).map(move |group| (group, branch));
+        let rows: Vec<u32> = last(0)
+            .chain(last(1))
+            .map(|(group, branch)| pack.last_row(group, branch))
+            .collect();
+        let traced = model.states(&tape, &hidden, &rows)?;
+        let values = Var::from_tensor(&traced.value)?;
+        Ok(Self {
+            tape,
+            traced,
+            values,
+            counts: Vec::new(),
+        })
+    }
+
+    /// Sums of each completion's log-probabilities, on candle's graph: chosen and rejected, both `(pairs,)`.
+    pub fn sums(&self) -> Result<(Tensor, Tensor)> {
+        let mut sums = Vec::with_capacity(self.counts.len());
+        let mut at = 0;
+        for &n in &self.counts {
+            sums.push(self.values.narrow(0, at, n)?.sum_all()?);
+            at += n;
+        }
+        let sums = Tensor::stack(&sums, 0)?;
+        let n_pairs = sums.dim(0)? / 2;
+        Ok((sums.narrow(0, 0, n_pairs)?, sums.narrow(0, n_pairs, n_pairs)?))
+    }
+
+    /// Runs `loss` back through candle's graph to [`Pass::values`] and from there through the tape. Other
+    /// trainable weights of the loss are given by name.
+    pub fn backward(self, loss: &Tensor, others: &[(&str, &Var)], gradients: &mut Gradients) -> Result<()> {
+        let store = loss.backward()?;
+        for (name, var) in others {
+            let gradient = store
+                .get(*var)
+                .with_context(|| format!("the loss does not depend on {name:?}"))?;
+            gradients.add(name, gradient.clone())?;
+        }
+        let gradient = store
+            .get(&self.values)
+            .context("the loss does not depend on the model")?;
+        Ok(self.tape.backward(&self.traced, gradient.clone(), gradients)?)
+    }
+}
+
+fn pack(pairs: &[&PreferencePair], which: Completions) -> Pack {
+    let mut pack = Pack::default();
+    for pair in pairs {
+        match which {
+            Completions::Both => pack.push(&pair.prompt, &[&pair.chosen, &pair.rejected]),
+            Completions::Chosen => pack.push(&pair.prompt, &[&pair.chosen]),
+        };
+    }
+    pack
+}
+
+/// Summed log-probabilities of chosen and rejected, pair by pair.
+pub fn completion_logps(
+    model: &Model,
+    adapter: Option<&Adapter>,
+    pairs: &[&PreferencePair],
+) -> Result<Vec<(f32, f32)>> {
+    let mut logps = Vec::with_capacity(pairs.len());
+    for pass in passes(pairs) {
+        let (chosen, rejected) =
+            Pass::logps(model, adapter, &pass, Completions::Both, Tape::off())?.sums()?;
+        logps.extend(
+            chosen
+                .to_vec1::<f32>()?
+                .into_iter()
+                .zip(rejected.to_vec1::<f32>()?),
+        );
+    }
+    Ok(logps)
+}
+
+/// A reward model's scores of chosen and rejected, pair by pair.
+pub fn scores(model: &Model, adapter: &Adapter, pairs: &[&PreferencePair]) -> Result<Vec<(f32, f32)>> {
+    let head = adapter
+        .score
+        .as_ref()
+        .context("this adapter has no score head: it is no reward model")?;
+    let mut scores = Vec::with_capacity(pairs.len());
+    for pass in passes(pairs) {
+        let states = Pass::last_states(model, Some(adapter), &pass, Tape::off())?.values;
+        let (chosen, rejected) = head_scores(&states, head.tensor())?;
+        scores.extend(
+            chosen
+                .to_vec1::<f32>()?
+                .into_iter()
+                .zip(rejected.to_vec1::<f32>()?),
+        );
+    }
+    Ok(scores)
+}
+
+/// `(2 · pairs, hidden)`, `(1, hidden)` to the scores of chosen and rejected, both `(pairs,)`.
+pub(super) fn head_scores(states: &Tensor, head: &Tensor) -> Result<(Tensor, Tensor)> {
+    let scores = states.matmul(&head.t()?)?.squeeze(1)?;
+    let n_pairs = scores.dim(0)? / 2;
+    Ok((scores.narrow(0, 0, n_pairs)?, scores.narrow(0, n_pairs, n_pairs)?))
+}

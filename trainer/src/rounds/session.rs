@@ -1,0 +1,469 @@
+//! What all rounds share: the split, the order of batches, the optimiser's step, metrics, checkpoints and
+//! resuming. A round's loop asks for a batch, computes gradients, and hands them back.
+
+use super::{
+    Input, RoundOutcome,
+    sampler::{Sampler, hold_out},
+};
+use crate::{
+    adapters::{Adapter, TaskType},
+    checkpoint::{self, State},
+    data::PreferencePair,
+    model::Model,
+    ops::Gradients,
+    optim::{AdamW, learning_rate},
+    report::{Directive, Progress, Reporter},
+    rng::Rng,
+};
+use anyhow::{Context, Result, bail, ensure};
+use laurel_protocol::round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+pub struct Session<'a> {
+    pub spec: &'a RoundSpec,
+    pub model: &'a Model,
+    /// The policy or reward model in training.
+    pub adapter: Adapter,
+    pub starting_adapter: Option<&'a Adapter>,
+    base_model: &'a str,
+    train: Vec<PreferencePair>,
+    eval: Vec<PreferencePair>,
+    n_left_out: usize,
+    sampler: Sampler,
+    optimiser: AdamW,
+    out: &'a Path,
+    fingerprint: String,
+    metrics: File,
+    reporter: &'a mut dyn Reporter,
+    stopped: bool,
+    checkpoint_due: bool,
+    last: BTreeMap<String, f64>,
+    started: Instant,
+    step_started: Instant,
+    first_step: u64,
+}
+
+/// The rows of one optimiser step.
+pub struct Batch(Vec<usize>);
+
+impl Batch {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn pairs<'s>(&self, session: &'s Session<'_>) -> Vec<&'s PreferencePair> {
+        self.0.iter().map(|&row| &session.train[row]).collect()
+    }
+}
+
+/// Weighted means of a step's figures.
+#[derive(Default)]
+pub struct Tally {
+    sums: BTreeMap<&'static str, (f64, f64)>,
+    pub n_tokens: usize,
+}
+
+impl Tally {
+    pub fn add(&mut self, name: &'static str, value: f64, weight: usize) {
+        let (sum, total) = self.sums.entry(name).or_default();
+        *sum += value * weight as f64;
+        *total += weight as f64;
+    }
+
+    /// A pair's rewards, and from them margin and accuracy.
+    pub fn add_rewards(&mut self, chosen: f64, rejected: f64) {
+        self.add("chosen_reward", chosen, 1);
+        self.add("rejected_reward", rejected, 1);
+        self.add("margin", chosen - rejected, 1);
+        self.add("accuracy", if chosen > rejected { 1.0 } else { 0.0 }, 1);
+    }
+
+    fn means(&self) -> BTreeMap<String, f64> {
+        self.sums
+            .iter()
+            .map(|(&name, (sum, total))| (name.to_owned(), sum / total))
+            .collect()
+    }
+}
+
+impl<'a> Session<'a> {
+    /// Opens a round; `None` when `out` holds its finished result already.
+    pub fn start(input: Input<'a>, reporter: &'a mut dyn Reporter) -> Result<Option<Self>> {
+        let Input {
+            spec,
+            model,
+            base_model,
+            starting_adapter,
+            rows,
+            out,
+        } = input;
+        if let Err(errors) = spec.validate() {
+            let reasons: Vec<String> = errors
+                .iter()
+                .map(|e| format!("{} {}", e.field, e.reason))
+                .collect();
+            bail!("the round's settings are not valid: {}", reasons.join("; "));
+        }
+        let fingerprint = fingerprint(spec, base_model, starting_adapter, &rows)?;
+        if is_finished(out, &fingerprint)? {
+            return Ok(None);
+        }
+        let n_rows = rows.len();
+        let rows = usable(rows, spec, model, reporter)?;
+        let n_left_out = n_rows - rows.len();
+        let rng = Rng::new(spec.seed);
+        let (train, eval) = hold_out(rows, spec.hyper.held_out, rng);
+
+        let mut adapter = match starting_adapter {
+            Some(adapter) => adapter.trainable_copy()?,
+            None => Adapter::init(&spec.adapter, model, &rng)?,
+        };
+        match spec.kind {
+            RoundKind::Reward if adapter.score.is_none() => adapter.add_score(model, &rng)?,
+            RoundKind::Reward => {}
+            // A policy has no score head, whatever it started from.
+            RoundKind::Sft | RoundKind::Dpo => adapter.score = None,
+        }
+        let optimiser = AdamW::new(adapter.variables(), &spec.hyper)?;
+        fs::create_dir_all(out).with_context(|| format!("create {out:?}"))?;
+        let metrics = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .open(out.join("metrics.jsonl"))
+            .with_context(|| format!("open metrics.jsonl in {out:?}"))?;
+        let sampler = Sampler::new(rng, train.len(), &spec.hyper);
+        let mut session = Self {
+            spec,
+            model,
+            adapter,
+            starting_adapter,
+            base_model,
+            train,
+            eval,
+            n_left_out,
+            sampler,
+            optimiser,
+            out,
+            fingerprint,
+            metrics,
+            reporter,
+            stopped: false,
+            checkpoint_due: false,
+            last: BTreeMap::new(),
+            started: Instant::now(),
+            step_started: Instant::now(),
+            first_step: 0,
+        };
+        session.resume()?;
+        let text = format!(
+            "{} rows to train on, {} held out, {} steps",
+            session.train.len(),
+            session.eval.len(),
+            session.sampler.n_steps
+        );
+        session.info(&text);
+        Ok(Some(session))
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        let saved = checkpoint::newest(&self.checkpoints(), &self.model.device)?;
+        let Some(saved) = saved else {
+            return Ok(self.metrics.set_len(0)?);
+        };
+        ensure!(
+            saved.state.fingerprint == self.fingerprint,
+            "{:?} holds a round with another spec, data or model: choose another folder",
+            self.out
+        );
+        for (name, var) in self.adapter.variables() {
+            let weight = saved
+                .weights
+                .get(&name)
+                .with_context(|| format!("the checkpoint has no {name:?}"))?;
+            var.set(weight)?;
+        }
+        self.optimiser.restore(saved.moments, saved.state.step)?;
+        // Figures written after the checkpoint will be written again.
+        self.metrics.set_len(saved.state.metrics_bytes)?;
+        self.metrics.seek(SeekFrom::End(0))?;
+        self.first_step = saved.state.step;
+        self.info(&format!(
+            "Going on from the checkpoint at step {}",
+            saved.state.step
+        ));
+        Ok(())
+    }
+
+    /// The next step's rows; `None` when the round is over or asked to stop.
+    pub fn next_batch(&mut self) -> Option<Batch> {
+        if self.stopped || self.step() >= self.sampler.n_steps {
+            return None;
+        }
+        self.step_started = Instant::now();
+        Some(Batch(self.sampler.batch(self.step())))
+    }
+
+    /// Applies a step's complete gradients and reports it; answers whether an evaluation is due.
+    pub fn take_step(&mut self, gradients: &Gradients, tally: &Tally) -> Result<bool> {
+        self.save_due_checkpoint()?;
+        let step = self.step() + 1;
+        let n_steps = self.sampler.n_steps;
+        let mut values = tally.means();
+        let stop = |reason: String| {
+            format!("step {step}: {reason}; the checkpoint before it is kept, try a lower learning rate")
+        };
+        if let Some((name, _)) = values.iter().find(|(_, value)| !value.is_finite()) {
+            bail!(stop(format!("{name} is not a finite number")));
+        }
+        let rate = learning_rate(&self.spec.hyper, step - 1, n_steps);
+        let norm = self
+            .optimiser
+            .step(gradients, rate)
+            .with_context(|| stop("the gradient is unusable".into()))?;
+        let seconds = self.step_started.elapsed().as_secs_f64();
+        values.insert("learning_rate".into(), rate);
+        values.insert("grad_norm".into(), norm);
+        values.insert(
+            "tokens_per_second".into(),
+            tally.n_tokens as f64 / seconds.max(1e-9),
+        );
+        self.write_metrics(Split::Train, values)?;
+        self.heartbeat();
+        let hyper = &self.spec.hyper;
+        self.checkpoint_due = self.stopped || step % u64::from(hyper.checkpoint_every) == 0;
+        if self.stopped {
+            self.save_due_checkpoint()?;
+            return Ok(false);
+        }
+        let rhythm = hyper.eval_every > 0 && step % u64::from(hyper.eval_every) == 0;
+        Ok(!self.eval.is_empty() && (rhythm || step == n_steps))
+    }
+
+    fn save_due_checkpoint(&mut self) -> Result<()> {
+        // Written before the next step changes anything, so that an evaluation in between is in the figures.
+        if !std::mem::take(&mut self.checkpoint_due) {
+            return Ok(());
+        }
+        let state = State {
+            fingerprint: self.fingerprint.clone(),
+            step: self.step(),
+            metrics_bytes: self.metrics.stream_position()?,
+        };
+        self.metrics.sync_data()?;
+        let weights = self
+            .adapter
+            .weights()
+            .into_iter()
+            .map(|(name, w)| (name, w.tensor().detach()))
+            .collect();
+        checkpoint::save(&self.checkpoints(), &state, &weights, &self.optimiser.state())
+    }
+
+    /// Reports where the round stands; false when it was asked to stop.
+    pub fn heartbeat(&mut self) -> bool {
+        let (step, n_steps) = (self.step(), self.sampler.n_steps);
+        let done = step - self.first_step;
+        let seconds_left =
+            (done > 0).then(|| self.started.elapsed().as_secs_f64() / done as f64 * (n_steps - step) as f64);
+        if self.reporter.progress(Progress {
+            step,
+            n_steps,
+            seconds_left,
+        }) == Directive::Stop
+        {
+            self.stopped = true;
+        }
+        !self.stopped
+    }
+
+    pub fn report(&mut self, split: Split, tally: &Tally) -> Result<()> {
+        self.write_metrics(split, tally.means())
+    }
+
+    fn write_metrics(&mut self, split: Split, values: BTreeMap<String, f64>) -> Result<()> {
+        let prefix = match split {
+            Split::Train => "",
+            Split::Eval => "eval_",
+        };
+        self.last.extend(
+            values
+                .iter()
+                .map(|(name, value)| (format!("{prefix}{name}"), *value)),
+        );
+        let point = MetricPoint {
+            step: self.step(),
+            split,
+            values,
+        };
+        let line = serde_json::to_string(&point)? + "\n";
+        self.metrics
+            .write_all(line.as_bytes())
+            .context("write metrics.jsonl")?;
+        self.reporter.metrics(&point);
+        Ok(())
+    }
+
+    pub fn info(&mut self, text: &str) {
+        self.reporter.log(LogLevel::Info, text);
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.optimiser.n_steps
+    }
+
+    pub fn train_rows(&self) -> &[PreferencePair] {
+        &self.train
+    }
+
+    pub fn held_out(&self) -> Vec<&PreferencePair> {
+        self.eval.iter().collect()
+    }
+
+    pub fn all_rows(&self) -> impl Iterator<Item = &PreferencePair> {
+        self.train.iter().chain(&self.eval)
+    }
+
+    pub fn checkpoints(&self) -> PathBuf {
+        self.out.join("checkpoints")
+    }
+
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Writes the adapter and the report, unless the round was stopped.
+    pub fn finish(mut self, task_type: TaskType) -> Result<RoundOutcome> {
+        if self.stopped {
+            return Ok(RoundOutcome::Stopped);
+        }
+        let (draft, target) = (self.out.join("adapter.draft"), self.out.join("adapter"));
+        for old in [&draft, &target] {
+            if old.exists() {
+                fs::remove_dir_all(old).with_context(|| format!("remove {old:?}"))?;
+            }
+        }
+        fs::create_dir_all(&draft).with_context(|| format!("create {draft:?}"))?;
+        self.adapter.save_peft(&draft, self.base_model, task_type)?;
+        fs::rename(&draft, &target).with_context(|| format!("write {target:?}"))?;
+        let report = serde_json::json!({
+            "fingerprint": self.fingerprint,
+            "kind": self.spec.kind,
+            "spec": self.spec,
+            "steps": self.step(),
+            "n_train_rows": self.train.len(),
+            "n_held_out_rows": self.eval.len(),
+            "n_left_out_rows": self.n_left_out,
+            "seconds": self.started.elapsed().as_secs_f64(),
+            "last_metrics": self.last,
+        });
+        checkpoint::write_file(
+            &self.out.join("report.json"),
+            &serde_json::to_vec_pretty(&report)?,
+        )?;
+        self.info("The round is done");
+        Ok(RoundOutcome::Done)
+    }
+}
+
+/// Leaves out rows that cannot be trained on, and says how many.
+fn usable(
+    rows: Vec<PreferencePair>,
+    spec: &RoundSpec,
+    model: &Model,
+    reporter: &mut dyn Reporter,
+) -> Result<Vec<PreferencePair>> {
+    let limit = (spec.hyper.max_length as usize).min(model.config.max_positions);
+    let (n_rows, mut n_long, mut n_equal) = (rows.len(), 0, 0);
+    let compares = spec.kind != RoundKind::Sft;
+    let kept: Vec<PreferencePair> = rows
+        .into_iter()
+        .filter(|row| {
+            let length = match compares {
+                true => row.longest(),
+                false => row.prompt.len() + row.chosen.len(),
+            };
+            let long = length > limit;
+            let empty = row.prompt.is_empty() || row.chosen.is_empty();
+            let equal = compares && (row.chosen == row.rejected || row.rejected.is_empty());
+            n_long += usize::from(long);
+            n_equal += usize::from(!long && (equal || empty));
+            !(long || equal || empty)
+        })
+        .collect();
+    if n_long > 0 {
+        reporter.log(
+            LogLevel::Warning,
+            &format!("{n_long} rows of more than {limit} tokens are left out"),
+        );
+    }
+    if n_equal > 0 {
+        let text = format!("{n_equal} rows with equal or empty completions are left out");
+        reporter.log(LogLevel::Warning, &text);
+    }
+    ensure!(
+        !kept.is_empty(),
+        "no row is left to train on: of {n_rows}, {n_long} are longer than {limit} tokens and {n_equal} have \
+         equal or empty completions"
+    );
+    Ok(kept)
+}
+
+fn is_finished(out: &Path, fingerprint: &str) -> Result<bool> {
+    let Ok(bytes) = fs::read(out.join("report.json")) else {
+        return Ok(false);
+    };
+    let report: serde_json::Value =
+        serde_json::from_slice(&bytes).with_context(|| format!("read report.json in {out:?}"))?;
+    ensure!(
+        report["fingerprint"] == fingerprint,
+        "{out:?} holds the finished round of another spec, data or model: choose another folder"
+    );
+    Ok(true)
+}
+
+/// Hash of all that decides a round.
+fn fingerprint(
+    spec: &RoundSpec,
+    base_model: &str,
+    starting_adapter: Option<&Adapter>,
+    rows: &[PreferencePair],
+) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(serde_json::to_vec(spec)?);
+    hash.update(base_model);
+    for (name, weight) in starting_adapter.iter().flat_map(|adapter| adapter.weights()) {
+        hash.update(name);
+        for number in weight.tensor().flatten_all()?.to_vec1::<f32>()? {
+            hash.update(number.to_le_bytes());
+        }
+    }
+    for row in rows {
+        hash.update(pair_hash(row));
+        hash.update(row.group.to_le_bytes());
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+/// Names a pair by its tokens.
+pub(super) fn pair_hash(pair: &PreferencePair) -> String {
+    let mut hash = Sha256::new();
+    for ids in [&pair.prompt, &pair.chosen, &pair.rejected] {
+        hash.update((ids.len() as u64).to_le_bytes());
+        ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+    }
+    hex(&hash.finalize()[..16])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
