@@ -1,1 +1,10 @@
 //! Pieces of the labelling page. They take values and callbacks and call no API.
+
+pub mod dialogs;
+pub mod drag;
+pub mod pick;
+pub mod prompt;
+pub mod rail;
+pub mod rank;
+pub mod ranking;
+pub mod top;

@@ -38,7 +38,12 @@ impl Ranking {
 
     /// Whether a stored ranking fits a task of `n` completions (it may come from an older page).
     pub fn fits(&self, n: usize) -> bool {
-        self.lanes.len() == n && self.lanes.iter().flatten().all(|lane| (1..=n as u8).contains(lane))
+        self.lanes.len() == n
+            && self
+                .lanes
+                .iter()
+                .flatten()
+                .all(|lane| (1..=n as u8).contains(lane))
     }
 
     pub fn n(&self) -> u8 {
@@ -51,7 +56,9 @@ impl Ranking {
 
     /// Positions of the completions in a lane; `None` asks for those without a rank.
     pub fn standing_in(&self, lane: Option<u8>) -> Vec<usize> {
-        (0..self.lanes.len()).filter(|&item| self.lanes[item] == lane).collect()
+        (0..self.lanes.len())
+            .filter(|&item| self.lanes[item] == lane)
+            .collect()
     }
 
     pub fn n_ranked(&self) -> usize {
@@ -117,7 +124,13 @@ impl Ranking {
     pub fn tie_with_above(&mut self, item: usize) {
         let above = match self.lane(item) {
             None => self.lanes.iter().flatten().copied().max().or(Some(1)),
-            Some(lane) => self.lanes.iter().flatten().copied().filter(|&other| other < lane).max(),
+            Some(lane) => self
+                .lanes
+                .iter()
+                .flatten()
+                .copied()
+                .filter(|&other| other < lane)
+                .max(),
         };
         if let Some(lane) = above {
             self.place(item, lane);
@@ -161,7 +174,12 @@ impl Ranking {
     }
 
     fn shift(&mut self, range: std::ops::Range<u8>, by: i8) {
-        for lane in self.lanes.iter_mut().flatten().filter(|lane| range.contains(lane)) {
+        for lane in self
+            .lanes
+            .iter_mut()
+            .flatten()
+            .filter(|lane| range.contains(lane))
+        {
             *lane = lane.saturating_add_signed(by);
         }
     }
@@ -269,9 +287,16 @@ mod tests {
                     assert_eq!(lanes[a] == 0, moved[a] == 0, "{lanes:?} before {at}: {moved:?}");
                     assert_ne!(moved[0], moved[a], "{lanes:?} before {at}: {moved:?}");
                     let is_above = lanes[a] < at;
-                    assert!(lanes[a] == 0 || is_above == (moved[a] < moved[0]), "{lanes:?} before {at}: {moved:?}");
+                    assert!(
+                        lanes[a] == 0 || is_above == (moved[a] < moved[0]),
+                        "{lanes:?} before {at}: {moved:?}"
+                    );
                     for b in 1..4 {
-                        assert_eq!(lanes[a].cmp(&lanes[b]), moved[a].cmp(&moved[b]), "{lanes:?} before {at}: {moved:?}");
+                        assert_eq!(
+                            lanes[a].cmp(&lanes[b]),
+                            moved[a].cmp(&moved[b]),
+                            "{lanes:?} before {at}: {moved:?}"
+                        );
                     }
                 }
             }

@@ -111,7 +111,10 @@ fn letter(press: Press<'_>) -> Option<char> {
         return Some(typed.to_ascii_lowercase());
     }
     typed.filter(|_| !press.shift)?;
-    let place = press.code.strip_prefix("Key").or_else(|| press.code.strip_prefix("Digit"))?;
+    let place = press
+        .code
+        .strip_prefix("Key")
+        .or_else(|| press.code.strip_prefix("Digit"))?;
     place.chars().next().map(|place| place.to_ascii_lowercase())
 }
 
@@ -139,21 +142,37 @@ mod tests {
             ("4", Choice::BothBad),
             ("x", Choice::BothBad),
         ] {
-            assert_eq!(command(press(key, ""), Mode::Pick), Some(Command::Choose(choice)), "{key}");
+            assert_eq!(
+                command(press(key, ""), Mode::Pick),
+                Some(Command::Choose(choice)),
+                "{key}"
+            );
         }
     }
 
     #[test]
     fn digits_are_the_strength_once_a_winner_is_chosen() {
-        assert_eq!(command(press("2", ""), Mode::Strength), Some(Command::Strength(2)));
-        assert_eq!(command(press("b", ""), Mode::Strength), Some(Command::Choose(Choice::Second)));
+        assert_eq!(
+            command(press("2", ""), Mode::Strength),
+            Some(Command::Strength(2))
+        );
+        assert_eq!(
+            command(press("b", ""), Mode::Strength),
+            Some(Command::Choose(Choice::Second))
+        );
         assert_eq!(command(press("5", ""), Mode::Strength), None);
     }
 
     #[test]
     fn other_layouts_fall_back_to_the_place_of_the_key() {
-        assert_eq!(command(press("&", "Digit1"), Mode::Pick), Some(Command::Choose(Choice::First)));
-        assert_eq!(command(press("ф", "KeyA"), Mode::Pick), Some(Command::Choose(Choice::First)));
+        assert_eq!(
+            command(press("&", "Digit1"), Mode::Pick),
+            Some(Command::Choose(Choice::First))
+        );
+        assert_eq!(
+            command(press("ф", "KeyA"), Mode::Pick),
+            Some(Command::Choose(Choice::First))
+        );
         // Dvorak types "o" where a US keyboard has "s": typed letters win.
         assert_eq!(command(press("o", "KeyS"), Mode::Pick), None);
         let bang = Press {

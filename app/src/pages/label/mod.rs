@@ -1,14 +1,263 @@
 //! The labelling page: one task on screen, the next ones already here.
+//!
+//! `desk.rs` holds the tasks and the verdicts, `task.rs` shows one task, `outbox.rs` and `sending.rs` see that no
+//! verdict is lost, `keys.rs` reads the keyboard.
 
-use laurel_protocol::ProjectId;
-use leptos::prelude::*;
+mod clock;
+mod desk;
+mod draft;
+mod hand;
+mod keys;
+mod outbox;
+mod sending;
+mod task;
+
+use crate::{
+    api,
+    components::{
+        label::{
+            dialogs::{Dialogs, Panel, dialogs},
+            top::{Top, resting, top},
+        },
+        notice::notice,
+    },
+    load::{Loaded, waiting},
+    session::use_session,
+};
+use desk::{Desk, Link, Stage};
+use keys::{Command, Press, command};
+use laurel_protocol::{Project, ProjectId, Skip, UserId};
+use leptos::{ev, prelude::*};
+use outbox::{Unsent, Verdict};
+use sending::SaveState;
+use std::time::Duration;
+use wasm_bindgen::JsCast;
+
+const TICK: Duration = Duration::from_secs(3);
 
 /// The page, for the project in its address.
 pub fn page(project: ProjectId) -> AnyView {
-    view! { <LabelPage project/> }.into_any()
+    let Some(user) = use_session().user() else {
+        return ().into_any();
+    };
+    let user = user.id;
+    let loaded = Loaded::new(move || api::project::load(project));
+    loaded.view(move |project| desk_view(&project, user))
 }
 
-#[component]
-pub fn LabelPage(project: ProjectId) -> impl IntoView {
-    let _ = project;
+fn desk_view(project: &Project, user: UserId) -> AnyView {
+    let desk = Desk::open(project.id, user);
+    let open = RwSignal::new(None);
+    listen(desk, open);
+    let panels = Dialogs {
+        open,
+        label_type: project.settings.label_type,
+        guidelines_html: StoredValue::new(project.guidelines_html.clone()),
+        skip: Callback::new(move |skip: Skip| desk.decide(Verdict::Skip(skip))),
+    };
+    let current = Memo::new(move |_| desk.hand.with(|hand| hand.first().cloned()));
+    let bar = Top {
+        n_mine: Signal::derive(move || desk.n_mine()),
+        progress: desk.progress.into(),
+        saved: Signal::derive(move || saved(desk)),
+        can_undo: desk.can_undo.into(),
+        has_task: Signal::derive(move || current.with(Option::is_some)),
+        open,
+        undo: Callback::new(move |()| desk.undo()),
+    };
+    let main = move || match current.get() {
+        Some(assignment) => untrack(|| task::task(desk, assignment)),
+        None => rest(desk),
+    };
+    view! {
+        <div class="label-page">
+            {top(project.settings.name.clone(), bar)}
+            {move || refused(desk)}
+            {main}
+            <p class="visually-hidden" role="status" aria-live="polite">{desk.said}</p>
+            {dialogs(panels)}
+        </div>
+    }
+    .into_any()
+}
+
+/// What stands there when there is no task.
+fn rest(desk: Desk) -> AnyView {
+    desk.board.set_value(None);
+    match desk.stage.get() {
+        Stage::Loading => return waiting(),
+        Stage::Failed(error) => {
+            let retry = Callback::new(move |()| {
+                desk.stage.set(Stage::Loading);
+                desk.hold();
+            });
+            return notice(&error, Some(retry));
+        }
+        Stage::Ready => {}
+    }
+    let n_unsent = desk
+        .outbox
+        .with(|outbox| outbox.iter().filter(|unsent| unsent.refused.is_none()).count());
+    let Some(progress) = desk.progress.get() else {
+        return waiting();
+    };
+    if n_unsent > 0 {
+        return match desk.link.get() {
+            Link::Fine => waiting(),
+            Link::Offline | Link::Failing(_) => resting(
+                "offline",
+                "Waiting for the connection",
+                "Your answers are safe in this browser. They are sent, and the next task comes, as soon as the \
+                 server answers again."
+                    .to_owned(),
+            ),
+        };
+    }
+    if progress.n_tasks == 0 {
+        let text = "There is nothing to judge in this project yet. New tasks appear here by themselves.";
+        return resting("nothing-yet", "Nothing yet", text.to_owned());
+    }
+    if progress.n_left_for_me == 0 {
+        let text = format!("You have judged {} tasks here. Thank you.", progress.n_mine);
+        return resting("all-done", "All done", text);
+    }
+    let text = "Every open task is with someone else right now. This page looks again by itself.";
+    resting("all-held", "One moment", text.to_owned())
+}
+
+fn saved(desk: Desk) -> (&'static str, String) {
+    let state = desk.save_state();
+    let text = match state {
+        SaveState::Saved => "Saved".to_owned(),
+        SaveState::Saving => "Saving …".to_owned(),
+        SaveState::Offline => "Offline: kept in this browser".to_owned(),
+        SaveState::Error => match desk.link.get() {
+            Link::Failing(sentence) => sentence,
+            Link::Fine | Link::Offline => "An answer was refused".to_owned(),
+        },
+    };
+    (state.name(), text)
+}
+
+/// Verdicts that the server will not take: the person may copy them before they go.
+fn refused(desk: Desk) -> AnyView {
+    let refused: Vec<Unsent> = desk.outbox.with(|outbox| {
+        outbox
+            .iter()
+            .filter(|unsent| unsent.refused.is_some())
+            .cloned()
+            .collect()
+    });
+    refused
+        .into_iter()
+        .map(|unsent| {
+            let sentence = unsent.refused.clone().unwrap_or_default();
+            let text = unsent.as_text();
+            let copied = text.clone();
+            view! {
+                <div class="notice notice-error label-refused" role="alert">
+                    <p>"An answer was not taken. " {sentence}</p>
+                    <pre>{text}</pre>
+                    <button
+                        type="button"
+                        class="button"
+                        on:click=move |_| drop(window().navigator().clipboard().write_text(&copied))
+                    >
+                        "Copy"
+                    </button>
+                    <button type="button" class="button" on:click=move |_| desk.dismiss(&unsent)>
+                        "Dismiss"
+                    </button>
+                </div>
+            }
+        })
+        .collect_view()
+        .into_any()
+}
+
+/// Keys, activity, the connection, and leaving the page.
+fn listen(desk: Desk, open: RwSignal<Option<Panel>>) {
+    let handles = [
+        window_event_listener(ev::keydown, move |event| on_key(desk, open, &event)),
+        window_event_listener(ev::pointerdown, move |_| desk.note_input()),
+        window_event_listener(ev::wheel, move |_| desk.note_input()),
+        window_event_listener(ev::scroll, move |_| desk.note_input()),
+        window_event_listener(ev::online, move |_| desk.send()),
+        window_event_listener_untyped("beforeunload", move |event| {
+            if desk.would_lose() {
+                event.prevent_default();
+            }
+        }),
+        // It bubbles from the document to the window.
+        window_event_listener_untyped("visibilitychange", move |_| desk.note_visibility()),
+    ];
+    let tick = set_interval_with_handle(move || desk.tick(), TICK).ok();
+    on_cleanup(move || {
+        for handle in handles {
+            handle.remove();
+        }
+        if let Some(tick) = tick {
+            tick.clear();
+        }
+    });
+}
+
+fn on_key(desk: Desk, open: RwSignal<Option<Panel>>, event: &web_sys::KeyboardEvent) {
+    desk.note_input();
+    // An open dialog reads its own keys.
+    if open.get_untracked().is_some() || event.default_prevented() {
+        return;
+    }
+    let target = event
+        .target()
+        .and_then(|target| target.dyn_into::<web_sys::HtmlElement>().ok());
+    let name = target
+        .as_ref()
+        .map(|target| target.tag_name())
+        .unwrap_or_default();
+    if matches!(name.as_str(), "INPUT" | "TEXTAREA" | "SELECT") {
+        if event.key() == "Escape" {
+            let _ = target.map(|target| target.blur());
+        }
+        return;
+    }
+    if event.key() == "Enter" && matches!(name.as_str(), "BUTTON" | "A" | "SUMMARY") {
+        return;
+    }
+    let (key, code) = (event.key(), event.code());
+    let press = Press {
+        key: &key,
+        code: &code,
+        shift: event.shift_key(),
+        modified: event.ctrl_key() || event.alt_key() || event.meta_key(),
+        repeat: event.repeat(),
+    };
+    let Some(command) = command(press, desk.mode.get_untracked()) else {
+        return;
+    };
+    event.prevent_default();
+    match command {
+        Command::Skip if desk.on_screen().is_some() => open.set(Some(Panel::Skip)),
+        Command::Guidelines => open.set(Some(Panel::Guidelines)),
+        Command::Shortcuts => open.set(Some(Panel::Shortcuts)),
+        Command::Undo => desk.undo(),
+        Command::Comment => focus_comment(),
+        command => {
+            if let Some(board) = desk.board.get_value() {
+                board.run(command);
+            }
+        }
+    }
+}
+
+fn focus_comment() {
+    let Some(field) = document().get_element_by_id("label-comment") else {
+        return;
+    };
+    if let Some(details) = field.closest("details").ok().flatten() {
+        let _ = details.set_attribute("open", "");
+    }
+    if let Some(field) = field.dyn_ref::<web_sys::HtmlElement>() {
+        let _ = field.focus();
+    }
 }

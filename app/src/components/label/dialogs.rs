@@ -1,0 +1,189 @@
+//! The dialogs of the labelling page: why a task is skipped, the guidelines, the shortcuts. One native dialog
+//! shows them all; it keeps the focus inside and closes on Escape by itself.
+
+use laurel_protocol::{LabelType, Skip, SkipReason};
+use leptos::{html, prelude::*};
+use wasm_bindgen::JsCast;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Panel {
+    Skip,
+    Guidelines,
+    Shortcuts,
+}
+
+const REASONS: [(SkipReason, &str, &str); 5] = [
+    (SkipReason::CannotJudge, "cannot_judge", "I cannot judge this"),
+    (
+        SkipReason::PromptUnclear,
+        "prompt_unclear",
+        "The prompt is unclear",
+    ),
+    (SkipReason::Offensive, "offensive", "It is offensive"),
+    (SkipReason::Broken, "broken", "Something is broken"),
+    (SkipReason::Other, "other", "Another reason"),
+];
+
+const PICK_KEYS: [(&str, &str); 10] = [
+    ("1 or A", "A is better"),
+    ("2 or B", "B is better"),
+    ("3 or T", "Tie"),
+    ("4 or X", "Both bad"),
+    ("1 – 4", "How much better, where it is asked"),
+    ("C", "Write a comment"),
+    ("S", "Skip"),
+    ("U", "Undo"),
+    ("G", "Guidelines"),
+    ("Esc", "Close, or take a choice back"),
+];
+
+const RANK_KEYS: [(&str, &str); 11] = [
+    ("1 – 8", "Give the focused answer this rank"),
+    ("Tab, J, K or arrows", "Move the focus"),
+    ("Shift + ↑ ↓", "Move it a rank up or down"),
+    ("T", "Tie it with the one above"),
+    ("0", "Take its rank away"),
+    ("Enter", "Submit"),
+    ("C", "Write a comment"),
+    ("S", "Skip"),
+    ("U", "Undo"),
+    ("G", "Guidelines"),
+    ("Esc", "Close"),
+];
+
+/// What the dialogs need to know.
+#[derive(Clone, Copy)]
+pub struct Dialogs {
+    pub open: RwSignal<Option<Panel>>,
+    pub label_type: LabelType,
+    pub guidelines_html: StoredValue<String>,
+    pub skip: Callback<Skip>,
+}
+
+pub fn dialogs(dialogs: Dialogs) -> AnyView {
+    let dialog = NodeRef::<html::Dialog>::new();
+    Effect::new(move |_| {
+        let Some(dialog) = dialog.get() else { return };
+        if dialogs.open.get().is_some() {
+            if !dialog.open() {
+                // It fails only for a dialog outside the document.
+                let _ = dialog.show_modal();
+            }
+        } else {
+            dialog.close();
+        }
+    });
+    let title = move || match dialogs.open.get() {
+        Some(Panel::Skip) => "Skip this task",
+        Some(Panel::Guidelines) => "Guidelines",
+        Some(Panel::Shortcuts) => "Keyboard shortcuts",
+        None => "",
+    };
+    let body = move || match dialogs.open.get() {
+        Some(Panel::Skip) => skip_body(dialogs),
+        Some(Panel::Guidelines) => guidelines_body(dialogs),
+        Some(Panel::Shortcuts) => shortcuts_body(dialogs.label_type),
+        None => ().into_any(),
+    };
+    view! {
+        <dialog
+            class="label-dialog"
+            class:is-side=move || dialogs.open.get() == Some(Panel::Guidelines)
+            node_ref=dialog
+            aria-labelledby="label-dialog-title"
+            on:close=move |_| dialogs.open.set(None)
+        >
+            <header class="label-dialog-head">
+                <h2 id="label-dialog-title">{title}</h2>
+                <button
+                    type="button"
+                    class="label-tool"
+                    aria-label="Close"
+                    on:click=move |_| dialogs.open.set(None)
+                >
+                    "✕"
+                </button>
+            </header>
+            {body}
+        </dialog>
+    }
+    .into_any()
+}
+
+fn skip_body(dialogs: Dialogs) -> AnyView {
+    let comment = RwSignal::new(String::new());
+    let skip = move |reason| {
+        dialogs.open.set(None);
+        dialogs.skip.run(Skip {
+            reason,
+            comment: comment.get_untracked().trim().to_owned(),
+        });
+    };
+    let buttons = REASONS
+        .into_iter()
+        .zip(1..)
+        .map(|((reason, name, text), digit)| {
+            view! {
+                <button
+                    type="button"
+                    class="choice skip-reason"
+                    data-test="skip-reason"
+                    data-reason=name
+                    autofocus=digit == 1
+                    on:click=move |_| skip(reason)
+                >
+                    <span>{text}</span>
+                    <kbd aria-hidden="true">{digit}</kbd>
+                </button>
+            }
+        })
+        .collect_view();
+    let on_key = move |event: web_sys::KeyboardEvent| {
+        let is_typing = event
+            .target()
+            .is_some_and(|target| target.dyn_ref::<web_sys::HtmlTextAreaElement>().is_some());
+        if is_typing || event.ctrl_key() || event.alt_key() || event.meta_key() {
+            return;
+        }
+        let digit = event.key().parse::<usize>().ok();
+        if let Some((reason, ..)) = digit.and_then(|digit| REASONS.get(digit.checked_sub(1)?)) {
+            event.prevent_default();
+            skip(*reason);
+        }
+    };
+    view! {
+        <div class="skip-body" on:keydown=on_key>
+            {buttons}
+            <label class="label-field">
+                <span>"Anything to add? (optional, before you choose)"</span>
+                <textarea
+                    rows="2"
+                    maxlength="4000"
+                    on:input=move |event| comment.set(event_target_value(&event))
+                ></textarea>
+            </label>
+        </div>
+    }
+    .into_any()
+}
+
+fn guidelines_body(dialogs: Dialogs) -> AnyView {
+    let html = dialogs.guidelines_html.get_value();
+    if html.trim().is_empty() {
+        return view! { <p>"This project has no guidelines. Choose the answer you would rather get."</p> }
+            .into_any();
+    }
+    view! { <div class="prose" data-test="guidelines-text" inner_html=html></div> }.into_any()
+}
+
+fn shortcuts_body(label_type: LabelType) -> AnyView {
+    let keys: &[(&str, &str)] = match label_type {
+        LabelType::Pick => &PICK_KEYS,
+        LabelType::Rank => &RANK_KEYS,
+    };
+    let rows = keys
+        .iter()
+        .map(|&(key, what)| view! { <div><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div> })
+        .collect_view();
+    view! { <dl class="shortcut-list">{rows}</dl> }.into_any()
+}

@@ -1,0 +1,101 @@
+//! The line above a task: how far one is, whether the work is saved, and the tools. And what stands in the
+//! place of a task when there is none.
+
+use super::dialogs::Panel;
+use laurel_protocol::Progress;
+use leptos::prelude::*;
+
+#[derive(Clone, Copy)]
+pub struct Top {
+    pub n_mine: Signal<u64>,
+    pub progress: Signal<Option<Progress>>,
+    /// Name of the save state, and what a person reads.
+    pub saved: Signal<(&'static str, String)>,
+    pub can_undo: Signal<bool>,
+    pub has_task: Signal<bool>,
+    pub open: RwSignal<Option<Panel>>,
+    pub undo: Callback<()>,
+}
+
+pub fn top(name: String, top: Top) -> AnyView {
+    let share = move || {
+        let n_left = top.progress.get().map_or(0, |progress| progress.n_left_for_me);
+        let all = top.n_mine.get() + n_left;
+        if all == 0 { 0 } else { top.n_mine.get() * 100 / all }
+    };
+    let left = move || {
+        top.progress.get().map(|progress| {
+            let project = (progress.n_tasks_done * 100)
+                .checked_div(progress.n_tasks)
+                .unwrap_or(0);
+            format!("{} left for you · project {project} %", progress.n_left_for_me)
+        })
+    };
+    let tool = move |hook: &'static str, panel: Panel, text: &'static str, key: &'static str| {
+        view! {
+            <button
+                type="button"
+                class="label-tool"
+                data-test=hook
+                disabled=move || panel == Panel::Skip && !top.has_task.get()
+                aria-keyshortcuts=key
+                on:click=move |_| top.open.set(Some(panel))
+            >
+                {text}
+            </button>
+        }
+    };
+    view! {
+        <header class="label-top">
+            <div class="label-where">
+                <p class="label-project">{name}</p>
+                <div
+                    class="label-progress"
+                    role="progressbar"
+                    aria-label="Your progress"
+                    aria-valuemin="0"
+                    aria-valuemax="100"
+                    aria-valuenow=move || share().to_string()
+                >
+                    <div class="label-progress-bar" style:width=move || format!("{}%", share())></div>
+                </div>
+                <p class="label-progress-text" data-test="progress">
+                    <b>{move || top.n_mine.get()}</b>
+                    " done · "
+                    {left}
+                </p>
+            </div>
+            <p class="save-state" data-test="save-state" data-state=move || top.saved.get().0>
+                {move || top.saved.get().1}
+            </p>
+            <div class="label-tools">
+                <button
+                    type="button"
+                    class="label-tool"
+                    data-test="undo"
+                    aria-keyshortcuts="u"
+                    disabled=move || !top.can_undo.get()
+                    on:click=move |_| top.undo.run(())
+                >
+                    "Undo"
+                </button>
+                {tool("skip", Panel::Skip, "Skip", "s")}
+                {tool("guidelines", Panel::Guidelines, "Guidelines", "g")}
+                {tool("shortcuts", Panel::Shortcuts, "Keys", "?")}
+            </div>
+        </header>
+    }
+    .into_any()
+}
+
+/// A calm page with a sentence and the way back.
+pub fn resting(hook: &'static str, title: &'static str, text: String) -> AnyView {
+    view! {
+        <section class="label-rest" data-test=hook>
+            <h1>{title}</h1>
+            <p>{text}</p>
+            <a class="label-link" href="/">"Back to the projects"</a>
+        </section>
+    }
+    .into_any()
+}

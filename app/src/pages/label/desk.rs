@@ -1,0 +1,424 @@
+//! What the labelling page works on: the tasks in hand, the verdicts on their way, and what a person can do.
+//!
+//! Calls of `api::label` come from here alone. A verdict leaves the screen at once and reaches the server in the
+//! background (`sending.rs`); leases are renewed while the person is there.
+
+use super::{
+    clock::ActiveClock,
+    draft::{self, Draft},
+    hand, keys,
+    outbox::{self, Unsent, Verdict},
+};
+use crate::{api, error::AppError};
+use laurel_protocol::{Assignment, AssignmentId, ErrorCode, Held, Progress, ProjectId, UserId};
+use leptos::{prelude::*, task::spawn_local};
+use std::sync::Arc;
+
+/// One on screen, one behind it.
+const N_HELD: u8 = 2;
+/// A person who reads a long answer may not touch anything for a while; their tasks stay theirs.
+const LEASE_KEPT_MS: f64 = 10.0 * 60_000.0;
+/// How often an idle page asks whether there is work again.
+const ASK_AGAIN_MS: f64 = 15_000.0;
+
+/// Whether the first tasks are here.
+#[derive(Clone, PartialEq)]
+pub enum Stage {
+    Loading,
+    Failed(AppError),
+    Ready,
+}
+
+/// How sending goes.
+#[derive(Clone, PartialEq)]
+pub enum Link {
+    Fine,
+    Offline,
+    /// The server answers, but not with what we need.
+    Failing(String),
+}
+
+#[derive(Clone, Copy)]
+pub struct Desk {
+    pub project: ProjectId,
+    pub user: UserId,
+    /// The first is on screen.
+    pub hand: RwSignal<Vec<Arc<Assignment>>>,
+    pub stage: RwSignal<Stage>,
+    pub progress: RwSignal<Option<Progress>>,
+    pub can_undo: RwSignal<bool>,
+    /// Verdicts on their way, and those that were refused until they are dismissed.
+    pub outbox: RwSignal<Vec<Unsent>>,
+    pub link: RwSignal<Link>,
+    /// What a screen reader says.
+    pub said: RwSignal<String>,
+    /// The comment on the task on screen.
+    pub comment: RwSignal<String>,
+    /// What the keys mean; the board on screen sets it.
+    pub mode: RwSignal<keys::Mode>,
+    /// Takes the keys of the board on screen.
+    pub board: StoredValue<Option<Callback<keys::Command>>>,
+    pub(super) work: StoredValue<Work>,
+}
+
+/// What the page keeps for itself.
+pub(super) struct Work {
+    pub is_sending: bool,
+    pub n_tries: u32,
+    /// Given a verdict here; the server may not know yet.
+    pub done: Vec<(AssignmentId, u32)>,
+    /// The last tasks that left the screen, so that undo needs no server while they are unsent.
+    pub recent: Vec<Arc<Assignment>>,
+    pub wants_undo: bool,
+    /// Whether every unsent verdict is in the browser's storage.
+    pub is_all_stored: bool,
+    pub clock: ActiveClock,
+    pub asked_at: f64,
+    leases: Vec<Lease>,
+}
+
+struct Lease {
+    assignment: AssignmentId,
+    granted_at: f64,
+    until: f64,
+}
+
+impl Desk {
+    pub fn open(project: ProjectId, user: UserId) -> Self {
+        draft::sweep(now());
+        let left = outbox::load(user, project);
+        let desk = Self {
+            project,
+            user,
+            hand: RwSignal::new(Vec::new()),
+            stage: RwSignal::new(Stage::Loading),
+            progress: RwSignal::new(None),
+            can_undo: RwSignal::new(false),
+            link: RwSignal::new(Link::Fine),
+            said: RwSignal::new(String::new()),
+            comment: RwSignal::new(String::new()),
+            mode: RwSignal::new(keys::Mode::Pick),
+            board: StoredValue::new(None),
+            work: StoredValue::new(Work {
+                is_sending: false,
+                n_tries: 0,
+                done: left
+                    .iter()
+                    .map(|unsent| (unsent.assignment, unsent.revision))
+                    .collect(),
+                recent: Vec::new(),
+                wants_undo: false,
+                is_all_stored: true,
+                clock: ActiveClock::start(now(), true, 0.0),
+                asked_at: now(),
+                leases: Vec::new(),
+            }),
+            outbox: RwSignal::new(left),
+        };
+        desk.send();
+        desk.hold();
+        desk
+    }
+
+    pub fn is_gone(self) -> bool {
+        self.hand.is_disposed()
+    }
+
+    pub fn on_screen(self) -> Option<Arc<Assignment>> {
+        self.hand.with_untracked(|hand| hand.first().cloned())
+    }
+
+    /// Number of the task on screen, counted over this person's annotations; those on their way included.
+    pub fn task_number(self) -> u64 {
+        self.n_mine() + 1
+    }
+
+    pub fn n_mine(self) -> u64 {
+        let acknowledged = self
+            .progress
+            .with(|progress| progress.map_or(0, |progress| progress.n_mine));
+        acknowledged
+            + self
+                .outbox
+                .with(|outbox| outbox.iter().filter(|unsent| unsent.is_new_answer()).count())
+                as u64
+    }
+
+    /// Asks for tasks: at the start, and whenever the hand may be short.
+    pub fn hold(self) {
+        self.work.update_value(|work| work.asked_at = now());
+        spawn_local(async move {
+            let held = api::label::hold(self.project, N_HELD).await;
+            if self.is_gone() {
+                return;
+            }
+            match held {
+                Ok(held) => self.take(held),
+                Err(error) if self.stage.with_untracked(|stage| *stage != Stage::Ready) => {
+                    self.stage.set(Stage::Failed(error));
+                }
+                Err(_) => {}
+            }
+        });
+    }
+
+    /// Takes over what the server says this person holds.
+    pub(super) fn take(self, held: Held) {
+        let now = now();
+        self.work.update_value(|work| {
+            work.leases = held
+                .assignments
+                .iter()
+                .map(|assignment| Lease::of(assignment, now))
+                .collect();
+        });
+        let on_screen = self.on_screen();
+        self.set_hand(on_screen, held.assignments);
+        self.progress.set(Some(held.progress));
+        let has_unsent = self
+            .outbox
+            .with_untracked(|outbox| outbox.iter().any(|unsent| unsent.refused.is_none()));
+        self.can_undo.set(held.can_undo || has_unsent);
+        self.stage.set(Stage::Ready);
+    }
+
+    /// Gives the verdict on the task on screen: the next one is there at once, the server hears of it after.
+    pub fn decide(self, verdict: Verdict) {
+        let Some(assignment) = self.on_screen() else {
+            return;
+        };
+        mark("label:press");
+        let unsent = Unsent {
+            project: self.project,
+            assignment: assignment.id,
+            revision: assignment.revision,
+            verdict,
+            at: now(),
+            refused: None,
+        };
+        let is_stored = outbox::store(self.user, &unsent);
+        draft::erase(&assignment);
+        self.work.update_value(|work| {
+            work.is_all_stored &= is_stored;
+            work.done.push((assignment.id, assignment.revision));
+            work.recent.push(assignment);
+            if work.recent.len() > 8 {
+                work.recent.remove(0);
+            }
+        });
+        self.outbox.update(|outbox| outbox.push(unsent));
+        self.hand.update(|hand| drop(hand.remove(0)));
+        self.can_undo.set(true);
+        self.send();
+    }
+
+    /// Brings the last verdict back, to be changed.
+    pub fn undo(self) {
+        if self.take_back_unsent() {
+            return;
+        }
+        if self
+            .outbox
+            .with_untracked(|outbox| outbox.iter().any(|unsent| unsent.refused.is_none()))
+        {
+            // It is on its way: undo when it has arrived.
+            self.work.update_value(|work| work.wants_undo = true);
+            return;
+        }
+        if !self.can_undo.get_untracked() {
+            return;
+        }
+        spawn_local(async move {
+            let held = api::label::undo(self.project).await;
+            if self.is_gone() {
+                return;
+            }
+            match held {
+                Ok(held) => {
+                    if let Some(first) = held.assignments.first() {
+                        let id = first.id;
+                        self.work
+                            .update_value(|work| work.done.retain(|(done, _)| *done != id));
+                        self.hand.update(Vec::clear);
+                    }
+                    self.take(held);
+                    self.said.set("Back to your last answer.".to_owned());
+                }
+                Err(error) => self.said.set(error.sentence()),
+            }
+        });
+    }
+
+    /// Undo without the server, while the last verdict still waits in the browser.
+    fn take_back_unsent(self) -> bool {
+        let is_sending = self.work.with_value(|work| work.is_sending);
+        let last = self.outbox.with_untracked(|outbox| {
+            let mut waiting = outbox.iter().filter(|unsent| unsent.refused.is_none());
+            let in_flight = if is_sending { waiting.next() } else { None };
+            // After the one in flight only the later ones can be taken back.
+            let _ = in_flight;
+            waiting.next_back().cloned()
+        });
+        let Some(unsent) = last else { return false };
+        let same = |assignment: &&Arc<Assignment>| unsent.is_for(assignment.id, assignment.revision);
+        let Some(assignment) = self
+            .work
+            .with_value(|work| work.recent.iter().rev().find(same).cloned())
+        else {
+            return false;
+        };
+        if let Verdict::Answer(answer) = &unsent.verdict {
+            let mut draft = Draft::from_answer(Some(answer), assignment.completions.len());
+            draft.at = now();
+            draft.store(&assignment);
+        }
+        outbox::erase(self.user, &unsent);
+        self.outbox
+            .update(|outbox| outbox.retain(|other| !other.is_for(unsent.assignment, unsent.revision)));
+        self.work.update_value(|work| {
+            work.done.retain(|(done, _)| *done != assignment.id);
+            work.recent.retain(|other| other.id != assignment.id);
+        });
+        self.hand.update(|hand| hand.insert(0, assignment));
+        self.said.set("Back to your last answer.".to_owned());
+        true
+    }
+
+    /// Lets go of a refused verdict for good.
+    pub fn dismiss(self, unsent: &Unsent) {
+        outbox::erase(self.user, unsent);
+        self.outbox
+            .update(|outbox| outbox.retain(|other| other != unsent));
+    }
+
+    pub fn start_clock(self, seconds_before: f64) {
+        let is_visible = is_visible();
+        self.work
+            .update_value(|work| work.clock = ActiveClock::start(now(), is_visible, seconds_before));
+    }
+
+    pub fn seconds(self) -> f64 {
+        self.work.with_value(|work| work.clock.seconds(now()))
+    }
+
+    pub fn note_input(self) {
+        let _ = self.work.try_update_value(|work| work.clock.input(now()));
+    }
+
+    /// The page came into view or went out of it.
+    pub fn note_visibility(self) {
+        let is_visible = is_visible();
+        self.work
+            .update_value(|work| work.clock.set_visible(now(), is_visible));
+        if is_visible {
+            self.send();
+            self.tick();
+        }
+    }
+
+    /// Every few seconds: renews leases, and asks for work where there was none.
+    pub fn tick(self) {
+        if self.is_gone() || !is_visible() {
+            return;
+        }
+        let now = now();
+        let is_waiting = self.hand.with_untracked(Vec::is_empty)
+            && self.stage.with_untracked(|stage| *stage == Stage::Ready)
+            && self.work.with_value(|work| now - work.asked_at >= ASK_AGAIN_MS);
+        if is_waiting {
+            self.hold();
+        }
+        if !self
+            .work
+            .with_value(|work| work.clock.is_active(now, LEASE_KEPT_MS))
+        {
+            return;
+        }
+        let in_hand: Vec<_> = self
+            .hand
+            .with_untracked(|hand| hand.iter().map(|assignment| assignment.id).collect());
+        let mut due = Vec::new();
+        self.work.update_value(|work| {
+            for lease in &mut work.leases {
+                if in_hand.contains(&lease.assignment) && lease.is_half_over(now) {
+                    due.push(lease.assignment);
+                    // Not again while this request runs.
+                    lease.granted_at = now;
+                }
+            }
+        });
+        for assignment in due {
+            self.renew(assignment);
+        }
+    }
+
+    fn renew(self, assignment: AssignmentId) {
+        spawn_local(async move {
+            let renewed = api::label::renew(assignment).await;
+            if self.is_gone() {
+                return;
+            }
+            match renewed {
+                Ok(renewed) => self.work.update_value(|work| {
+                    work.leases.retain(|lease| lease.assignment != assignment);
+                    work.leases.push(Lease::of(&renewed, now()));
+                }),
+                Err(error) if error.code() == Some(ErrorCode::LeaseLost) => {
+                    if self.on_screen().is_some_and(|shown| shown.id == assignment) {
+                        self.said
+                            .set("This task went to someone else while you were away.".to_owned());
+                    }
+                    self.hand.update(|hand| hand.retain(|held| held.id != assignment));
+                    self.hold();
+                }
+                Err(_) => {}
+            }
+        });
+    }
+
+    fn set_hand(self, on_screen: Option<Arc<Assignment>>, held: Vec<Assignment>) {
+        let merged = self.work.with_value(|work| {
+            hand::merge(on_screen, held, |id, revision| {
+                work.done.contains(&(id, revision))
+            })
+        });
+        self.hand.set(merged);
+    }
+}
+
+impl Lease {
+    fn of(assignment: &Assignment, now: f64) -> Self {
+        Self {
+            assignment: assignment.id,
+            granted_at: now,
+            until: assignment.lease_until.0 as f64,
+        }
+    }
+
+    /// A browser whose clock is wrong sees odd ends; it renews every minute.
+    fn is_half_over(&self, now: f64) -> bool {
+        let length = self.until - self.granted_at;
+        let wait = if length > 0.0 {
+            (length / 2.0).min(120_000.0)
+        } else {
+            60_000.0
+        };
+        now >= self.granted_at + wait
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now() -> f64 {
+    js_sys::Date::now()
+}
+
+fn is_visible() -> bool {
+    document().visibility_state() == web_sys::VisibilityState::Visible
+}
+
+/// Leaves a mark on the browser's timeline, for the bench.
+pub fn mark(name: &str) {
+    if let Some(performance) = window().performance() {
+        let _ = performance.mark(name);
+    }
+}
