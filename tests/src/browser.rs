@@ -3,6 +3,7 @@
 use crate::{
     api,
     process::{Process, free_port, given},
+    server::PASSWORD,
     wait::{until, within},
 };
 use anyhow::{Context, Result, bail};
@@ -79,6 +80,29 @@ impl Browser {
 
     pub fn path(&self) -> Result<String> {
         Ok(self.wait(self.client.current_url())?.path().to_owned())
+    }
+
+    /// Goes back one page in the history.
+    pub fn back(&self) -> Result<()> {
+        self.wait(self.client.back())
+    }
+
+    /// Signs in on the sign-in page and waits until the app shows who is in.
+    pub fn sign_in(&self, name: &str, password: &str) -> Result<()> {
+        self.open("/sign-in")?;
+        self.enter_credentials(name, password)
+    }
+
+    /// Makes an account on the page of a set-up or invite link that is open.
+    pub fn make_account(&self, name: &str) -> Result<()> {
+        self.enter_credentials(name, PASSWORD)
+    }
+
+    fn enter_credentials(&self, name: &str, password: &str) -> Result<()> {
+        self.fill("name", name)?;
+        self.fill("password", password)?;
+        self.click("submit-credentials")?;
+        self.sees("sign-out")
     }
 
     /// Waits until the page's path ends so.
