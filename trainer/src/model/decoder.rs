@@ -197,7 +197,7 @@ mod tests {
                 // Along the gradient the slope is its length.
                 let direction = (gradient / f64::from(size)).unwrap();
                 let start = var.as_tensor().copy().unwrap();
-                let step = 2e-2;
+                let step = (0.05 / f64::from(size)).min(2e-2);
                 let moved = |sign: f64| {
                     var.set(&(&start + (&direction * (sign * step)).unwrap()).unwrap())
                         .unwrap();

@@ -30,7 +30,7 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     }
 
     // 3. For each batch of pairs:
-    while let Some(batch) = session.next_batch() {
+    while let Some(batch) = session.next_batch()? {
         let mut gradients = Gradients::default();
         let mut tally = Tally::default();
         for pass in passes(&batch.pairs(session)) {
@@ -111,7 +111,7 @@ fn evaluate(session: &mut Session<'_>, references: &References) -> Result<()> {
 }
 
 fn check_start(session: &Session<'_>, references: &References) -> Result<()> {
-    let first: Vec<&PreferencePair> = session.train_rows().iter().take(2).collect();
+    let first: Vec<&PreferencePair> = session.rows_in_use().into_iter().take(2).collect();
     let policy = completion_logps(session.model, Some(&session.adapter), &first)?;
     for (pair, policy) in first.iter().zip(policy) {
         let reference = references.get(pair)?;
@@ -170,7 +170,7 @@ fn reference_logps(session: &mut Session<'_>) -> Result<Option<References>> {
         .starting_adapter
         .map(|adapter| adapter.frozen_copy())
         .transpose()?;
-    let rows: Vec<PreferencePair> = session.all_rows().cloned().collect();
+    let rows: Vec<PreferencePair> = session.rows_in_use().into_iter().cloned().collect();
     let mut logps = std::collections::HashMap::new();
     for pass in passes(&rows.iter().collect::<Vec<_>>()) {
         for (pair, logp) in pass

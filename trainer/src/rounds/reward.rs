@@ -22,7 +22,7 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
         bail!("a reward round trains a score head");
     };
     // 2. For each batch of pairs:
-    while let Some(batch) = session.next_batch() {
+    while let Some(batch) = session.next_batch()? {
         let mut gradients = Gradients::default();
         let mut tally = Tally::default();
         for pass in passes(&batch.pairs(session)) {

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use laurel_protocol::round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split};
 use sha2::{Digest, Sha256};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
     io::{Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -204,17 +204,18 @@ impl<'a> Session<'a> {
     }
 
     /// The next step's rows; `None` when the round is over or asked to stop.
-    pub fn next_batch(&mut self) -> Option<Batch> {
+    pub fn next_batch(&mut self) -> Result<Option<Batch>> {
+        // Written here, after a step's evaluation, so that its figures are not lost to a resumed round.
+        self.save_due_checkpoint()?;
         if self.stopped || self.step() >= self.sampler.n_steps {
-            return None;
+            return Ok(None);
         }
         self.step_started = Instant::now();
-        Some(Batch(self.sampler.batch(self.step())))
+        Ok(Some(Batch(self.sampler.batch(self.step()))))
     }
 
     /// Applies a step's complete gradients and reports it; answers whether an evaluation is due.
     pub fn take_step(&mut self, gradients: &Gradients, tally: &Tally) -> Result<bool> {
-        self.save_due_checkpoint()?;
         let step = self.step() + 1;
         let n_steps = self.sampler.n_steps;
         let mut values = tally.means();
@@ -240,16 +241,11 @@ impl<'a> Session<'a> {
         self.heartbeat();
         let hyper = &self.spec.hyper;
         self.checkpoint_due = self.stopped || step % u64::from(hyper.checkpoint_every) == 0;
-        if self.stopped {
-            self.save_due_checkpoint()?;
-            return Ok(false);
-        }
         let rhythm = hyper.eval_every > 0 && step % u64::from(hyper.eval_every) == 0;
         Ok(!self.eval.is_empty() && (rhythm || step == n_steps))
     }
 
     fn save_due_checkpoint(&mut self) -> Result<()> {
-        // Written before the next step changes anything, so that an evaluation in between is in the figures.
         if !std::mem::take(&mut self.checkpoint_due) {
             return Ok(());
         }
@@ -321,16 +317,19 @@ impl<'a> Session<'a> {
         self.optimiser.n_steps
     }
 
-    pub fn train_rows(&self) -> &[PreferencePair] {
-        &self.train
-    }
-
     pub fn held_out(&self) -> Vec<&PreferencePair> {
         self.eval.iter().collect()
     }
 
-    pub fn all_rows(&self) -> impl Iterator<Item = &PreferencePair> {
-        self.train.iter().chain(&self.eval)
+    /// The rows that the steps to come and the evaluations use, each once.
+    pub fn rows_in_use(&self) -> Vec<&PreferencePair> {
+        let used: BTreeSet<usize> = (0..self.sampler.n_steps)
+            .flat_map(|step| self.sampler.batch(step))
+            .collect();
+        used.into_iter()
+            .map(|row| &self.train[row])
+            .chain(&self.eval)
+            .collect()
     }
 
     pub fn checkpoints(&self) -> PathBuf {

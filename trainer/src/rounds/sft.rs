@@ -14,7 +14,7 @@ use laurel_protocol::round::Split;
 
 pub fn run(session: &mut Session<'_>) -> Result<()> {
     // 1. For each batch of demonstrations:
-    while let Some(batch) = session.next_batch() {
+    while let Some(batch) = session.next_batch()? {
         let pairs = batch.pairs(session);
         let n_trained: usize = pairs.iter().map(|pair| pair.chosen.len()).sum();
         let mut gradients = Gradients::default();
