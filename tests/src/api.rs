@@ -69,6 +69,21 @@ impl Api {
         Ok(answered.body)
     }
 
+    /// A file as it is.
+    pub fn get_bytes(&self, path: &str) -> Result<Vec<u8>> {
+        let token = self.token.as_deref().unwrap_or_default();
+        let url = format!("{}{path}", self.base);
+        let request = self
+            .agent
+            .get(url)
+            .header("authorization", format!("Bearer {token}"));
+        let mut response = request.call()?;
+        if response.status() != 200 {
+            bail!("GET {path} answered {}", response.status());
+        }
+        Ok(response.body_mut().with_config().limit(1 << 30).read_to_vec()?)
+    }
+
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         let body = serde_json::to_string(body)?;
         self.post_text(path, &body)
