@@ -54,9 +54,7 @@ impl AppError {
     pub fn sentence(&self) -> String {
         match self {
             Self::Api(error) => error.detail.clone(),
-            Self::Offline => {
-                "The server cannot be reached. Check the connection, then try again.".to_owned()
-            }
+            Self::Offline => "The server cannot be reached. Check the connection, then try again.".to_owned(),
             Self::Unreadable { .. } => {
                 "The server's answer could not be read. Reload the page, then try again.".to_owned()
             }

@@ -83,7 +83,12 @@ pub fn moment(at: Timestamp) -> String {
 /// Time of day with seconds, where the browser is.
 pub fn clock(at: Timestamp) -> String {
     let date = js_date(at);
-    format!("{:02}:{:02}:{:02}", date.get_hours(), date.get_minutes(), date.get_seconds())
+    format!(
+        "{:02}:{:02}:{:02}",
+        date.get_hours(),
+        date.get_minutes(),
+        date.get_seconds()
+    )
 }
 
 fn js_date(at: Timestamp) -> js_sys::Date {
@@ -96,7 +101,10 @@ mod tests {
 
     #[test]
     fn counts_are_grouped_by_thousands() {
-        assert_eq!([count(7), count(1000), count(1_234_567)], ["7", "1,000", "1,234,567"]);
+        assert_eq!(
+            [count(7), count(1000), count(1_234_567)],
+            ["7", "1,000", "1,234,567"]
+        );
     }
 
     #[test]
@@ -110,7 +118,14 @@ mod tests {
     #[test]
     fn figures_keep_four_digits() {
         assert_eq!(
-            [figure(0.0), figure(0.693_147), figure(-12.5), figure(2e-4), figure(5e-5), figure(1234.56)],
+            [
+                figure(0.0),
+                figure(0.693_147),
+                figure(-12.5),
+                figure(2e-4),
+                figure(5e-5),
+                figure(1234.56)
+            ],
             ["0", "0.6931", "-12.5", "0.0002", "5.00e-5", "1235"]
         );
     }

@@ -43,7 +43,9 @@ impl<T: Clone + Send + Sync + 'static> Loaded<T> {
 
     /// Asks again; what is shown stays until the answer is there.
     pub fn reload(self) {
-        let Some(fetch) = self.fetch.try_get_value() else { return };
+        let Some(fetch) = self.fetch.try_get_value() else {
+            return;
+        };
         let state = self.state;
         let answer = fetch();
         spawn_local(async move {

@@ -54,8 +54,7 @@ fn follow<T: DeserializeOwned>(
             on_event(update);
         }
     });
-    let on_state =
-        Closure::<dyn FnMut(Event)>::new(move |event: Event| on_live(event.type_() == "open"));
+    let on_state = Closure::<dyn FnMut(Event)>::new(move |event: Event| on_live(event.type_() == "open"));
     let update = on_update.as_ref().unchecked_ref();
     let state = on_state.as_ref().unchecked_ref();
     source.add_event_listener_with_callback("update", update).ok()?;

@@ -41,13 +41,16 @@ impl Toasts {
     }
 
     fn show(self, tone: Tone, text: String) {
-        let number = self.0.with_untracked(|shown| shown.last().map_or(0, |last| last.number + 1));
+        let number = self
+            .0
+            .with_untracked(|shown| shown.last().map_or(0, |last| last.number + 1));
         self.0.update(|shown| shown.push(Message { number, tone, text }));
         set_timeout(move || self.close(number), SHOWN_FOR);
     }
 
     fn close(self, number: u32) {
-        self.0.update(|shown| shown.retain(|message| message.number != number));
+        self.0
+            .update(|shown| shown.retain(|message| message.number != number));
     }
 }
 

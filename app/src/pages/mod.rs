@@ -5,6 +5,7 @@ pub mod label;
 pub mod not_found;
 pub mod overview;
 pub mod people;
+pub mod project_form;
 pub mod project_new;
 pub mod projects;
 pub mod prompts;

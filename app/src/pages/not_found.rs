@@ -3,7 +3,10 @@
 use leptos::prelude::*;
 
 pub fn page() -> AnyView {
-    empty_page("There is no page at this address", "The link may be old, or mistyped.")
+    empty_page(
+        "There is no page at this address",
+        "The link may be old, or mistyped.",
+    )
 }
 
 pub fn for_admins_only() -> AnyView {

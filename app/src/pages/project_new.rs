@@ -1,7 +1,24 @@
-//! Page of this name.
+//! A new project.
 
+use super::project_form;
+use crate::{api, session::Admin};
+use laurel_protocol::{Project, ProjectSettings};
 use leptos::prelude::*;
+use leptos_router::hooks::use_navigate;
 
-pub fn page(_admin: crate::session::Admin) -> AnyView {
-    ().into_any()
+pub fn page(_admin: Admin) -> AnyView {
+    let navigate = use_navigate();
+    let done = Callback::new(move |project: Project| {
+        navigate(&format!("/projects/{}/prompts", project.id), Default::default());
+    });
+    let save =
+        |settings: ProjectSettings| Box::pin(async move { api::project::create(&settings).await }) as _;
+    view! {
+        <div class="page page-narrow">
+            <h1>"New project"</h1>
+            <p class="lead">"Next you import its prompts."</p>
+            {project_form::form(project_form::defaults(), "Make the project", save, done)}
+        </div>
+    }
+    .into_any()
 }

@@ -1,7 +1,247 @@
-//! Page of this name.
+//! The prompts of a project: import them, read them, and see the completions of each with their origin.
 
-use leptos::prelude::*;
+use crate::{
+    api,
+    components::{
+        action::Action,
+        field::{Errors, Field, area_field, switch_field},
+    },
+    error::AppError,
+    format,
+    load::Loaded,
+};
+use laurel_protocol::{Completion, FinishReason, ImportReport, ProjectId, Prompt, PromptPage};
+use leptos::{prelude::*, task::spawn_local};
+use leptos_router::components::A;
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::JsFuture;
 
-pub fn page(_project: laurel_protocol::ProjectId) -> AnyView {
-    ().into_any()
+const LINES: Field = Field {
+    name: "lines",
+    label: "Or paste lines",
+    help: "One JSON object a line: {\"prompt\": \"text\"} or {\"prompt\": [{\"role\": \"user\", \"content\": \"text\"}]}",
+    hook: "import-text",
+};
+const SKIP: Field = Field {
+    name: "skip_bad_lines",
+    label: "Skip bad lines",
+    help: "Otherwise one bad line keeps the whole file out.",
+    hook: "skip-bad-lines",
+};
+const PAGE_SIZE: u32 = 50;
+
+pub fn page(id: ProjectId) -> AnyView {
+    let prompts = Loaded::new(move || api::project::prompts(id, None, PAGE_SIZE));
+    let list = prompts.view(move |page| listing(id, prompts, page));
+    view! {
+        <div class="page">
+            <p class="crumbs"><A href="/">"Projects"</A><A href=format!("/projects/{id}")>"Overview"</A></p>
+            <h1>"Prompts"</h1>
+            {import(id, prompts)}
+            {list}
+        </div>
+    }
+    .into_any()
+}
+
+fn import(id: ProjectId, prompts: Loaded<PromptPage>) -> AnyView {
+    let text = RwSignal::new(String::new());
+    let skip = RwSignal::new(false);
+    let errors: Errors = RwSignal::new(Vec::new());
+    let report = RwSignal::new(None::<ImportReport>);
+    let action = Action::default();
+    let read_file = move |event: leptos::ev::Event| {
+        let input = event_target::<web_sys::HtmlInputElement>(&event);
+        let Some(file) = input.files().and_then(|files| files.get(0)) else {
+            return;
+        };
+        spawn_local(async move {
+            if let Ok(content) = JsFuture::from(file.unchecked_into::<web_sys::Blob>().text()).await {
+                drop(text.try_set(content.as_string().unwrap_or_default()));
+            }
+        });
+    };
+    let submit = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        report.set(None);
+        let lines = text.get_untracked();
+        let skip = skip.get_untracked();
+        action.run(
+            async move { api::project::import_prompts(id, lines, skip).await },
+            move |outcome| {
+                report.set(Some(outcome));
+                text.set(String::new());
+                prompts.reload();
+            },
+        );
+    };
+    let outcome = move || {
+        let bad = action.error().map(|error| refused(&error));
+        let good = report.get().map(imported);
+        view! { <div class="report" data-test="import-report" role="status">{bad}{good}</div> }
+    };
+    view! {
+        <section class="card" aria-labelledby="import-title">
+            <h2 id="import-title">"Import"</h2>
+            <form class="form" on:submit=submit novalidate>
+                <div class="field">
+                    <label for="import-file">"A JSON Lines file"</label>
+                    <input
+                        id="import-file"
+                        type="file"
+                        accept=".jsonl,.json,.txt,application/jsonl"
+                        data-test="import-file"
+                        on:change=read_file
+                    />
+                </div>
+                {area_field(LINES, 5, text, errors)}
+                {switch_field(SKIP, skip)}
+                <div class="actions">
+                    <button
+                        class="button button-main"
+                        data-test="import-submit"
+                        disabled=move || action.busy() || text.with(|text| text.trim().is_empty())
+                    >
+                        "Import"
+                    </button>
+                </div>
+                {outcome}
+            </form>
+        </section>
+    }
+    .into_any()
+}
+
+/// Nothing was imported: the sentence, and the bad lines.
+fn refused(error: &AppError) -> AnyView {
+    let lines = error
+        .fields()
+        .into_iter()
+        .map(|field| view! { <li><code>{field.field}</code>" "{field.reason}</li> });
+    let lines = lines.collect_view();
+    view! { <p class="form-error">{error.sentence()}</p> <ul class="bad-lines">{lines}</ul> }.into_any()
+}
+
+fn imported(report: ImportReport) -> AnyView {
+    let duplicates = (report.n_duplicates > 0).then(|| {
+        format!(
+            " {} already there.",
+            format::counted(report.n_duplicates, "was", "were")
+        )
+    });
+    let bad = (report.n_bad > 0).then(|| {
+        format!(
+            " {} skipped:",
+            format::counted(report.n_bad, "bad line", "bad lines")
+        )
+    });
+    let lines = report
+        .bad_lines
+        .into_iter()
+        .map(|bad| view! { <li><code>"line "{bad.line}</code>" "{bad.reason}</li> });
+    let lines = lines.collect_view();
+    view! {
+        <p>{format::counted(report.n_imported, "prompt", "prompts")}" imported."{duplicates}{bad}</p>
+        <ul class="bad-lines">{lines}</ul>
+    }
+    .into_any()
+}
+
+fn listing(id: ProjectId, loaded: Loaded<PromptPage>, page: PromptPage) -> AnyView {
+    if page.prompts.is_empty() {
+        return view! {
+            <div class="empty">
+                <h2>"No prompts yet"</h2>
+                <p>"Import a file above, or paste a few lines to try."</p>
+            </div>
+        }
+        .into_any();
+    }
+    let action = Action::default();
+    let more = page.next.map(|next| {
+        let ask = move |_| {
+            action.run(api::project::prompts(id, Some(next), PAGE_SIZE), move |page| {
+                loaded.update(|known| {
+                    known.prompts.extend(page.prompts);
+                    known.next = page.next;
+                });
+            });
+        };
+        view! {
+            <button type="button" class="button" data-test="more-prompts" disabled=move || action.busy() on:click=ask>
+                "Show more"
+            </button>
+        }
+    });
+    let rows = page.prompts.into_iter().map(row).collect_view();
+    view! {
+        <ul class="prompts">{rows}</ul>
+        <div class="actions">{more}</div>
+        {action.error_line()}
+    }
+    .into_any()
+}
+
+fn row(prompt: Prompt) -> AnyView {
+    let open = RwSignal::new(false);
+    let id = prompt.id;
+    let messages = prompt.messages.into_iter().map(|message| {
+        view! { <p class="turn"><span class="turn-role">{message.role.as_str()}</span>{message.content}</p> }
+    });
+    let messages = messages.collect_view();
+    let count = format::counted(prompt.n_completions, "completion", "completions");
+    let completions = move || {
+        open.get()
+            .then(|| Loaded::new(move || api::project::completions(id)).view(completions))
+    };
+    let fold = (prompt.n_completions > 0).then(|| {
+        view! {
+            <button
+                type="button"
+                class="button button-quiet"
+                aria-expanded=move || if open.get() { "true" } else { "false" }
+                on:click=move |_| open.update(|open| *open = !*open)
+            >
+                {count}
+            </button>
+        }
+    });
+    view! {
+        <li class="card prompt" data-test="prompt-row">
+            {messages}
+            {fold}
+            {completions}
+        </li>
+    }
+    .into_any()
+}
+
+fn completions(completions: Vec<Completion>) -> AnyView {
+    let rows = completions.into_iter().map(|completion| {
+        let origin = completion.origin;
+        let generator = match &origin.adapter_hash {
+            Some(hash) => format!("{} + adapter {}", origin.model, format::short_hash(hash)),
+            None => origin.model,
+        };
+        let cut = match origin.finish_reason {
+            FinishReason::Stop => "",
+            FinishReason::Length => " · cut off",
+        };
+        let sampling = format!(
+            "{generator} · temperature {} · top-p {} · seed {} · number {} · {}{cut}",
+            origin.sampling.temperature,
+            origin.sampling.top_p,
+            origin.sampling.seed,
+            origin.index,
+            format::counted(completion.n_tokens.into(), "token", "tokens")
+        );
+        view! {
+            <li class="row">
+                <div class="prose" inner_html=completion.html></div>
+                <p class="fine">{sampling}</p>
+            </li>
+        }
+    });
+    let rows = rows.collect_view();
+    view! { <ul class="rows">{rows}</ul> }.into_any()
 }

@@ -1,0 +1,157 @@
+//! A project's front page for admins: where the loop stands, what to do next, and every part of it.
+//!
+//! Loaded once, then kept true by server-sent events.
+
+mod jobs;
+mod loop_picture;
+mod outcome;
+mod people;
+mod start_job;
+
+pub use outcome::kind_name;
+
+use super::project_form;
+use crate::{api, components::toast::use_toasts, load::Loaded};
+use laurel_protocol::{
+    Adapter, CompletionJob, JobStatus, Project, ProjectEvent, ProjectId, ProjectSettings, Round,
+};
+use leptos::prelude::*;
+use leptos_router::components::A;
+
+/// What the parts of the page share.
+#[derive(Clone, Copy)]
+pub struct Live {
+    pub id: ProjectId,
+    pub project: Loaded<Project>,
+    pub jobs: Loaded<Vec<CompletionJob>>,
+    pub rounds: Loaded<Vec<Round>>,
+    pub adapters: Loaded<Vec<Adapter>>,
+}
+
+impl Live {
+    fn take(self, event: ProjectEvent) {
+        match event {
+            ProjectEvent::Counts { counts } => self.project.update(|project| project.counts = counts),
+            ProjectEvent::CompletionJob { job } => {
+                self.jobs
+                    .update(|jobs| match jobs.iter_mut().find(|known| known.id == job.id) {
+                        Some(known) => *known = *job,
+                        None => jobs.insert(0, *job),
+                    })
+            }
+            ProjectEvent::Round { round } => {
+                if round.status == JobStatus::Done {
+                    self.adapters.reload();
+                }
+                self.rounds.update(
+                    |rounds| match rounds.iter_mut().find(|known| known.id == round.id) {
+                        Some(known) => *known = *round,
+                        None => rounds.insert(0, *round),
+                    },
+                );
+            }
+        }
+    }
+}
+
+pub fn page(id: ProjectId) -> AnyView {
+    let live = Live {
+        id,
+        project: Loaded::new(move || api::project::load(id)),
+        jobs: Loaded::new(move || api::completion::jobs(id)),
+        rounds: Loaded::new(move || api::round::list(id)),
+        adapters: Loaded::new(move || api::adapter::list(id)),
+    };
+    let connected = RwSignal::new(true);
+    let stream = api::events::follow_project(id, move |event| live.take(event), move |on| connected.set(on));
+    // Held by the page: leaving it closes the stream.
+    let _stream = StoredValue::new_local(stream);
+    let body = live.project.view_once(move || body(live));
+    view! {
+        <div class="page page-wide">
+            <p class="notice" role="status" hidden=move || connected.get()>
+                "The live connection is interrupted; trying again."
+            </p>
+            {body}
+        </div>
+    }
+    .into_any()
+}
+
+fn body(live: Live) -> AnyView {
+    let id = live.id;
+    let name = move || live.project.get().map(|project| project.settings.name);
+    let model = move || live.project.get().map(|project| project.settings.base_model);
+    let can_label = move || {
+        live.project
+            .get()
+            .is_some_and(|project| project.counts.n_tasks > 0)
+    };
+    view! {
+        <div class="page-head">
+            <div>
+                <p class="crumbs"><A href="/">"Projects"</A></p>
+                <h1>{name}</h1>
+                <p class="muted">"Base model "<code>{model}</code></p>
+            </div>
+            <div class="actions">
+                <A href=format!("/projects/{id}/prompts") attr:class="button" attr:data-test="prompts-link">"Prompts"</A>
+                <A
+                    href=format!("/projects/{id}/label")
+                    attr:class="button"
+                    attr:data-test="label-link"
+                    attr:hidden=move || !can_label()
+                >
+                    "Label"
+                </A>
+                <A
+                    href=format!("/projects/{id}/rounds/new")
+                    attr:class="button button-main"
+                    attr:data-test="new-round"
+                >
+                    "New round"
+                </A>
+            </div>
+        </div>
+        {loop_picture::view(live)}
+        <div class="columns">
+            <section class="card" aria-labelledby="completions-title">
+                <h2 id="completions-title">"Completions"</h2>
+                {start_job::view(live)}
+                {jobs::view(live)}
+            </section>
+            <div class="stack">
+                {outcome::rounds(live)}
+                {outcome::adapters(live)}
+                {outcome::exports(live)}
+            </div>
+        </div>
+        {people::view(live)}
+        {settings(live)}
+    }
+    .into_any()
+}
+
+fn settings(live: Live) -> AnyView {
+    let toasts = use_toasts();
+    let id = live.id;
+    let done = Callback::new(move |project| {
+        live.project.set(project);
+        toasts.good("The settings are saved.");
+    });
+    let save = move |settings: ProjectSettings| {
+        Box::pin(async move { api::project::change_settings(id, &settings).await }) as _
+    };
+    let start = live
+        .project
+        .get()
+        .map(|project| project.settings)
+        .unwrap_or_else(project_form::defaults);
+    view! {
+        <details class="card fold">
+            <summary><h2>"Settings"</h2></summary>
+            {project_form::form(start, "Save the settings", save, done)}
+        </details>
+    }
+    .into_any()
+}

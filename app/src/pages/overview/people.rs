@@ -1,0 +1,68 @@
+//! The annotators' figures in a project.
+
+use super::Live;
+use crate::{api, format, load::Loaded};
+use laurel_protocol::AnnotatorFigures;
+use leptos::prelude::*;
+
+pub fn view(live: Live) -> AnyView {
+    let figures = Loaded::new(move || api::project::annotators(live.id));
+    // The figures follow the annotations: a new one asks for them again.
+    let n_annotations = Memo::new(move |_| live.project.get().map(|project| project.counts.n_annotations));
+    Effect::new(move |before: Option<Option<u64>>| {
+        let now = n_annotations.get();
+        if before.is_some_and(|before| before != now) {
+            figures.reload();
+        }
+        now
+    });
+    let table = figures.view(|figures| {
+        if figures.is_empty() {
+            return view! { <p class="fine">"Nobody has labelled in this project yet."</p> }.into_any();
+        }
+        let rows = figures.into_iter().map(row).collect_view();
+        view! {
+            <div class="table-frame" tabindex="0" role="region" aria-label="Annotators">
+                <table>
+                    <thead>
+                        <tr>
+                            <th scope="col">"Name"</th>
+                            <th scope="col" class="number">"Annotations"</th>
+                            <th scope="col" class="number">"Skips"</th>
+                            <th scope="col" class="number">"Median time"</th>
+                            <th scope="col" class="number">"Chose the first shown"</th>
+                        </tr>
+                    </thead>
+                    <tbody>{rows}</tbody>
+                </table>
+            </div>
+        }
+        .into_any()
+    });
+    view! {
+        <section class="card" aria-labelledby="annotators-title">
+            <h2 id="annotators-title">"Annotators"</h2>
+            {table}
+        </section>
+    }
+    .into_any()
+}
+
+fn row(figures: AnnotatorFigures) -> AnyView {
+    let seconds = figures
+        .median_seconds
+        .map_or_else(|| "–".to_owned(), format::duration);
+    let share = figures
+        .first_position_share
+        .map_or_else(|| "–".to_owned(), format::percent);
+    view! {
+        <tr>
+            <th scope="row">{figures.name}</th>
+            <td class="number">{format::count(figures.n_annotations)}</td>
+            <td class="number">{format::count(figures.n_skips)}</td>
+            <td class="number">{seconds}</td>
+            <td class="number">{share}</td>
+        </tr>
+    }
+    .into_any()
+}

@@ -1,0 +1,169 @@
+//! The form that starts a completion job.
+
+use super::Live;
+use crate::{
+    api,
+    components::{
+        action::Action,
+        field::{Errors, Field, number, select_field, text_field},
+    },
+};
+use laurel_protocol::{AdapterId, FieldError, LabelType, NewCompletionJob, RoundKind, Sampling, TaskPlan};
+use leptos::prelude::*;
+
+const ADAPTER: Field = Field {
+    name: "adapter",
+    label: "Generator",
+    help: "",
+    hook: "job-adapter",
+};
+const PLAN: Field = Field {
+    name: "task_plan",
+    label: "Compare",
+    help: "",
+    hook: "task-plan",
+};
+const PER_PROMPT: Field = Field {
+    name: "completions_per_prompt",
+    label: "Completions per prompt",
+    help: "1 to 16",
+    hook: "completions-per-prompt",
+};
+const N_PROMPTS: Field = Field {
+    name: "n_prompts",
+    label: "Prompts",
+    help: "Only the first so many; empty for all",
+    hook: "n-prompts-limit",
+};
+const MAX_TOKENS: Field = Field {
+    name: "max_tokens",
+    label: "Longest answer",
+    help: "In tokens, 1 to 2048",
+    hook: "max-tokens",
+};
+const TEMPERATURE: Field = Field {
+    name: "temperature",
+    label: "Temperature",
+    help: "0 always takes the likeliest token; 2 is wild",
+    hook: "temperature",
+};
+const TOP_P: Field = Field {
+    name: "top_p",
+    label: "Top-p",
+    help: "Keeps the likeliest tokens up to this share",
+    hook: "top-p",
+};
+
+pub fn view(live: Live) -> AnyView {
+    let settings = live.project.get().map(|project| project.settings);
+    let per_task = settings
+        .as_ref()
+        .map_or(2, |settings| settings.completions_per_task);
+    let sampling = Sampling::default();
+    let text = |value: String| RwSignal::new(value);
+    let (adapter, plan) = (text(String::new()), text("together".to_owned()));
+    let (per_prompt, n_prompts) = (text(per_task.to_string()), text(String::new()));
+    let (max_tokens, temperature) = (
+        text(sampling.max_tokens.to_string()),
+        text(sampling.temperature.to_string()),
+    );
+    let top_p = text(sampling.top_p.to_string());
+    let errors: Errors = RwSignal::new(Vec::new());
+    let action = Action::default();
+    Effect::new(move || {
+        if let Some(error) = action.error() {
+            errors.set(error.fields());
+        }
+    });
+    let read = move || -> Result<NewCompletionJob, Vec<FieldError>> {
+        let one = |error| vec![error];
+        let job = NewCompletionJob {
+            adapter: adapter.get_untracked().parse::<AdapterId>().ok(),
+            completions_per_prompt: number(per_prompt, PER_PROMPT.name).map_err(one)?,
+            sampling: Sampling {
+                temperature: number(temperature, TEMPERATURE.name).map_err(one)?,
+                top_p: number(top_p, TOP_P.name).map_err(one)?,
+                max_tokens: number(max_tokens, MAX_TOKENS.name).map_err(one)?,
+                // Each job draws anew: with the last job's seed it would repeat the same completions.
+                seed: live.jobs.get().map_or(0, |jobs| jobs.len() as u64),
+            },
+            task_plan: if plan.get_untracked() == "against_earlier" {
+                TaskPlan::AgainstEarlier
+            } else {
+                TaskPlan::Together
+            },
+            n_prompts: if n_prompts.with_untracked(|text| text.trim().is_empty()) {
+                None
+            } else {
+                Some(number(n_prompts, N_PROMPTS.name).map_err(one)?)
+            },
+        };
+        job.validate()?;
+        Ok(job)
+    };
+    let submit = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        match read() {
+            Err(reasons) => errors.set(reasons),
+            Ok(job) => {
+                errors.set(Vec::new());
+                action.run(
+                    async move { api::completion::start(live.id, &job).await },
+                    move |job| {
+                        live.take(laurel_protocol::ProjectEvent::CompletionJob { job: Box::new(job) });
+                    },
+                );
+            }
+        }
+    };
+    let generators = move || {
+        let mut options = vec![(String::new(), "Base model".to_owned())];
+        // A reward model scores; it does not write.
+        let writers = live.adapters.get().unwrap_or_default().into_iter();
+        options.extend(
+            writers
+                .filter(|adapter| adapter.kind != RoundKind::Reward)
+                .map(|adapter| (adapter.id.to_string(), adapter.name)),
+        );
+        select_field(ADAPTER, options, adapter, errors)
+    };
+    let plans = vec![
+        ("together".to_owned(), "These with one another".to_owned()),
+        ("against_earlier".to_owned(), "These with earlier ones".to_owned()),
+    ];
+    let no_prompts = move || {
+        live.project
+            .get()
+            .is_some_and(|project| project.counts.n_prompts == 0)
+    };
+    let hint = match settings.map(|settings| settings.label_type) {
+        Some(LabelType::Rank) => format!("Each task compares {per_task} completions of one prompt."),
+        _ => "Each task compares two completions of one prompt.".to_owned(),
+    };
+    view! {
+        <form class="form" on:submit=submit novalidate>
+            <p class="fine">{hint}</p>
+            <div class="field-row">{generators} {select_field(PLAN, plans, plan, errors)}</div>
+            <div class="field-row">
+                {text_field(PER_PROMPT, "number", per_prompt, errors)}
+                {text_field(N_PROMPTS, "number", n_prompts, errors)}
+                {text_field(MAX_TOKENS, "number", max_tokens, errors)}
+            </div>
+            <div class="field-row">
+                {text_field(TEMPERATURE, "number", temperature, errors)}
+                {text_field(TOP_P, "number", top_p, errors)}
+            </div>
+            {action.error_line()}
+            <div class="actions">
+                <button
+                    class="button button-main"
+                    data-test="start-completions"
+                    disabled=move || action.busy() || no_prompts()
+                >
+                    "Make completions"
+                </button>
+            </div>
+        </form>
+    }
+    .into_any()
+}

@@ -1,0 +1,174 @@
+//! The settings of a project as a form, for a new one and for changes.
+
+use crate::{
+    components::{
+        action::Action,
+        field::{Errors, Field, area_field, number, select_field, switch_field, text_field},
+    },
+    error::AppError,
+};
+use laurel_protocol::{DEFAULT_MODEL, LabelType, Project, ProjectSettings};
+use leptos::prelude::*;
+use std::{future::Future, pin::Pin};
+
+const NAME: Field = Field {
+    name: "name",
+    label: "Name",
+    help: "",
+    hook: "project-name",
+};
+const LABEL_TYPE: Field = Field {
+    name: "label_type",
+    label: "Label type",
+    help: "Pick asks which of two is better. Rank puts three to eight in order.",
+    hook: "label-type",
+};
+const PER_TASK: Field = Field {
+    name: "completions_per_task",
+    label: "Completions per task",
+    help: "2 for pick, 3 to 8 for rank. Fixed once there are tasks.",
+    hook: "completions-per-task",
+};
+const OVERLAP: Field = Field {
+    name: "overlap",
+    label: "People per task",
+    help: "How many people judge each task, 1 to 10.",
+    hook: "overlap",
+};
+const STRENGTH: Field = Field {
+    name: "ask_strength",
+    label: "Ask how much better",
+    help: "In four steps, after each strict choice.",
+    hook: "ask-strength",
+};
+const TRUNCATED: Field = Field {
+    name: "leave_out_truncated",
+    label: "Leave out cut-off completions",
+    help: "Those that reached the token limit are not offered to annotators.",
+    hook: "leave-out-truncated",
+};
+const MODEL: Field = Field {
+    name: "base_model",
+    label: "Base model",
+    help: "Its name, as the trainers know it.",
+    hook: "base-model",
+};
+const GUIDELINES: Field = Field {
+    name: "guidelines",
+    label: "Guidelines",
+    help: "Markdown. Annotators read them beside each task: say what makes an answer better.",
+    hook: "guidelines-text",
+};
+
+type Save = Pin<Box<dyn Future<Output = Result<Project, AppError>>>>;
+
+/// What a new project starts with.
+pub fn defaults() -> ProjectSettings {
+    ProjectSettings {
+        name: String::new(),
+        guidelines: String::new(),
+        label_type: LabelType::Pick,
+        completions_per_task: 2,
+        overlap: 1,
+        ask_strength: false,
+        leave_out_truncated: false,
+        base_model: DEFAULT_MODEL.to_owned(),
+    }
+}
+
+/// `save` sends the settings once they pass the checks; `done` gets the project that came out.
+pub fn form(
+    start: ProjectSettings,
+    button: &'static str,
+    save: impl Fn(ProjectSettings) -> Save + 'static,
+    done: Callback<Project>,
+) -> AnyView {
+    let text = |value: String| RwSignal::new(value);
+    let name = text(start.name);
+    let guidelines = text(start.guidelines);
+    let label_type = text(label_type_name(start.label_type).to_owned());
+    let per_task = text(start.completions_per_task.to_string());
+    let overlap = text(start.overlap.to_string());
+    let model = text(start.base_model);
+    let (strength, truncated) = (
+        RwSignal::new(start.ask_strength),
+        RwSignal::new(start.leave_out_truncated),
+    );
+    let errors: Errors = RwSignal::new(Vec::new());
+    let action = Action::default();
+    Effect::new(move || {
+        if let Some(error) = action.error() {
+            errors.set(error.fields());
+        }
+    });
+    // The number follows the type, so that a change of the type alone is a valid form.
+    let pick = Memo::new(move |_| label_type.with(|name| name == "pick"));
+    Effect::new(move |before: Option<bool>| {
+        let pick = pick.get();
+        if before.is_some_and(|before| before != pick) {
+            per_task.set(if pick { "2" } else { "4" }.to_owned());
+            strength.set(false);
+        }
+        pick
+    });
+    let read = move || -> Result<ProjectSettings, Vec<laurel_protocol::FieldError>> {
+        let settings = ProjectSettings {
+            name: name.get_untracked().trim().to_owned(),
+            guidelines: guidelines.get_untracked(),
+            label_type: if pick.get_untracked() {
+                LabelType::Pick
+            } else {
+                LabelType::Rank
+            },
+            completions_per_task: number(per_task, PER_TASK.name).map_err(|error| vec![error])?,
+            overlap: number(overlap, OVERLAP.name).map_err(|error| vec![error])?,
+            ask_strength: strength.get_untracked(),
+            leave_out_truncated: truncated.get_untracked(),
+            base_model: model.get_untracked().trim().to_owned(),
+        };
+        settings.validate()?;
+        Ok(settings)
+    };
+    let submit = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        match read() {
+            Err(reasons) => errors.set(reasons),
+            Ok(settings) => {
+                errors.set(Vec::new());
+                action.run(save(settings), move |project| done.run(project));
+            }
+        }
+    };
+    let types = vec![
+        ("pick".to_owned(), "Pick: the better of two".to_owned()),
+        ("rank".to_owned(), "Rank: three to eight in order".to_owned()),
+    ];
+    view! {
+        <form class="form" on:submit=submit novalidate>
+            {text_field(NAME, "text", name, errors)}
+            <div class="field-row">
+                {select_field(LABEL_TYPE, types, label_type, errors)}
+                {text_field(PER_TASK, "number", per_task, errors)}
+                {text_field(OVERLAP, "number", overlap, errors)}
+            </div>
+            <div hidden=move || !pick.get()>{switch_field(STRENGTH, strength)}</div>
+            {switch_field(TRUNCATED, truncated)}
+            {text_field(MODEL, "text", model, errors)}
+            {area_field(GUIDELINES, 10, guidelines, errors)}
+            {action.error_line()}
+            <div class="actions">
+                <button class="button button-main" data-test="save-project" disabled=move || action.busy()>
+                    {button}
+                </button>
+            </div>
+        </form>
+    }
+    .into_any()
+}
+
+fn label_type_name(label_type: LabelType) -> &'static str {
+    match label_type {
+        LabelType::Pick => "pick",
+        LabelType::Rank => "rank",
+    }
+}

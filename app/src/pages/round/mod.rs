@@ -1,0 +1,217 @@
+//! A round, live: its state, charts, log, and what it changed.
+
+mod charts;
+mod record;
+
+use super::overview::kind_name;
+use crate::{
+    api,
+    components::{
+        action::Action,
+        badge::{status_badge, status_name},
+        dialog::{Question, confirm_button},
+        progress::{Amount, progress_bar},
+    },
+    format,
+    load::Loaded,
+};
+use laurel_protocol::{
+    JobStatus, LabelType, LogLine, MetricPoint, NewCompletionJob, Project, Round, RoundEvent, RoundId,
+    RoundKind, Sample, Split, TaskPlan,
+};
+use leptos::prelude::*;
+use leptos_router::{components::A, hooks::use_navigate};
+use std::collections::BTreeMap;
+
+const ABORT: Question = Question {
+    title: "Abort this round?",
+    text: "It stops at the next step and leaves no adapter. The annotations stay as they are.",
+    yes: "Abort the round",
+    no: "Let it run",
+};
+
+/// The figures by split and step: a repeated step replaces itself.
+pub type Points = BTreeMap<(Split, u64), BTreeMap<String, f64>>;
+
+/// What the parts of the page share.
+#[derive(Clone, Copy)]
+pub struct Live {
+    pub round: Loaded<Round>,
+    pub points: RwSignal<Points>,
+    pub log: RwSignal<Vec<LogLine>>,
+    pub samples: Loaded<Vec<Sample>>,
+}
+
+impl Live {
+    fn take(self, event: RoundEvent) {
+        match event {
+            RoundEvent::Round { round } => self.round.set(*round),
+            RoundEvent::Metrics { points } => self.add_points(points),
+            RoundEvent::Log { lines } => self.log.update(|known| {
+                // A new connection sends the last lines again.
+                let mut fresh: Vec<_> = lines.into_iter().filter(|line| !known.contains(line)).collect();
+                known.append(&mut fresh);
+            }),
+            RoundEvent::Samples { samples } => self.samples.set(samples),
+        }
+    }
+
+    fn add_points(self, points: Vec<MetricPoint>) {
+        self.points.update(|known| {
+            known.extend(
+                points
+                    .into_iter()
+                    .map(|point| ((point.split, point.step), point.values)),
+            );
+        });
+    }
+}
+
+pub fn page(id: RoundId) -> AnyView {
+    let live = Live {
+        round: Loaded::new(move || api::round::load(id)),
+        points: RwSignal::new(Points::new()),
+        log: RwSignal::new(Vec::new()),
+        samples: Loaded::new(move || api::round::samples(id)),
+    };
+    let connected = RwSignal::new(true);
+    let stream = api::events::follow_round(id, move |event| live.take(event), move |on| connected.set(on));
+    // Held by the page: leaving it closes the stream.
+    let _stream = StoredValue::new_local(stream);
+    let body = live.round.view_once(move || body(live));
+    view! {
+        <div class="page page-wide">
+            <p class="notice" role="status" hidden=move || connected.get()>
+                "The live connection is interrupted; trying again."
+            </p>
+            {body}
+        </div>
+    }
+    .into_any()
+}
+
+fn body(live: Live) -> AnyView {
+    // `view_once` builds this only once the round is there.
+    let Some(first) = live.round.get() else {
+        return ().into_any();
+    };
+    let project = first.project_id;
+    let state = Memo::new(move |_| live.round.get());
+    let status = move || state.get().map(|round| status_name(round.status));
+    let badge = move || state.get().map(|round| status_badge(round.status));
+    let over = Memo::new(move |_| state.get().is_none_or(|round| round.status.is_over()));
+    let action = Action::default();
+    let id = first.id;
+    let abort =
+        Callback::new(move |()| action.run(api::round::abort(id), move |round| live.round.set(round)));
+    view! {
+        <div class="page-head">
+            <div>
+                <p class="crumbs">
+                    <A href="/">"Projects"</A><A href=format!("/projects/{project}")>"Overview"</A>
+                </p>
+                <h1>{first.name.clone()}</h1>
+                <p class="row-head">
+                    <span data-test="round-status" data-status=status>{badge}</span>
+                    <span class="muted">{kind_name(first.spec.kind)}</span>
+                </p>
+            </div>
+            <div class="actions" hidden=move || over.get()>{confirm_button("Abort", "abort-round", ABORT, abort)}</div>
+        </div>
+        {action.error_line()}
+        {move || state.get().map(standing)}
+        {after(live, first.spec.kind)}
+        {charts::view(live)}
+        {record::samples(live, first.spec.kind)}
+        <div class="columns">
+            {record::log(live)}
+            {record::facts(live)}
+        </div>
+    }
+    .into_any()
+}
+
+/// Progress while it runs, the reason when it failed.
+fn standing(round: Round) -> AnyView {
+    let resumed = (round.n_attempts > 1).then(|| {
+        let times = format::counted(u64::from(round.n_attempts) - 1, "time", "times");
+        view! { <p class="fine">"Resumed "{times}" from its checkpoint after a lost trainer."</p> }
+    });
+    let main = match round.status {
+        JobStatus::Queued => {
+            view! { <p class="notice" role="status">"Waits for a trainer. It starts as soon as one is free."</p> }.into_any()
+        }
+        JobStatus::Running => progress_bar(
+            Amount {
+                n_done: round.step,
+                n_total: round.n_steps.unwrap_or(0),
+                seconds_left: round.seconds_left,
+            },
+            "steps",
+        ),
+        JobStatus::Failed => {
+            let error = round.error.unwrap_or_else(|| "The trainer gave no reason; see the log.".to_owned());
+            view! { <p class="notice notice-error" role="alert">{error}</p> }.into_any()
+        }
+        JobStatus::Done | JobStatus::Aborted => ().into_any(),
+    };
+    view! { {main} {resumed} }.into_any()
+}
+
+/// The one click after a round: new completions, to be judged against the earlier ones.
+fn after(live: Live, kind: RoundKind) -> AnyView {
+    let navigate = use_navigate();
+    let action = Action::default();
+    let click = move |_| {
+        let navigate = navigate.clone();
+        let Some(round) = live.round.get() else { return };
+        action.run(start_completions(round), move |project: Project| {
+            navigate(&format!("/projects/{}", project.id), Default::default());
+        });
+    };
+    let ready = Memo::new(move |_| live.round.get().is_some_and(|round| round.adapter.is_some()));
+    let hidden = move || !ready.get() || kind == RoundKind::Reward;
+    view! {
+        <section class="card card-accent" hidden=hidden>
+            <div class="row-head">
+                <p>"The adapter is ready. Let it answer the prompts, and let people judge the new answers against the earlier ones."</p>
+                <button
+                    type="button"
+                    class="button button-main"
+                    data-test="new-completions"
+                    disabled=move || action.busy()
+                    on:click=click
+                >
+                    "Make new completions and compare"
+                </button>
+            </div>
+            {action.error_line()}
+        </section>
+    }
+    .into_any()
+}
+
+/// Samples as the project's last job did, so that new and old differ by the adapter alone.
+async fn start_completions(round: Round) -> api::Result<Project> {
+    let project = api::project::load(round.project_id).await?;
+    let last = api::completion::jobs(round.project_id).await?;
+    let n_jobs = last.len() as u64;
+    let (mut sampling, n_prompts) = last
+        .into_iter()
+        .next()
+        .map(|job| (job.request.sampling, job.request.n_prompts))
+        .unwrap_or_default();
+    sampling.seed = n_jobs;
+    let job = NewCompletionJob {
+        adapter: round.adapter,
+        completions_per_prompt: match project.settings.label_type {
+            LabelType::Pick => 1,
+            LabelType::Rank => project.settings.completions_per_task.div_ceil(2),
+        },
+        sampling,
+        task_plan: TaskPlan::AgainstEarlier,
+        n_prompts,
+    };
+    api::completion::start(round.project_id, &job).await?;
+    Ok(project)
+}
