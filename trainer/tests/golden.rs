@@ -3,6 +3,8 @@
 //!
 //! The model is found through `LAUREL_MODEL` or in the cache folder, where `cargo xtask test` puts it.
 
+#![allow(clippy::unwrap_used)]
+
 use candle_core::{DType, Device, Tensor, Var};
 use laurel_trainer::{
     adapters::{Adapter, SCORE, Weight},

@@ -134,7 +134,10 @@ impl Config {
             self.vocab,
             self.max_positions,
         ];
-        if sizes.contains(&0) || !self.n_heads.is_multiple_of(self.n_kv_heads) || self.head_dim % 2 != 0 {
+        if sizes.contains(&0)
+            || !self.n_heads.is_multiple_of(self.n_kv_heads)
+            || !self.head_dim.is_multiple_of(2)
+        {
             bail!("the model's configuration makes no sense: {self:?}");
         }
         Ok(self)

@@ -120,7 +120,7 @@ impl Pass {
         let store = loss.backward()?;
         for (name, var) in others {
             let gradient = store
-                .get(*var)
+                .get(var)
                 .with_context(|| format!("the loss does not depend on {name:?}"))?;
             gradients.add(name, gradient.clone())?;
         }

@@ -240,8 +240,8 @@ impl<'a> Session<'a> {
         self.write_metrics(Split::Train, values)?;
         self.heartbeat();
         let hyper = &self.spec.hyper;
-        self.checkpoint_due = self.stopped || step % u64::from(hyper.checkpoint_every) == 0;
-        let rhythm = hyper.eval_every > 0 && step % u64::from(hyper.eval_every) == 0;
+        self.checkpoint_due = self.stopped || step.is_multiple_of(u64::from(hyper.checkpoint_every));
+        let rhythm = hyper.eval_every > 0 && step.is_multiple_of(u64::from(hyper.eval_every));
         Ok(!self.eval.is_empty() && (rhythm || step == n_steps))
     }
 

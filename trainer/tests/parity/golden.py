@@ -1,9 +1,10 @@
 """Reference numbers from PyTorch for the golden tests.
 
-usage: golden.py MODEL.gguf OUT     (needs torch, transformers, peft, gguf; f32 on the CPU, about two minutes)
+usage: golden.py MODEL.gguf OUT     (needs torch, transformers, peft, gguf; a few minutes on the CPU)
 
 Reads OUT/rows.jsonl (preferences in TRL's columns), writes OUT/golden.json and OUT/adapter/ (PEFT, LoRA of rank 2 with
-a B that is not zero). The model is the GGUF file de-quantised to f32; sequences are padded on the right. A completion
+a B that is not zero). The model is the GGUF file de-quantised to f32 and computed in f64, so that the numbers carry no
+rounding of their own; sequences are padded on the right. A completion
 is everything after the generation prompt: the answer, its end token and the newline of the template, as in TRL.
 """
 import json, os, sys
@@ -78,6 +79,7 @@ def norms(model):
 
 model = with_lora(base, "CAUSAL_LM")
 model.save_pretrained(out + "/adapter")
+model = model.double()
 
 
 def token_logps():
@@ -107,7 +109,7 @@ classifier.model.load_state_dict({k.removeprefix("model."): v for k, v in loaded
 with torch.no_grad():
     classifier.score.weight.copy_(torch.randn(classifier.score.weight.shape, generator=torch.Generator().manual_seed(0)) * 0.02)
 head = classifier.score.weight.detach()[0].tolist()
-reward = with_lora(classifier, "SEQ_CLS")
+reward = with_lora(classifier, "SEQ_CLS").double()
 states = reward.base_model.model.model(input_ids=x, attention_mask=attention).last_hidden_state
 last = states[torch.arange(len(sequences)), attention.sum(1) - 1]
 scores = reward.base_model.model.score(last).squeeze(-1)
@@ -117,7 +119,7 @@ reward.zero_grad()
 bt.backward()
 
 json.dump({
-    "about": f"f32, eager attention, torch {torch.__version__}; made by golden.py",
+    "about": f"f64, eager attention, torch {torch.__version__}; made by golden.py",
     "beta": BETA, "pairs": pairs,
     "policy": {"chosen": chosen.tolist(), "rejected": rejected.tolist()},
     "reference": {"chosen": ref_chosen.tolist(), "rejected": ref_rejected.tolist()},
