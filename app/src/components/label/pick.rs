@@ -17,9 +17,9 @@ pub struct PickBoard {
 
 const CHOICES: [(Choice, &str, &str, &str); 4] = [
     (Choice::First, "choose-first", "A is better", "1"),
+    (Choice::Second, "choose-second", "B is better", "2"),
     (Choice::Tie, "choose-tie", "Tie", "3"),
     (Choice::BothBad, "choose-both-bad", "Both bad", "4"),
-    (Choice::Second, "choose-second", "B is better", "2"),
 ];
 
 const STRENGTHS: [(&str, &str); 4] = [

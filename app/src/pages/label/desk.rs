@@ -5,8 +5,7 @@
 
 use super::{
     clock::ActiveClock,
-    draft::{self, Draft},
-    hand, keys,
+    draft, hand, keys,
     outbox::{self, Unsent, Verdict},
 };
 use crate::{api, error::AppError};
@@ -210,78 +209,6 @@ impl Desk {
         self.hand.update(|hand| drop(hand.remove(0)));
         self.can_undo.set(true);
         self.send();
-    }
-
-    /// Brings the last verdict back, to be changed.
-    pub fn undo(self) {
-        if self.take_back_unsent() {
-            return;
-        }
-        if self
-            .outbox
-            .with_untracked(|outbox| outbox.iter().any(|unsent| unsent.refused.is_none()))
-        {
-            // It is on its way: undo when it has arrived.
-            self.work.update_value(|work| work.wants_undo = true);
-            return;
-        }
-        if !self.can_undo.get_untracked() {
-            return;
-        }
-        spawn_local(async move {
-            let held = api::label::undo(self.project).await;
-            if self.is_gone() {
-                return;
-            }
-            match held {
-                Ok(held) => {
-                    if let Some(first) = held.assignments.first() {
-                        let id = first.id;
-                        self.work
-                            .update_value(|work| work.done.retain(|(done, _)| *done != id));
-                        self.hand.update(Vec::clear);
-                    }
-                    self.take(held);
-                    self.said.set("Back to your last answer.".to_owned());
-                }
-                Err(error) => self.said.set(error.sentence()),
-            }
-        });
-    }
-
-    /// Undo without the server, while the last verdict still waits in the browser.
-    fn take_back_unsent(self) -> bool {
-        let is_sending = self.work.with_value(|work| work.is_sending);
-        let last = self.outbox.with_untracked(|outbox| {
-            let mut waiting = outbox.iter().filter(|unsent| unsent.refused.is_none());
-            let in_flight = if is_sending { waiting.next() } else { None };
-            // After the one in flight only the later ones can be taken back.
-            let _ = in_flight;
-            waiting.next_back().cloned()
-        });
-        let Some(unsent) = last else { return false };
-        let same = |assignment: &&Arc<Assignment>| unsent.is_for(assignment.id, assignment.revision);
-        let Some(assignment) = self
-            .work
-            .with_value(|work| work.recent.iter().rev().find(same).cloned())
-        else {
-            return false;
-        };
-        if let Verdict::Answer(answer) = &unsent.verdict {
-            let mut draft = Draft::from_answer(Some(answer), assignment.completions.len());
-            draft.at = now();
-            draft.store(&assignment);
-        }
-        outbox::erase(self.user, &unsent);
-        self.outbox
-            .update(|outbox| outbox.retain(|other| !other.is_for(unsent.assignment, unsent.revision)));
-        self.work.update_value(|work| {
-            work.done.retain(|(done, _)| *done != assignment.id);
-            work.recent.retain(|other| other.id != assignment.id);
-        });
-        self.hand.update(|hand| hand.insert(0, assignment));
-        self.said.set("Back to your last answer.".to_owned());
-        true
     }
 
     /// Lets go of a refused verdict for good.

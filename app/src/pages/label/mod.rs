@@ -11,6 +11,7 @@ mod keys;
 mod outbox;
 mod sending;
 mod task;
+mod undo;
 
 use crate::{
     api,
