@@ -68,6 +68,14 @@ impl<T: Clone + Send + Sync + 'static> Loaded<T> {
         })
     }
 
+    /// What `read` takes from the data, once there.
+    pub fn with_ready<R>(self, read: impl FnOnce(&T) -> R) -> Option<R> {
+        self.state.with(|state| match state {
+            State::Ready(data) => Some(read(data)),
+            State::Loading | State::Failed(_) => None,
+        })
+    }
+
     pub fn set(self, data: T) {
         self.state.set(State::Ready(data));
     }

@@ -111,6 +111,11 @@ async fn send(method: Method, path: &str, body: Option<String>, content_type: &s
     let _ = headers.set("accept", JSON);
     if let Some(body) = body {
         let _ = headers.set("content-type", content_type);
+        // A small write outlives the page: leaving right after a click does not lose it. 64 KiB is the
+        // browsers' limit for all such requests together.
+        if body.len() < 16 * 1024 {
+            let _ = js_sys::Reflect::set(&init, &"keepalive".into(), &JsValue::TRUE);
+        }
         init.set_body(&JsValue::from_str(&body));
     }
     init.set_headers(&headers);

@@ -16,8 +16,8 @@ use crate::{
     load::Loaded,
 };
 use laurel_protocol::{
-    JobStatus, LabelType, LogLine, MetricPoint, NewCompletionJob, Project, Round, RoundEvent, RoundId,
-    RoundKind, Sample, Split, TaskPlan,
+    CompletionJob, JobStatus, LabelType, LogLine, MetricPoint, NewCompletionJob, Project, ProjectId, Round,
+    RoundEvent, RoundId, RoundKind, Sample, Split, TaskPlan,
 };
 use leptos::prelude::*;
 use leptos_router::{components::A, hooks::use_navigate};
@@ -160,21 +160,44 @@ fn standing(round: Round) -> AnyView {
 
 /// The one click after a round: new completions, to be judged against the earlier ones.
 fn after(live: Live, kind: RoundKind) -> AnyView {
+    if kind == RoundKind::Reward {
+        return ().into_any();
+    }
+    let ready = Memo::new(move |_| live.round.with_ready(|round| round.adapter.is_some()));
+    // What the request needs is fetched before the button shows: the click then sends one request.
+    (move || {
+        let is_ready = ready.get() == Some(true);
+        let round = untrack(|| live.round.get()).filter(|_| is_ready)?;
+        let project = round.project_id;
+        let jobs = Loaded::new(move || async move {
+            Ok((
+                api::project::load(project).await?,
+                api::completion::jobs(project).await?,
+            ))
+        });
+        Some(jobs.view(move |(project, jobs)| offer(next_job(&round, &project, &jobs), project.id)))
+    })
+    .into_any()
+}
+
+fn offer(job: NewCompletionJob, project: ProjectId) -> AnyView {
     let navigate = use_navigate();
     let action = Action::default();
+    let job = StoredValue::new(job);
     let click = move |_| {
         let navigate = navigate.clone();
-        let Some(round) = live.round.get() else { return };
-        action.run(start_completions(round), move |project: Project| {
-            navigate(&format!("/projects/{}", project.id), Default::default());
+        let started = async move { api::completion::start(project, &job.get_value()).await };
+        action.run(started, move |_| {
+            navigate(&format!("/projects/{project}"), Default::default())
         });
     };
-    let ready = Memo::new(move |_| live.round.get().is_some_and(|round| round.adapter.is_some()));
-    let hidden = move || !ready.get() || kind == RoundKind::Reward;
     view! {
-        <section class="card card-accent" hidden=hidden>
+        <section class="card card-accent">
             <div class="row-head">
-                <p>"The adapter is ready. Let it answer the prompts, and let people judge the new answers against the earlier ones."</p>
+                <p>
+                    "The adapter is ready. Let it answer the prompts, and let people judge the new answers against
+                    the earlier ones."
+                </p>
                 <button
                     type="button"
                     class="button button-main"
@@ -192,17 +215,13 @@ fn after(live: Live, kind: RoundKind) -> AnyView {
 }
 
 /// Samples as the project's last job did, so that new and old differ by the adapter alone.
-async fn start_completions(round: Round) -> api::Result<Project> {
-    let project = api::project::load(round.project_id).await?;
-    let last = api::completion::jobs(round.project_id).await?;
-    let n_jobs = last.len() as u64;
-    let (mut sampling, n_prompts) = last
-        .into_iter()
-        .next()
-        .map(|job| (job.request.sampling, job.request.n_prompts))
+fn next_job(round: &Round, project: &Project, jobs: &[CompletionJob]) -> NewCompletionJob {
+    let (mut sampling, n_prompts) = jobs
+        .first()
+        .map(|job| (job.request.sampling.clone(), job.request.n_prompts))
         .unwrap_or_default();
-    sampling.seed = n_jobs;
-    let job = NewCompletionJob {
+    sampling.seed = jobs.len() as u64;
+    NewCompletionJob {
         adapter: round.adapter,
         completions_per_prompt: match project.settings.label_type {
             LabelType::Pick => 1,
@@ -211,7 +230,5 @@ async fn start_completions(round: Round) -> api::Result<Project> {
         sampling,
         task_plan: TaskPlan::AgainstEarlier,
         n_prompts,
-    };
-    api::completion::start(round.project_id, &job).await?;
-    Ok(project)
+    }
 }
