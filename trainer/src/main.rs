@@ -35,8 +35,12 @@ fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The causes on one line.
-            eprintln!("laurel-trainer: {error:#}");
+            // One line: each cause's first, since candle's errors may carry a backtrace behind it.
+            let causes: Vec<String> = error
+                .chain()
+                .filter_map(|cause| cause.to_string().lines().next().map(str::to_owned))
+                .collect();
+            eprintln!("laurel-trainer: {}", causes.join(": "));
             ExitCode::FAILURE
         }
     }
