@@ -3,6 +3,7 @@
 
 use laurel_protocol::{LabelType, Skip, SkipReason};
 use leptos::{html, prelude::*};
+use std::time::Duration;
 use wasm_bindgen::JsCast;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,13 +66,30 @@ pub fn dialogs(dialogs: Dialogs) -> AnyView {
     Effect::new(move |_| {
         let Some(dialog) = dialog.get() else { return };
         if dialogs.open.get().is_some() {
-            if !dialog.open() {
-                // It fails only for a dialog outside the document.
-                let _ = dialog.show_modal();
-            }
+            // After its content is there, so that the first reason gets the focus.
+            let show = move || {
+                if !dialog.open() && dialogs.open.get_untracked().is_some() {
+                    // It fails only for a dialog outside the document.
+                    let _ = dialog.show_modal();
+                }
+            };
+            set_timeout(show, Duration::ZERO);
         } else {
             dialog.close();
         }
+    });
+    let comment = RwSignal::new(String::new());
+    let skip = Callback::new(move |reason| {
+        // Before the next task comes: nothing behind an open dialog can take the focus.
+        if let Some(dialog) = dialog.get_untracked() {
+            dialog.close();
+        }
+        dialogs.open.set(None);
+        dialogs.skip.run(Skip {
+            reason,
+            comment: comment.get_untracked().trim().to_owned(),
+        });
+        comment.set(String::new());
     });
     let title = move || match dialogs.open.get() {
         Some(Panel::Skip) => "Skip this task",
@@ -80,7 +98,7 @@ pub fn dialogs(dialogs: Dialogs) -> AnyView {
         None => "",
     };
     let body = move || match dialogs.open.get() {
-        Some(Panel::Skip) => skip_body(dialogs),
+        Some(Panel::Skip) => skip_body(skip, comment),
         Some(Panel::Guidelines) => guidelines_body(dialogs),
         Some(Panel::Shortcuts) => shortcuts_body(dialogs.label_type),
         None => ().into_any(),
@@ -92,6 +110,13 @@ pub fn dialogs(dialogs: Dialogs) -> AnyView {
             node_ref=dialog
             aria-labelledby="label-dialog-title"
             on:close=move |_| dialogs.open.set(None)
+            on:keydown=move |event| {
+                let reason = reason_of(&event).filter(|_| dialogs.open.get_untracked() == Some(Panel::Skip));
+                if let Some(reason) = reason {
+                    event.prevent_default();
+                    skip.run(reason);
+                }
+            }
         >
             <header class="label-dialog-head">
                 <h2 id="label-dialog-title">{title}</h2>
@@ -110,15 +135,7 @@ pub fn dialogs(dialogs: Dialogs) -> AnyView {
     .into_any()
 }
 
-fn skip_body(dialogs: Dialogs) -> AnyView {
-    let comment = RwSignal::new(String::new());
-    let skip = move |reason| {
-        dialogs.open.set(None);
-        dialogs.skip.run(Skip {
-            reason,
-            comment: comment.get_untracked().trim().to_owned(),
-        });
-    };
+fn skip_body(skip: Callback<SkipReason>, comment: RwSignal<String>) -> AnyView {
     let buttons = REASONS
         .into_iter()
         .zip(1..)
@@ -130,7 +147,7 @@ fn skip_body(dialogs: Dialogs) -> AnyView {
                     data-test="skip-reason"
                     data-reason=name
                     autofocus=digit == 1
-                    on:click=move |_| skip(reason)
+                    on:click=move |_| skip.run(reason)
                 >
                     <span>{text}</span>
                     <kbd aria-hidden="true">{digit}</kbd>
@@ -138,21 +155,8 @@ fn skip_body(dialogs: Dialogs) -> AnyView {
             }
         })
         .collect_view();
-    let on_key = move |event: web_sys::KeyboardEvent| {
-        let is_typing = event
-            .target()
-            .is_some_and(|target| target.dyn_ref::<web_sys::HtmlTextAreaElement>().is_some());
-        if is_typing || event.ctrl_key() || event.alt_key() || event.meta_key() {
-            return;
-        }
-        let digit = event.key().parse::<usize>().ok();
-        if let Some((reason, ..)) = digit.and_then(|digit| REASONS.get(digit.checked_sub(1)?)) {
-            event.prevent_default();
-            skip(*reason);
-        }
-    };
     view! {
-        <div class="skip-body" on:keydown=on_key>
+        <div class="skip-body">
             {buttons}
             <label class="label-field">
                 <span>"Anything to add? (optional, before you choose)"</span>
@@ -165,6 +169,18 @@ fn skip_body(dialogs: Dialogs) -> AnyView {
         </div>
     }
     .into_any()
+}
+
+/// The reason whose digit was pressed, outside the comment.
+fn reason_of(event: &web_sys::KeyboardEvent) -> Option<SkipReason> {
+    let is_typing = event
+        .target()
+        .is_some_and(|target| target.dyn_ref::<web_sys::HtmlTextAreaElement>().is_some());
+    if is_typing || event.repeat() || event.ctrl_key() || event.alt_key() || event.meta_key() {
+        return None;
+    }
+    let digit: usize = event.key().parse().ok()?;
+    REASONS.get(digit.checked_sub(1)?).map(|(reason, ..)| *reason)
 }
 
 fn guidelines_body(dialogs: Dialogs) -> AnyView {

@@ -80,7 +80,7 @@ fn card(position: usize, n: usize, completion: &ShownCompletion, board: RankBoar
         })
         .collect_view();
     view! {
-        <article
+        <div
             class="completion"
             class:is-focused=move || board.focused.get() == position
             class:is-chosen=move || lane() == Some(1)
@@ -111,7 +111,7 @@ fn card(position: usize, n: usize, completion: &ShownCompletion, board: RankBoar
                 <div class="rank-buttons">{ranks}</div>
             </header>
             <div class="prose" inner_html=completion.html.clone()></div>
-        </article>
+        </div>
     }
     .into_any()
 }

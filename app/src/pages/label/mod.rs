@@ -222,7 +222,13 @@ fn on_key(desk: Desk, open: RwSignal<Option<Panel>>, event: &web_sys::KeyboardEv
         }
         return;
     }
-    if event.key() == "Enter" && matches!(name.as_str(), "BUTTON" | "A" | "SUMMARY") {
+    // Enter presses a button that has the focus; but a click on a card's rank leaves the focus there, and Enter
+    // then still means "submit".
+    let is_rank_button = target
+        .as_ref()
+        .is_some_and(|target| target.class_list().contains("rank-button"));
+    let is_pressed_by_enter = matches!(name.as_str(), "BUTTON" | "A" | "SUMMARY") && !is_rank_button;
+    if event.key() == "Enter" && is_pressed_by_enter {
         return;
     }
     let (key, code) = (event.key(), event.code());
