@@ -27,10 +27,10 @@ pub struct TestServer {
 
 impl TestServer {
     pub fn start() -> Result<Self> {
-        Self::with_leases(900)
+        Self::with_leases(60)
     }
 
-    /// A server whose leases run out after so many seconds.
+    /// A server whose trainers lose a job after so many silent seconds.
     pub fn with_leases(lease_seconds: u32) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let program = given("LAUREL_BIN")?;

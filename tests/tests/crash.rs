@@ -21,7 +21,7 @@ const SEED: u64 = 20;
 #[test]
 fn killing_server_and_trainer_loses_and_doubles_nothing() -> Result<()> {
     let mut random = fastrand::Rng::with_seed(SEED);
-    let mut scene = Scene::start(TestServer::with_leases(3)?, &scene::pick(OVERLAP), N_PROMPTS)?;
+    let mut scene = Scene::start(TestServer::with_leases(5)?, &scene::pick(OVERLAP), N_PROMPTS)?;
     let request = scene::completions(2, 12, 3, None);
     let job = scene.complete(&request)?;
     assert_eq!(job.n_done, job.n_total);
