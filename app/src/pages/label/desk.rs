@@ -14,7 +14,7 @@ use leptos::{prelude::*, task::spawn_local};
 use std::sync::Arc;
 
 /// One on screen, one behind it.
-const N_HELD: u8 = 2;
+pub(super) const N_HELD: u8 = 2;
 /// A person who reads a long answer may not touch anything for a while; their tasks stay theirs.
 const LEASE_KEPT_MS: f64 = 10.0 * 60_000.0;
 /// How often an idle page asks whether there is work again.
@@ -168,6 +168,8 @@ impl Desk {
             work.leases = held
                 .assignments
                 .iter()
+                // A reopened answer stands; its task is not held and cannot be lost.
+                .filter(|assignment| assignment.previous.is_none())
                 .map(|assignment| Lease::of(assignment, now))
                 .collect();
         });

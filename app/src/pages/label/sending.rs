@@ -2,7 +2,7 @@
 //! acknowledged or refused.
 
 use super::{
-    desk::{Desk, Link},
+    desk::{Desk, Link, N_HELD},
     outbox::{self, Fate, Unsent, Verdict},
 };
 use crate::{api, error::AppError};
@@ -94,6 +94,17 @@ impl Desk {
             None => "Saved.".to_owned(),
         });
         self.send();
+        // The server tops up to what was held before; after a long break that may have been nothing.
+        let n_in_hand = self.hand.with_untracked(Vec::len) as u64;
+        let n_left = self
+            .progress
+            .with_untracked(|progress| progress.map_or(0, |progress| progress.n_left_for_me));
+        if n_in_hand < u64::from(N_HELD)
+            && n_left > n_in_hand
+            && !self.work.with_value(|work| work.is_sending)
+        {
+            self.hold();
+        }
     }
 
     fn undelivered(self, unsent: Unsent, error: AppError) {
