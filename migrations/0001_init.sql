@@ -240,6 +240,7 @@ create table log_line (
     text     text not null
 ) strict;
 create index log_line_round on log_line (round_id, id);
+create unique index log_line_once on log_line (round_id, at, text); -- a report may be sent twice
 
 create table adapter (
     id         integer primary key,

@@ -1,0 +1,134 @@
+//! `laurel user add` and `laurel token add`.
+
+use crate::{
+    clock, passwords,
+    store::{Db, accounts, tokens},
+};
+use anyhow::{Context, Result, bail};
+use clap::{Subcommand, ValueEnum};
+use laurel_protocol::{Credentials, NewToken, Role, TokenScope};
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
+
+#[derive(Subcommand)]
+pub enum User {
+    /// Make an account.
+    Add {
+        #[arg(long, env = "LAUREL_DATA", default_value = "laurel-data")]
+        data: PathBuf,
+        #[arg(long)]
+        name: String,
+        #[arg(long, value_enum)]
+        role: RoleName,
+        /// File with the password; without it the password is read from standard input.
+        #[arg(long)]
+        password_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Token {
+    /// Make a token and write its secret to a file that only you can read.
+    Add {
+        #[arg(long, env = "LAUREL_DATA", default_value = "laurel-data")]
+        data: PathBuf,
+        #[arg(long)]
+        name: String,
+        #[arg(long, value_enum)]
+        scope: ScopeName,
+        /// Whose token it is; the first admin's where absent.
+        #[arg(long)]
+        user: Option<String>,
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum RoleName {
+    Admin,
+    Annotator,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum ScopeName {
+    Worker,
+    Script,
+}
+
+pub async fn user(command: User) -> Result<()> {
+    let User::Add {
+        data,
+        name,
+        role,
+        password_file,
+    } = command;
+    let password = match &password_file {
+        Some(file) => fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?,
+        None => {
+            eprint!("Password: ");
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).context("read the password")?;
+            line
+        }
+    };
+    let password = password.trim_end_matches(['\r', '\n']).to_owned();
+    let credentials = Credentials { name, password };
+    if let Err(errors) = credentials.validate() {
+        let reasons: Vec<_> = errors.iter().map(|error| format!("{} {}", error.field, error.reason)).collect();
+        bail!("{}", reasons.join("; "));
+    }
+    let role = match role {
+        RoleName::Admin => Role::Admin,
+        RoleName::Annotator => Role::Annotator,
+    };
+    let hash = passwords::hash_blocking(&credentials.password).map_err(|error| anyhow::anyhow!("hash: {error}"))?;
+    let db = Db::open(&data).await?;
+    let user = accounts::create(&db, &credentials.name, &hash, role, clock::now()).await?;
+    println!("Made the account {}", user.name);
+    db.close().await;
+    Ok(())
+}
+
+pub async fn token(command: Token) -> Result<()> {
+    let Token::Add {
+        data,
+        name,
+        scope,
+        user,
+        out,
+    } = command;
+    let db = Db::open(&data).await?;
+    let now = clock::now();
+    let users = accounts::list(&db).await?;
+    let owner = match &user {
+        Some(name) => users.iter().find(|user| user.name.eq_ignore_ascii_case(name)),
+        None => users.iter().find(|user| user.role == Role::Admin && !user.disabled),
+    };
+    let scope = match scope {
+        ScopeName::Worker => TokenScope::Worker,
+        ScopeName::Script => TokenScope::Script,
+    };
+    let owner = match (owner, user, scope) {
+        (Some(owner), _, _) => owner.id,
+        (None, Some(name), _) => bail!("there is no account named {name}"),
+        // The local trainer of a first start comes before the first person.
+        (None, None, TokenScope::Worker) => accounts::local_trainer(&db, now).await?,
+        (None, None, TokenScope::Script) => bail!("there is no admin yet: make one with `laurel user add`"),
+    };
+    let new = NewToken { name, scope };
+    if let Err(errors) = new.validate() {
+        bail!("name {}", errors[0].reason);
+    }
+    let (_, secret) = tokens::create(&db, &new, owner, now).await?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&out)
+        .with_context(|| format!("write {}", out.display()))?;
+    writeln!(file, "{secret}")?;
+    println!("Wrote the token's secret to {}", out.display());
+    db.close().await;
+    Ok(())
+}

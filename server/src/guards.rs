@@ -1,0 +1,148 @@
+//! Extractors that prove who asks: a handler that takes one cannot run without it.
+
+use crate::{
+    clock,
+    error::Failure,
+    state::{AppState, Settings},
+    store::{accounts, jobs, tokens},
+};
+use axum::{
+    extract::{ConnectInfo, FromRequestParts, RawPathParams},
+    http::{HeaderMap, Method, header, request::Parts},
+};
+use laurel_protocol::{ErrorCode, JobId, LEASE_HEADER, Role, TokenScope, User};
+use std::{convert::Infallible, net::SocketAddr};
+
+/// Anyone signed in.
+pub struct CurrentUser(pub User);
+/// An admin.
+pub struct Admin(pub User);
+/// A trainer's token.
+pub struct Worker;
+/// A trainer's token with the lease of the job in the path.
+pub struct Leased(pub jobs::Lease);
+/// The secret of the browser's session, if it sent one.
+pub struct SessionSecret(pub Option<String>);
+/// Where the request came from, for the limit on sign-ins.
+pub struct Address(pub String);
+
+fn not_signed_in() -> Failure {
+    Failure::new(ErrorCode::NotSignedIn, "Sign in, or send a token that is still good.")
+}
+
+impl FromRequestParts<AppState> for CurrentUser {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
+        if let Some(secret) = bearer(&parts.headers) {
+            return match tokens::holder(&state.db, secret, clock::now()).await? {
+                Some((user, TokenScope::Script)) => Ok(Self(user)),
+                Some((_, TokenScope::Worker)) => Err(Failure::forbidden()),
+                None => Err(not_signed_in()),
+            };
+        }
+        let secret = session_cookie(&parts.headers, &state.settings).ok_or_else(not_signed_in)?;
+        let user = accounts::session_user(&state.db, &secret, clock::now()).await?;
+        Ok(Self(user.ok_or_else(not_signed_in)?))
+    }
+}
+
+impl FromRequestParts<AppState> for Admin {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
+        let CurrentUser(user) = CurrentUser::from_request_parts(parts, state).await?;
+        match user.role {
+            Role::Admin => Ok(Self(user)),
+            Role::Annotator => Err(Failure::forbidden()),
+        }
+    }
+}
+
+impl FromRequestParts<AppState> for Worker {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
+        let secret = bearer(&parts.headers).ok_or_else(not_signed_in)?;
+        match tokens::holder(&state.db, secret, clock::now()).await? {
+            Some((_, TokenScope::Worker)) => Ok(Self),
+            Some((_, TokenScope::Script)) => Err(Failure::forbidden()),
+            None => Err(not_signed_in()),
+        }
+    }
+}
+
+impl FromRequestParts<AppState> for Leased {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
+        Worker::from_request_parts(parts, state).await?;
+        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Failure::not_found())?;
+        let job = params.iter().find(|(name, _)| *name == "job").and_then(|(_, id)| id.parse::<JobId>().ok());
+        let secret = parts.headers.get(LEASE_HEADER).and_then(|value| value.to_str().ok());
+        let secret = secret.ok_or_else(|| {
+            Failure::new(ErrorCode::BadRequest, "Send the secret of the lease in the header Laurel-Lease.")
+        })?;
+        Ok(Self(jobs::Lease {
+            job: job.ok_or_else(Failure::not_found)?,
+            secret: secret.to_owned(),
+            seconds: state.settings.lease_seconds,
+        }))
+    }
+}
+
+impl FromRequestParts<AppState> for SessionSecret {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
+        Ok(Self(session_cookie(&parts.headers, &state.settings)))
+    }
+}
+
+impl FromRequestParts<AppState> for Address {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Self(peer.map(|peer| peer.0.ip().to_string()).unwrap_or_default()))
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
+}
+
+/// The cookie's name: over TLS the prefix makes the browser insist on Secure and Path=/.
+pub fn cookie_name(settings: &Settings) -> &'static str {
+    if settings.is_https() { "__Host-laurel" } else { "laurel" }
+}
+
+fn session_cookie(headers: &HeaderMap, settings: &Settings) -> Option<String> {
+    let name = cookie_name(settings);
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned())
+}
+
+/// Whether a browser's writing request came from our own pages. Requests without a browser's headers are scripts',
+/// which send no cookie of their own accord.
+pub fn is_same_origin(method: &Method, headers: &HeaderMap, settings: &Settings) -> bool {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) || bearer(headers).is_some() {
+        return true;
+    }
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok()) {
+        return site == "same-origin" || site == "none";
+    }
+    let Some(origin) = text(header::ORIGIN) else { return true };
+    let host = origin.split_once("://").map(|(_, host)| host);
+    match &settings.public_url {
+        Some(url) if url.trim_end_matches('/') == origin => true,
+        _ => host.is_some() && host == text(header::HOST),
+    }
+}

@@ -1,0 +1,16 @@
+//! Laurel's server: the API over SQLite, the front end's files, and the command line `laurel`.
+
+pub mod adapter_files;
+pub mod cli;
+pub mod clock;
+pub mod error;
+pub mod events;
+pub mod guards;
+pub mod passwords;
+pub mod render;
+pub mod router;
+pub mod routes;
+pub mod sample;
+pub mod state;
+pub mod static_files;
+pub mod store;

@@ -1,0 +1,234 @@
+//! The one table of routes, and the layers that every request passes. Each route's guard is the extractor in its
+//! handler's signature; docs/API.md lists them.
+
+use crate::{
+    error::{Failure, REQUEST_ID},
+    guards,
+    routes::{accounts, completion_jobs, events, health, labelling, lines, projects, rounds, worker},
+    state::AppState,
+    static_files,
+    store::text,
+};
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use laurel_protocol::ErrorCode;
+use std::time::Instant;
+use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// The largest JSON body, and the largest import.
+const MAX_BODY_BYTES: usize = 16 << 20;
+const MAX_IMPORT_BYTES: usize = 64 << 20;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Laurel",
+        description = "Compare answers of a language model, train on the comparisons, and export them. Errors are \
+                       RFC 9457 problem details (`ApiError`)."
+    ),
+    servers((url = "/api/v1"))
+)]
+struct Description;
+
+fn table() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        // Accounts
+        .routes(routes!(accounts::setup_state))
+        .routes(routes!(accounts::setup))
+        .routes(routes!(accounts::session, accounts::sign_in, accounts::sign_out))
+        .routes(routes!(accounts::users))
+        .routes(routes!(accounts::change_user))
+        .routes(routes!(accounts::invites, accounts::invite))
+        .routes(routes!(accounts::delete_invite))
+        .routes(routes!(accounts::invite_offer, accounts::accept_invite))
+        .routes(routes!(accounts::list_tokens, accounts::create_token))
+        .routes(routes!(accounts::delete_token))
+        // Projects
+        .routes(routes!(projects::list, projects::create))
+        .routes(routes!(projects::create_sample))
+        .routes(routes!(projects::get))
+        .routes(routes!(projects::change))
+        .routes(routes!(projects::annotators))
+        .routes(routes!(projects::prompt_completions))
+        .routes(routes!(completion_jobs::list, completion_jobs::create))
+        .routes(routes!(completion_jobs::abort))
+        .routes(routes!(events::project))
+        .routes(routes!(lines::export))
+        // Labelling
+        .routes(routes!(labelling::hold))
+        .routes(routes!(labelling::submit))
+        .routes(routes!(labelling::skip))
+        .routes(routes!(labelling::renew))
+        .routes(routes!(labelling::undo))
+        // Rounds
+        .routes(routes!(rounds::list, rounds::create))
+        .routes(routes!(rounds::get))
+        .routes(routes!(rounds::abort))
+        .routes(routes!(rounds::list_metrics))
+        .routes(routes!(rounds::log))
+        .routes(routes!(rounds::samples))
+        .routes(routes!(rounds::list_adapters))
+        .routes(routes!(rounds::adapter_file))
+        .routes(routes!(lines::round_rows))
+        .routes(routes!(events::round))
+        // Worker
+        .routes(routes!(worker::lease))
+        .routes(routes!(worker::report))
+        .routes(routes!(worker::completions))
+        .routes(routes!(worker::finish))
+        .routes(routes!(lines::worker_rows))
+        .routes(routes!(lines::worker_prompts))
+        .routes(routes!(rounds::worker_adapter_file))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        // Large bodies
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(projects::list_prompts, projects::import_prompts))
+                .layer(DefaultBodyLimit::max(MAX_IMPORT_BYTES)),
+        )
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(worker::upload))
+                .layer(DefaultBodyLimit::disable()),
+        )
+}
+
+/// The whole server as one service.
+pub fn router(state: AppState) -> Router {
+    let (api, document) = table().split_for_parts();
+    let page = documentation(&document);
+    let pages = static_files::routes(&state.settings);
+    let api = api
+        .route("/openapi.json", get(move || async move { Json(document) }))
+        .fallback(|| async { Failure::not_found() })
+        .method_not_allowed_fallback(|| async {
+            Failure::new(ErrorCode::NotFound, "This address does not take this method.")
+        });
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/api/docs", get(move || async move { Html(page) }))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .with_state(state.clone())
+        .layer(CompressionLayer::new())
+        .fallback_service(pages)
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            Failure::internal("a handler panicked").into_response()
+        }))
+        .layer(middleware::from_fn_with_state(state.clone(), same_origin))
+        .layer(middleware::from_fn(secure))
+        .layer(middleware::from_fn(name_and_log))
+}
+
+/// Refuses a browser's writing request that another site made it send.
+async fn same_origin(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    if guards::is_same_origin(request.method(), request.headers(), &app.settings) {
+        return next.run(request).await;
+    }
+    let detail = "This request came from another site: use Laurel's own pages, or a token.";
+    Failure::new(ErrorCode::CrossOrigin, detail).into_response()
+}
+
+const HEADERS: [(&str, &str); 8] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; \
+         connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
+         frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "same-origin"),
+    ("permissions-policy", "camera=(), microphone=(), geolocation=(), payment=()"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("x-permitted-cross-domain-policies", "none"),
+];
+
+async fn secure(request: Request, next: Next) -> Response {
+    let is_api = request.uri().path().starts_with("/api/v1");
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if is_api {
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+/// Gives the request its id and writes one log line about it; never a body, a query or a secret in a path.
+async fn name_and_log(request: Request, next: Next) -> Response {
+    let id: String = text::random_secret().unwrap_or_default().chars().take(16).collect();
+    let method = request.method().clone();
+    let begun = Instant::now();
+    let inner = async {
+        let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+        let is_api = request.uri().path().starts_with("/api/");
+        (next.run(request).await, route, is_api)
+    };
+    let (mut response, route, is_api) = REQUEST_ID.scope(id.clone(), inner).await;
+    let status = response.status();
+    let ms = begun.elapsed().as_secs_f64() * 1000.0;
+    let route = route.unwrap_or_else(|| if is_api { "/api".to_owned() } else { "page".to_owned() });
+    if status == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::error!(request.id = %id, %method, route, status = status.as_u16(), ms, "Request failed");
+    } else {
+        tracing::debug!(request.id = %id, %method, route, status = status.as_u16(), ms, "Request answered");
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    response
+}
+
+/// A page that lists every operation of the OpenAPI document; no script, no style of its own.
+fn documentation(document: &utoipa::openapi::OpenApi) -> String {
+    use std::fmt::Write as _;
+    let json = serde_json::to_value(document).unwrap_or_default();
+    let mut rows = String::new();
+    let paths = json["paths"].as_object();
+    for (path, operations) in paths.into_iter().flatten() {
+        for (method, operation) in operations.as_object().into_iter().flatten() {
+            let summary = operation["summary"].as_str().unwrap_or_default();
+            let body = schema_name(&operation["requestBody"]["content"]);
+            let answer = schema_name(&operation["responses"]["200"]["content"]);
+            let _ = write!(
+                rows,
+                "<tr><td><code>{} {}</code></td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                method.to_uppercase(),
+                ammonia::clean_text(path),
+                ammonia::clean_text(summary),
+                ammonia::clean_text(&body),
+                ammonia::clean_text(&answer)
+            );
+        }
+    }
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Laurel: the API</title>\
+         <h1>Laurel: the API</h1><p>All paths are under <code>/api/v1</code>. The whole description, schemas \
+         included: <a href=\"/api/v1/openapi.json\">openapi.json</a>.</p>\
+         <table><thead><tr><th>operation</th><th>what it does</th><th>body</th><th>answer</th></tr></thead>\
+         <tbody>{rows}</tbody></table></html>"
+    )
+}
+
+fn schema_name(content: &serde_json::Value) -> String {
+    let schema = content.as_object().and_then(|kinds| kinds.values().next()).map(|kind| &kind["schema"]);
+    let Some(schema) = schema else { return String::new() };
+    let name = |value: &serde_json::Value| {
+        value["$ref"].as_str().and_then(|path| path.rsplit('/').next()).map(str::to_owned)
+    };
+    name(schema)
+        .or_else(|| name(&schema["items"]).map(|item| format!("[{item}]")))
+        .unwrap_or_default()
+}

@@ -1,0 +1,122 @@
+//! JSON Lines, streamed page by page from the database in constant memory: exports, snapshots, prompts to complete.
+
+use crate::{
+    error::Failure,
+    guards::{Admin, Leased, Worker},
+    state::AppState,
+    store::{self, completion_jobs, exports, jobs, rounds, snapshots},
+};
+use axum::{
+    body::{Body, Bytes},
+    extract::{Path, Query, State},
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::{Stream, stream};
+use laurel_protocol::{ErrorCode, ExportFormat, ProjectId, PromptId, RoundId, SnapshotId};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+pub struct Export {
+    format: String,
+}
+
+/// The project's data, one JSON object a line.
+#[utoipa::path(get, path = "/projects/{id}/export", tag = "rounds",
+    params(("id" = i64, Path), ("format" = ExportFormat, Query)),
+    responses((status = 200, body = String, content_type = "application/jsonl")))]
+pub async fn export(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<ProjectId>,
+    Query(export): Query<Export>,
+) -> Result<Response, Failure> {
+    let format: ExportFormat = store::text::from_name(&export.format).map_err(|_| {
+        let detail = "The format must be preference, implicit_preference or ranking.";
+        Failure::new(ErrorCode::BadRequest, detail)
+    })?;
+    exports::project_name(&app.db, id).await?;
+    let db = app.db;
+    let pages = stream::try_unfold(0, move |after| {
+        let db = db.clone();
+        async move {
+            let page = exports::page(&db, id, format, after).await?;
+            Ok::<_, store::Error>(page.map(|(lines, last)| (Bytes::from(lines), last)))
+        }
+    });
+    let mut response = answer(pages);
+    let name = format!("attachment; filename=\"laurel-{id}-{}.jsonl\"", export.format);
+    if let Ok(value) = HeaderValue::from_str(&name) {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
+    Ok(response)
+}
+
+/// The snapshot that a round trains on.
+#[utoipa::path(get, path = "/rounds/{id}/rows", tag = "rounds", params(("id" = i64, Path)),
+    responses((status = 200, body = String, content_type = "application/jsonl")))]
+pub async fn round_rows(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>) -> Result<Response, Failure> {
+    let round = rounds::get(&app.db, id).await?;
+    Ok(snapshot(app, round.snapshot.id))
+}
+
+/// The snapshot of the round that the trainer holds.
+#[utoipa::path(get, path = "/worker/jobs/{job}/rows", tag = "worker", params(("job" = i64, Path)),
+    responses((status = 200, body = String, content_type = "application/jsonl")))]
+pub async fn worker_rows(
+    State(app): State<AppState>,
+    _: Worker,
+    Leased(lease): Leased,
+) -> Result<Response, Failure> {
+    let job = jobs::renew(&app.db, &lease, crate::clock::now()).await?;
+    let id = rounds::snapshot_of(&app.db, job.id).await?;
+    Ok(snapshot(app, id))
+}
+
+fn snapshot(app: AppState, id: SnapshotId) -> Response {
+    let db = app.db;
+    answer(stream::try_unfold(-1, move |after| {
+        let db = db.clone();
+        async move {
+            let rows = snapshots::lines(&db, id, after).await?;
+            let Some(last) = rows.last().map(|(position, _)| *position) else {
+                return Ok::<_, store::Error>(None);
+            };
+            let lines: String = rows.into_iter().map(|(_, line)| line + "\n").collect();
+            Ok(Some((Bytes::from(lines), last)))
+        }
+    }))
+}
+
+/// The prompts whose completions are still missing.
+#[utoipa::path(get, path = "/worker/jobs/{job}/prompts", tag = "worker", params(("job" = i64, Path)),
+    responses((status = 200, body = String, content_type = "application/jsonl")))]
+pub async fn worker_prompts(
+    State(app): State<AppState>,
+    _: Worker,
+    Leased(lease): Leased,
+) -> Result<Response, Failure> {
+    let job = jobs::renew(&app.db, &lease, crate::clock::now()).await?;
+    let db = app.db;
+    Ok(answer(stream::try_unfold(PromptId(0), move |after| {
+        let db = db.clone();
+        async move {
+            let prompts = completion_jobs::missing(&db, job.id, after, 200).await?;
+            let Some(last) = prompts.last().map(|prompt| prompt.prompt_id) else {
+                return Ok::<_, store::Error>(None);
+            };
+            let mut lines = String::new();
+            for prompt in &prompts {
+                lines += &store::text::to_json(prompt)?;
+                lines.push('\n');
+            }
+            Ok(Some((Bytes::from(lines), last)))
+        }
+    })))
+}
+
+/// A failure in the middle of the stream breaks the connection, so that nobody takes a part for the whole.
+fn answer(pages: impl Stream<Item = store::Result<Bytes>> + Send + 'static) -> Response {
+    let kind = (header::CONTENT_TYPE, "application/jsonl; charset=utf-8");
+    ([kind], Body::from_stream(pages)).into_response()
+}

@@ -1,0 +1,12 @@
+//! Handlers, a file a noun. Extractors are the guards; a handler validates, stores and answers. The table of routes is
+//! in `router.rs`.
+
+pub mod accounts;
+pub mod completion_jobs;
+pub mod events;
+pub mod health;
+pub mod labelling;
+pub mod lines;
+pub mod projects;
+pub mod rounds;
+pub mod worker;

@@ -1,0 +1,144 @@
+//! Projects, their prompts, and the completions of a prompt.
+
+use crate::{
+    clock,
+    error::{Body, Failure},
+    guards::{Admin, CurrentUser},
+    sample,
+    state::AppState,
+    store::{completions, projects, prompts},
+};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, Query, State},
+};
+use laurel_protocol::*;
+use serde::Deserialize;
+
+type Answer<T> = Result<Json<T>, Failure>;
+
+/// All projects, newest first.
+#[utoipa::path(get, path = "/projects", tag = "projects", responses((status = 200, body = [Project])))]
+pub async fn list(State(app): State<AppState>, _: CurrentUser) -> Answer<Vec<Project>> {
+    Ok(Json(projects::list(&app.db).await?))
+}
+
+/// Makes a project.
+#[utoipa::path(post, path = "/projects", tag = "projects", request_body = ProjectSettings,
+    responses((status = 200, body = Project), (status = 422, body = ApiError)))]
+pub async fn create(
+    State(app): State<AppState>,
+    _: Admin,
+    Body(settings): Body<ProjectSettings>,
+) -> Answer<Project> {
+    settings.validate()?;
+    let id = projects::create(&app.db, &settings, clock::now()).await?;
+    Ok(Json(projects::get(&app.db, id).await?))
+}
+
+/// Makes the sample project, prompts included.
+#[utoipa::path(post, path = "/projects/sample", tag = "projects", responses((status = 200, body = Project)))]
+pub async fn create_sample(State(app): State<AppState>, _: Admin) -> Answer<Project> {
+    let folder = app.settings.sample.as_ref().ok_or_else(|| {
+        Failure::new(ErrorCode::NotFound, "The server was started without a sample project: give it --sample DIR.")
+    })?;
+    let id = sample::load(&app.db, folder, clock::now()).await.map_err(|error| Failure::internal(format!("{error:#}")))?;
+    Ok(Json(projects::get(&app.db, id).await?))
+}
+
+/// One project.
+#[utoipa::path(get, path = "/projects/{id}", tag = "projects", params(("id" = i64, Path)),
+    responses((status = 200, body = Project), (status = 404, body = ApiError)))]
+pub async fn get(State(app): State<AppState>, _: CurrentUser, Path(id): Path<ProjectId>) -> Answer<Project> {
+    Ok(Json(projects::get(&app.db, id).await?))
+}
+
+/// Changes the settings; label type and completions per task stay once there are tasks.
+#[utoipa::path(put, path = "/projects/{id}/settings", tag = "projects", params(("id" = i64, Path)),
+    request_body = ProjectSettings, responses((status = 200, body = Project), (status = 422, body = ApiError)))]
+pub async fn change(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<ProjectId>,
+    Body(settings): Body<ProjectSettings>,
+) -> Answer<Project> {
+    settings.validate()?;
+    projects::change(&app.db, id, &settings).await?;
+    Ok(Json(projects::get(&app.db, id).await?))
+}
+
+/// Each annotator's share.
+#[utoipa::path(get, path = "/projects/{id}/annotators", tag = "projects", params(("id" = i64, Path)),
+    responses((status = 200, body = [AnnotatorFigures])))]
+pub async fn annotators(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<ProjectId>,
+) -> Answer<Vec<AnnotatorFigures>> {
+    Ok(Json(projects::annotators(&app.db, id).await?))
+}
+
+#[derive(Deserialize)]
+pub struct Page {
+    #[serde(default)]
+    after: i64,
+    #[serde(default = "fifty")]
+    limit: u32,
+}
+
+fn fifty() -> u32 {
+    50
+}
+
+/// Prompts in the order of import.
+#[utoipa::path(get, path = "/projects/{id}/prompts", tag = "projects",
+    params(("id" = i64, Path), ("after" = Option<i64>, Query), ("limit" = Option<u32>, Query)),
+    responses((status = 200, body = PromptPage)))]
+pub async fn list_prompts(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<ProjectId>,
+    Query(page): Query<Page>,
+) -> Answer<PromptPage> {
+    let limit = page.limit.clamp(1, 200);
+    Ok(Json(prompts::page(&app.db, id, PromptId(page.after), limit).await?))
+}
+
+#[derive(Deserialize)]
+pub struct Import {
+    #[serde(default)]
+    skip_bad_lines: bool,
+}
+
+/// Imports prompts from JSON Lines.
+#[utoipa::path(post, path = "/projects/{id}/prompts", tag = "projects",
+    params(("id" = i64, Path), ("skip_bad_lines" = Option<bool>, Query)),
+    request_body(content = String, content_type = "application/jsonl"),
+    responses((status = 200, body = ImportReport), (status = 422, body = ApiError)))]
+pub async fn import_prompts(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<ProjectId>,
+    Query(import): Query<Import>,
+    body: Bytes,
+) -> Answer<ImportReport> {
+    let report = prompts::import(&app.db, id, &body, import.skip_bad_lines, clock::now()).await?;
+    if report.n_bad > 0 && !import.skip_bad_lines {
+        let field = |bad: BadLine| FieldError::new(&format!("line {}", bad.line), bad.reason);
+        return Err(Failure::invalid(report.bad_lines.into_iter().map(field).collect()));
+    }
+    app.events.counts(id);
+    Ok(Json(report))
+}
+
+/// All completions of a prompt with where they came from.
+#[utoipa::path(get, path = "/prompts/{id}/completions", tag = "projects", params(("id" = i64, Path)),
+    responses((status = 200, body = [Completion])))]
+pub async fn prompt_completions(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<PromptId>,
+) -> Answer<Vec<Completion>> {
+    Ok(Json(completions::of_prompt(&app.db, id).await?))
+}

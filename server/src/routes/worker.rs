@@ -1,0 +1,157 @@
+//! The worker part: lease a job, report on it, hand in completions and adapter files, finish.
+
+use crate::{
+    adapter_files, clock,
+    error::{Body, Failure},
+    guards::{Leased, Worker},
+    state::AppState,
+    store::{self, completion_jobs, completions, jobs, metrics, rounds},
+};
+use axum::{
+    Json,
+    body::Body as Upload,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use futures_util::StreamExt;
+use laurel_protocol::*;
+use std::time::Duration;
+use tokio::{io::AsyncWriteExt, time::Instant};
+
+/// Tells the watchers of a job that it has news.
+pub async fn notify(app: &AppState, job: &jobs::Job) -> store::Result<()> {
+    match job.kind {
+        jobs::JobKind::Completions => {
+            let id = completion_jobs::id_of(&app.db, job.id).await?;
+            app.events.completion_job(job.project_id, id);
+        }
+        jobs::JobKind::Round => app.events.round(job.project_id, rounds::id_of(&app.db, job.id).await?),
+    }
+    Ok(())
+}
+
+/// Hands out the oldest job that waits, or answers 204 when none came in time.
+#[utoipa::path(post, path = "/worker/lease", tag = "worker", request_body = LeaseRequest,
+    responses((status = 200, body = LeasedJob), (status = 204)))]
+pub async fn lease(
+    State(app): State<AppState>,
+    _: Worker,
+    Body(request): Body<LeaseRequest>,
+) -> Result<Response, Failure> {
+    let deadline = Instant::now() + Duration::from_secs(request.wait_seconds.min(30).into());
+    let mut stopping = app.stopping.clone();
+    loop {
+        let arrived = app.events.work().notified();
+        let leased = jobs::lease(&app.db, &request, app.settings.lease_seconds, clock::now()).await?;
+        if let Some((leased, job)) = leased {
+            notify(&app, &job).await?;
+            return Ok(Json(leased).into_response());
+        }
+        if Instant::now() >= deadline || *stopping.borrow() {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        // A lease that runs out elsewhere makes no noise: look again every two seconds.
+        let next_look = deadline.min(Instant::now() + Duration::from_secs(2));
+        tokio::select! {
+            () = arrived => {}
+            () = tokio::time::sleep_until(next_look) => {}
+            _ = stopping.changed() => {}
+        }
+    }
+}
+
+/// Progress, figures, log lines, samples; renews the lease.
+#[utoipa::path(post, path = "/worker/jobs/{job}/report", tag = "worker", params(("job" = i64, Path)),
+    request_body = Report, responses((status = 200, body = Directive), (status = 409, body = ApiError)))]
+pub async fn report(
+    State(app): State<AppState>,
+    Leased(lease): Leased,
+    Body(report): Body<Report>,
+) -> Result<Json<Directive>, Failure> {
+    let (job, directive) = metrics::report(&app.db, &lease, &report, clock::now()).await?;
+    if report != Report::default() {
+        notify(&app, &job).await?;
+    }
+    Ok(Json(directive))
+}
+
+/// Finished completions; renews the lease.
+#[utoipa::path(post, path = "/worker/jobs/{job}/completions", tag = "worker", params(("job" = i64, Path)),
+    request_body = FinishedCompletions, responses((status = 200, body = Directive), (status = 409, body = ApiError)))]
+pub async fn completions(
+    State(app): State<AppState>,
+    Leased(lease): Leased,
+    Body(finished): Body<FinishedCompletions>,
+) -> Result<Json<Directive>, Failure> {
+    let stored = completions::store(&app.db, &lease, &finished, clock::now()).await?;
+    notify(&app, &stored.job).await?;
+    app.events.counts(stored.job.project_id);
+    Ok(Json(stored.directive))
+}
+
+/// A file of the adapter that the round made, streamed to disk.
+#[utoipa::path(put, path = "/worker/jobs/{job}/adapter/{file}", tag = "worker",
+    params(("job" = i64, Path), ("file" = String, Path)), request_body = Vec<u8>,
+    responses((status = 204), (status = 413, body = ApiError)))]
+pub async fn upload(
+    State(app): State<AppState>,
+    Leased(lease): Leased,
+    Path((job, name)): Path<(JobId, String)>,
+    body: Upload,
+) -> Result<StatusCode, Failure> {
+    jobs::renew(&app.db, &lease, clock::now()).await?;
+    let name = adapter_files::known_name(&name).ok_or_else(Failure::not_found)?;
+    let folder = adapter_files::upload_folder(&app.settings.data, job);
+    receive(&folder, name, body).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn receive(folder: &std::path::Path, name: &str, body: Upload) -> Result<(), Failure> {
+    tokio::fs::create_dir_all(folder).await.map_err(Failure::internal)?;
+    let part = folder.join(format!("{name}.part"));
+    let mut file = tokio::fs::File::create(&part).await.map_err(Failure::internal)?;
+    let mut size = 0_u64;
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Failure::new(ErrorCode::BadRequest, "The upload broke off: send it again."))?;
+        size += chunk.len() as u64;
+        if size > adapter_files::MAX_BYTES {
+            return Err(Failure::new(ErrorCode::TooLarge, "The file is larger than 2 GiB."));
+        }
+        file.write_all(&chunk).await.map_err(Failure::internal)?;
+    }
+    file.sync_all().await.map_err(Failure::internal)?;
+    tokio::fs::rename(&part, folder.join(name)).await.map_err(Failure::internal)
+}
+
+/// Ends the job. A finish that is sent twice is answered alike.
+#[utoipa::path(post, path = "/worker/jobs/{job}/finish", tag = "worker", params(("job" = i64, Path)),
+    request_body = Outcome, responses((status = 204), (status = 409, body = ApiError)))]
+pub async fn finish(
+    State(app): State<AppState>,
+    Leased(lease): Leased,
+    Body(outcome): Body<Outcome>,
+) -> Result<StatusCode, Failure> {
+    let now = clock::now();
+    if jobs::is_over(&app.db, &lease).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let job = jobs::renew(&app.db, &lease, now).await?;
+    match (&outcome, job.kind) {
+        (Outcome::Done, jobs::JobKind::Round) => {
+            let data = app.settings.data.clone();
+            let installed = tokio::task::spawn_blocking(move || adapter_files::install(&data, job.id));
+            let installed = installed.await.map_err(Failure::internal)??;
+            rounds::finish(&app.db, &lease, &installed, now).await?;
+            // Leftovers cost space and nothing else.
+            let _ = adapter_files::discard_uploads(&app.settings.data, job.id);
+        }
+        (Outcome::Done, jobs::JobKind::Completions) => jobs::finish(&app.db, &lease, JobStatus::Done, None, now).await?,
+        (Outcome::Failed { error }, _) => jobs::finish(&app.db, &lease, JobStatus::Failed, Some(error), now).await?,
+        (Outcome::Aborted, _) => jobs::finish(&app.db, &lease, JobStatus::Aborted, None, now).await?,
+    }
+    notify(&app, &job).await?;
+    app.events.counts(job.project_id);
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,304 @@
+//! People, their sessions, and the links that make accounts. Secrets are stored as hashes only.
+
+use super::{Db, Error, Result, text};
+use laurel_protocol::{
+    FieldError, Invite, InviteId, InviteOffer, Role, Timestamp, User, UserChange, UserId,
+};
+use sqlx::SqliteConnection;
+
+pub const SESSION_SECONDS: i64 = 30 * 24 * 3600;
+pub const INVITE_SECONDS: i64 = 7 * 24 * 3600;
+
+/// Whether nobody can administer yet.
+pub async fn needs_setup(db: &Db) -> Result<bool> {
+    let n: i64 = sqlx::query_scalar("select count(*) from user where role = 'admin' and disabled = 0")
+        .fetch_one(db.read())
+        .await?;
+    Ok(n == 0)
+}
+
+pub async fn list(db: &Db) -> Result<Vec<User>> {
+    let rows: Vec<UserRow> = sqlx::query_as("select id, name, role, disabled, created_at from user order by id")
+        .fetch_all(db.read())
+        .await?;
+    rows.into_iter().map(User::try_from).collect()
+}
+
+/// The person and the hash of the password, for signing in.
+pub async fn by_name(db: &Db, name: &str) -> Result<Option<(User, String)>> {
+    let found: Option<(i64, String)> = sqlx::query_as("select id, password_hash from user where name = ?1")
+        .bind(name.trim())
+        .fetch_optional(db.read())
+        .await?;
+    match found {
+        Some((id, hash)) => Ok(Some((get(db, UserId(id)).await?, hash))),
+        None => Ok(None),
+    }
+}
+
+pub async fn get(db: &Db, id: UserId) -> Result<User> {
+    let mut conn = db.read().acquire().await?;
+    read(&mut conn, id).await
+}
+
+/// Makes an account on the command line.
+pub async fn create(db: &Db, name: &str, password_hash: &str, role: Role, now: Timestamp) -> Result<User> {
+    let mut tx = db.write().await?;
+    let id = insert(&mut tx, name, password_hash, role, now).await?;
+    let user = read(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(user)
+}
+
+/// Changes role or access. The last admin who can sign in stays one.
+pub async fn change(db: &Db, id: UserId, change: &UserChange) -> Result<User> {
+    let mut tx = db.write().await?;
+    read(&mut tx, id).await?;
+    sqlx::query("update user set role = coalesce(?2, role), disabled = coalesce(?3, disabled) where id = ?1")
+        .bind(id.0)
+        .bind(change.role.map(|role| text::name_of(&role)))
+        .bind(change.disabled)
+        .execute(&mut *tx)
+        .await?;
+    let n: i64 = sqlx::query_scalar("select count(*) from user where role = 'admin' and disabled = 0")
+        .fetch_one(&mut *tx)
+        .await?;
+    if n == 0 {
+        return Err(Error::Conflict(
+            "This is the last admin: make someone else an admin first.".to_owned(),
+        ));
+    }
+    if change.disabled == Some(true) {
+        sqlx::query("delete from session where user_id = ?1")
+            .bind(id.0)
+            .execute(&mut *tx)
+            .await?;
+    }
+    let user = read(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(user)
+}
+
+/// Signs a person in: gives the secret of a new session.
+pub async fn start_session(db: &Db, user: UserId, now: Timestamp) -> Result<String> {
+    let secret = text::random_secret()?;
+    let mut tx = db.write().await?;
+    sqlx::query("delete from session where expires_at < ?1")
+        .bind(now.0)
+        .execute(&mut *tx)
+        .await?;
+    insert_session(&mut tx, &secret, user, now).await?;
+    tx.commit().await?;
+    Ok(secret)
+}
+
+/// Who holds the session, while it lasts and the person is not shut out.
+pub async fn session_user(db: &Db, secret: &str, now: Timestamp) -> Result<Option<User>> {
+    let row: Option<UserRow> = sqlx::query_as(
+        "select u.id, u.name, u.role, u.disabled, u.created_at
+         from session s join user u on u.id = s.user_id
+         where s.token_hash = ?1 and s.expires_at > ?2 and u.disabled = 0",
+    )
+    .bind(text::sha256_hex(secret))
+    .bind(now.0)
+    .fetch_optional(db.read())
+    .await?;
+    row.map(User::try_from).transpose()
+}
+
+pub async fn end_session(db: &Db, secret: &str) -> Result<()> {
+    let mut tx = db.write().await?;
+    sqlx::query("delete from session where token_hash = ?1")
+        .bind(text::sha256_hex(secret))
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+pub async fn invites(db: &Db) -> Result<Vec<Invite>> {
+    let rows: Vec<InviteRow> = sqlx::query_as(
+        "select id, role, created_at, expires_at, used_by from invite
+         where created_by is not null order by id desc",
+    )
+    .fetch_all(db.read())
+    .await?;
+    rows.into_iter().map(Invite::try_from).collect()
+}
+
+/// Makes a one-time link; gives its secret. Without a maker it is the set-up link, which replaces earlier ones.
+pub async fn invite(db: &Db, role: Role, by: Option<UserId>, now: Timestamp) -> Result<(Invite, String)> {
+    let secret = text::random_secret()?;
+    let mut tx = db.write().await?;
+    if by.is_none() {
+        sqlx::query("delete from invite where created_by is null and used_by is null")
+            .execute(&mut *tx)
+            .await?;
+    }
+    let row: InviteRow = sqlx::query_as(
+        "insert into invite (token_hash, role, created_by, created_at, expires_at)
+         values (?1, ?2, ?3, ?4, ?5) returning id, role, created_at, expires_at, used_by",
+    )
+    .bind(text::sha256_hex(&secret))
+    .bind(text::name_of(&role))
+    .bind(by.map(|user| user.0))
+    .bind(now.0)
+    .bind(now.plus_seconds(INVITE_SECONDS).0)
+    .fetch_one(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok((row.try_into()?, secret))
+}
+
+pub async fn delete_invite(db: &Db, id: InviteId) -> Result<()> {
+    let mut tx = db.write().await?;
+    let gone = sqlx::query("delete from invite where id = ?1 and used_by is null")
+        .bind(id.0)
+        .execute(&mut *tx)
+        .await?;
+    if gone.rows_affected() == 0 {
+        return Err(Error::NotFound);
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// What a link offers; `None` when it was used, ran out, or never was.
+pub async fn offer(db: &Db, secret: &str, setup: bool, now: Timestamp) -> Result<Option<InviteOffer>> {
+    let row: Option<(String, i64)> = sqlx::query_as(
+        "select role, expires_at from invite
+         where token_hash = ?1 and used_by is null and expires_at > ?2 and (created_by is null) = ?3",
+    )
+    .bind(text::sha256_hex(secret))
+    .bind(now.0)
+    .bind(setup)
+    .fetch_optional(db.read())
+    .await?;
+    row.map(|(role, expires_at)| {
+        Ok(InviteOffer {
+            role: text::from_name(&role)?,
+            expires_at: Timestamp(expires_at),
+        })
+    })
+    .transpose()
+}
+
+/// Makes the account that a link offers and signs it in. `None` when the link is no longer good.
+pub async fn accept(
+    db: &Db,
+    secret: &str,
+    setup: bool,
+    name: &str,
+    password_hash: &str,
+    now: Timestamp,
+) -> Result<Option<(User, String)>> {
+    let mut tx = db.write().await?;
+    let found: Option<(i64, String)> = sqlx::query_as(
+        "select id, role from invite
+         where token_hash = ?1 and used_by is null and expires_at > ?2 and (created_by is null) = ?3",
+    )
+    .bind(text::sha256_hex(secret))
+    .bind(now.0)
+    .bind(setup)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some((invite, role)) = found else { return Ok(None) };
+    let user = insert(&mut tx, name, password_hash, text::from_name(&role)?, now).await?;
+    sqlx::query("update invite set used_by = ?2 where id = ?1")
+        .bind(invite)
+        .bind(user.0)
+        .execute(&mut *tx)
+        .await?;
+    let session = text::random_secret()?;
+    insert_session(&mut tx, &session, user, now).await?;
+    let user = read(&mut tx, user).await?;
+    tx.commit().await?;
+    Ok(Some((user, session)))
+}
+
+async fn insert(
+    conn: &mut SqliteConnection,
+    name: &str,
+    password_hash: &str,
+    role: Role,
+    now: Timestamp,
+) -> Result<UserId> {
+    let id: Option<i64> = sqlx::query_scalar(
+        "insert into user (name, password_hash, role, created_at) values (?1, ?2, ?3, ?4)
+         on conflict (name) do nothing returning id",
+    )
+    .bind(name.trim())
+    .bind(password_hash)
+    .bind(text::name_of(&role))
+    .bind(now.0)
+    .fetch_optional(conn)
+    .await?;
+    let taken = || Error::Invalid(vec![FieldError::new("name", "is taken: choose another")]);
+    id.map(UserId).ok_or_else(taken)
+}
+
+async fn insert_session(conn: &mut SqliteConnection, secret: &str, user: UserId, now: Timestamp) -> Result<()> {
+    sqlx::query("insert into session (token_hash, user_id, created_at, expires_at) values (?1, ?2, ?3, ?4)")
+        .bind(text::sha256_hex(secret))
+        .bind(user.0)
+        .bind(now.0)
+        .bind(now.plus_seconds(SESSION_SECONDS).0)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+async fn read(conn: &mut SqliteConnection, id: UserId) -> Result<User> {
+    let row: Option<UserRow> =
+        sqlx::query_as("select id, name, role, disabled, created_at from user where id = ?1")
+            .bind(id.0)
+            .fetch_optional(conn)
+            .await?;
+    row.ok_or(Error::NotFound)?.try_into()
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct UserRow {
+    pub id: i64,
+    pub name: String,
+    pub role: String,
+    pub disabled: bool,
+    pub created_at: i64,
+}
+
+impl TryFrom<UserRow> for User {
+    type Error = Error;
+
+    fn try_from(row: UserRow) -> Result<Self> {
+        Ok(Self {
+            id: UserId(row.id),
+            name: row.name,
+            role: text::from_name(&row.role)?,
+            disabled: row.disabled,
+            created_at: Timestamp(row.created_at),
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct InviteRow {
+    id: i64,
+    role: String,
+    created_at: i64,
+    expires_at: i64,
+    used_by: Option<i64>,
+}
+
+impl TryFrom<InviteRow> for Invite {
+    type Error = Error;
+
+    fn try_from(row: InviteRow) -> Result<Self> {
+        Ok(Self {
+            id: InviteId(row.id),
+            role: text::from_name(&row.role)?,
+            created_at: Timestamp(row.created_at),
+            expires_at: Timestamp(row.expires_at),
+            used_by: row.used_by.map(UserId),
+        })
+    }
+}

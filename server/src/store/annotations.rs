@@ -1,0 +1,159 @@
+//! Annotations: what an annotator answered. An answer is never changed: a new revision replaces it and both stay.
+//! Storing one is one transaction: the annotation, the task's counter, the comparisons, the next hold.
+
+use super::{
+    Db, Error, Result,
+    assignments::{self, Annotator, Slot, Status},
+    comparisons, tasks, text,
+};
+use laurel_protocol::{Answer, AnnotationId, AssignmentId, Held, Judgement, ProjectId, Timestamp, UserId};
+use sqlx::SqliteConnection;
+
+/// What a submit did.
+pub struct Submitted {
+    pub held: Held,
+    pub project: ProjectId,
+}
+
+/// Stores the answer to an assignment of this person and hands out the next task. The same answer sent again
+/// changes nothing. A hold that ran out is good while nobody else has the slot.
+pub async fn submit(
+    db: &Db,
+    id: AssignmentId,
+    answer: &Answer,
+    user: UserId,
+    lease_seconds: u32,
+    now: Timestamp,
+) -> Result<Submitted> {
+    let mut tx = db.write().await?;
+    let slot = assignments::read(&mut tx, id, user).await?;
+    answer
+        .validate(slot.label_type, slot.shown.len(), slot.ask_strength)
+        .map_err(Error::Invalid)?;
+    let who = Annotator {
+        user,
+        project: slot.project,
+        lease_seconds,
+        now,
+    };
+    let n_before = assignments::live(&mut tx, who).await?.len();
+    if !is_repeat(&mut tx, &slot, answer).await? {
+        store(&mut tx, &slot, answer, now).await?;
+    }
+    let n = u8::try_from(n_before).unwrap_or(assignments::MAX_HELD);
+    let ids = assignments::top_up(&mut tx, who, n).await?;
+    let held = assignments::held(&mut tx, who, &ids).await?;
+    tx.commit().await?;
+    Ok(Submitted {
+        held,
+        project: slot.project,
+    })
+}
+
+/// Whether this very answer is stored already. Another answer under a revision that is taken is a conflict.
+async fn is_repeat(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer) -> Result<bool> {
+    let stored: Option<String> =
+        sqlx::query_scalar("select judgement from annotation where assignment_id = ?1 and revision = ?2")
+            .bind(slot.id.0)
+            .bind(answer.revision)
+            .fetch_optional(&mut *conn)
+            .await?;
+    if let Some(stored) = stored {
+        if text::from_json::<Judgement>(&stored)? == answer.judgement {
+            return Ok(true);
+        }
+        return Err(Error::Conflict(
+            "This task was answered differently in between: undo to change that answer.".to_owned(),
+        ));
+    }
+    if answer.revision != next_revision(conn, slot.id).await? {
+        return Err(Error::Conflict("This task changed in between: load the page again.".to_owned()));
+    }
+    Ok(false)
+}
+
+async fn store(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer, now: Timestamp) -> Result<()> {
+    let old = standing(conn, slot.id).await?.map(|(id, _)| id);
+    if old.is_none() {
+        // The slot is this person's, or free; the assignment itself does not stand in its own way.
+        assignments::require_free(conn, slot, now).await?;
+    }
+    if let Some(old) = old {
+        comparisons::remove(conn, old).await?;
+        // Out of the index of standing ones first; the replacement is named below.
+        sqlx::query("update annotation set withdrawn = 1 where id = ?1")
+            .bind(old.0)
+            .execute(&mut *conn)
+            .await?;
+    }
+    let id: i64 = sqlx::query_scalar(
+        "insert into annotation (assignment_id, revision, judgement, comment, seconds, created_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6) returning id",
+    )
+    .bind(slot.id.0)
+    .bind(answer.revision)
+    .bind(text::to_json(&answer.judgement)?)
+    .bind(&answer.comment)
+    .bind(answer.seconds)
+    .bind(now.0)
+    .fetch_one(&mut *conn)
+    .await?;
+    let id = AnnotationId(id);
+    match old {
+        Some(old) => {
+            sqlx::query("update annotation set replaced_by = ?2, withdrawn = 0 where id = ?1")
+                .bind(old.0)
+                .bind(id.0)
+                .execute(&mut *conn)
+                .await?;
+        }
+        None => tasks::add_to_counter(conn, slot.task, 1).await?,
+    }
+    comparisons::derive(conn, slot.project, slot.prompt, id, &answer.judgement, &slot.shown).await?;
+    assignments::set_status(conn, slot.id, Status::Answered, now).await
+}
+
+/// Takes back a standing answer whose task its author now skips.
+pub(super) async fn withdraw(conn: &mut SqliteConnection, slot: &Slot) -> Result<()> {
+    let Some((id, _)) = standing(conn, slot.id).await? else { return Ok(()) };
+    comparisons::remove(conn, id).await?;
+    sqlx::query("update annotation set withdrawn = 1 where id = ?1")
+        .bind(id.0)
+        .execute(&mut *conn)
+        .await?;
+    tasks::add_to_counter(conn, slot.task, -1).await
+}
+
+/// The answer that stands.
+pub(super) async fn standing(
+    conn: &mut SqliteConnection,
+    assignment: AssignmentId,
+) -> Result<Option<(AnnotationId, Answer)>> {
+    let row: Option<(i64, String, String, f64, u32)> = sqlx::query_as(
+        "select id, judgement, comment, seconds, revision from annotation
+         where assignment_id = ?1 and replaced_by is null and withdrawn = 0",
+    )
+    .bind(assignment.0)
+    .fetch_optional(conn)
+    .await?;
+    row.map(|(id, judgement, comment, seconds, revision)| {
+        let answer = Answer {
+            judgement: text::from_json(&judgement)?,
+            comment,
+            seconds,
+            revision,
+        };
+        Ok((AnnotationId(id), answer))
+    })
+    .transpose()
+}
+
+/// The revision that the next answer of this assignment has.
+pub(super) async fn next_revision(conn: &mut SqliteConnection, assignment: AssignmentId) -> Result<u32> {
+    let next: u32 =
+        sqlx::query_scalar("select coalesce(max(revision) + 1, 0) from annotation where assignment_id = ?1")
+            .bind(assignment.0)
+            .fetch_one(conn)
+            .await?;
+    Ok(next)
+}

@@ -1,0 +1,382 @@
+//! Assignments: one person's hold on one slot of a task, under a lease. Slots are handed out in the single writer's
+//! transaction, so a task never has more live holds and answers than its overlap. Every change of an assignment's
+//! status goes through [`set_status`].
+
+use super::{Db, Error, Result, annotations, text};
+use crate::render;
+use laurel_protocol::{
+    Assignment, AssignmentId, CompletionId, Held, LabelType, Message, Progress, ProjectId, PromptId, ShownCompletion,
+    ShownMessage, Skip, TaskId, Timestamp, UserId,
+};
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+
+/// Tasks that a person may hold at once.
+pub const MAX_HELD: u8 = 5;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Held,
+    Answered,
+    Skipped,
+    Expired,
+}
+
+/// An assignment as far as answering it needs it.
+pub struct Slot {
+    pub id: AssignmentId,
+    pub task: TaskId,
+    pub project: ProjectId,
+    pub prompt: PromptId,
+    pub user: UserId,
+    pub status: Status,
+    /// Completions in display order.
+    pub shown: Vec<CompletionId>,
+    pub label_type: LabelType,
+    pub ask_strength: bool,
+}
+
+/// Who asks, where, and when.
+#[derive(Clone, Copy)]
+pub struct Annotator {
+    pub user: UserId,
+    pub project: ProjectId,
+    pub lease_seconds: u32,
+    pub now: Timestamp,
+}
+
+/// What the person holds, topped up to `n`.
+pub async fn hold(db: &Db, who: Annotator, n: u8) -> Result<Held> {
+    let mut tx = db.write().await?;
+    let known: Option<i64> = sqlx::query_scalar("select id from project where id = ?1")
+        .bind(who.project.0)
+        .fetch_optional(&mut *tx)
+        .await?;
+    known.ok_or(Error::NotFound)?;
+    let ids = top_up(&mut tx, who, n).await?;
+    let held = held(&mut tx, who, &ids).await?;
+    tx.commit().await?;
+    Ok(held)
+}
+
+/// Puts a task aside with a reason: its slot is free again, and this person does not get it again. Skipping an
+/// answered one withdraws the answer.
+pub async fn skip(db: &Db, id: AssignmentId, skip: &Skip, who_user: UserId, lease: u32, now: Timestamp) -> Result<Held> {
+    let mut tx = db.write().await?;
+    let slot = read(&mut tx, id, who_user).await?;
+    let who = Annotator {
+        user: who_user,
+        project: slot.project,
+        lease_seconds: lease,
+        now,
+    };
+    let n_before = live(&mut tx, who).await?.len();
+    if slot.status == Status::Answered {
+        annotations::withdraw(&mut tx, &slot).await?;
+    }
+    set_status(&mut tx, id, Status::Skipped, now).await?;
+    sqlx::query("update assignment set skip_reason = ?2, skip_comment = ?3 where id = ?1")
+        .bind(id.0)
+        .bind(text::name_of(&skip.reason))
+        .bind(&skip.comment)
+        .execute(&mut *tx)
+        .await?;
+    let ids = top_up(&mut tx, who, n_before.clamp(1, MAX_HELD.into()) as u8).await?;
+    let held = held(&mut tx, who, &ids).await?;
+    tx.commit().await?;
+    Ok(held)
+}
+
+/// Prolongs a hold; a hold that ran out goes on while its slot is free.
+pub async fn renew(db: &Db, id: AssignmentId, user: UserId, lease: u32, now: Timestamp) -> Result<Assignment> {
+    let mut tx = db.write().await?;
+    let slot = read(&mut tx, id, user).await?;
+    let who = Annotator {
+        user,
+        project: slot.project,
+        lease_seconds: lease,
+        now,
+    };
+    if matches!(slot.status, Status::Held | Status::Expired) {
+        require_free(&mut tx, &slot, now).await?;
+        take(&mut tx, id, who).await?;
+    }
+    let shown = show(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(shown)
+}
+
+/// Gives back what this person answered or skipped last. The answer stands until it is replaced.
+pub async fn undo(db: &Db, who: Annotator) -> Result<Held> {
+    let mut tx = db.write().await?;
+    let last: Option<(i64, String)> = sqlx::query_as(
+        "select a.id, a.status from assignment a join task t on t.id = a.task_id
+         where a.user_id = ?1 and t.project_id = ?2 and a.status in ('answered', 'skipped')
+         order by a.changed_at desc, a.id desc limit 1",
+    )
+    .bind(who.user.0)
+    .bind(who.project.0)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let (id, status) = last.ok_or_else(|| Error::Conflict("There is nothing to undo.".to_owned()))?;
+    let id = AssignmentId(id);
+    if text::from_name::<Status>(&status)? == Status::Skipped {
+        let slot = read(&mut tx, id, who.user).await?;
+        require_free(&mut tx, &slot, who.now).await?;
+        take(&mut tx, id, who).await?;
+    }
+    let mut ids = live(&mut tx, who).await?;
+    ids.retain(|other| *other != id);
+    ids.insert(0, id);
+    let held = held(&mut tx, who, &ids).await?;
+    tx.commit().await?;
+    Ok(held)
+}
+
+/// What the person holds now, oldest first, and new tasks until it is `n`.
+pub(super) async fn top_up(conn: &mut SqliteConnection, who: Annotator, n: u8) -> Result<Vec<AssignmentId>> {
+    expire(conn, who.project, who.now).await?;
+    let mut ids = live(conn, who).await?;
+    while ids.len() < usize::from(n.clamp(1, MAX_HELD)) {
+        match claim(conn, who).await? {
+            Some(id) => ids.push(id),
+            None => break,
+        }
+    }
+    Ok(ids)
+}
+
+pub(super) async fn live(conn: &mut SqliteConnection, who: Annotator) -> Result<Vec<AssignmentId>> {
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "select a.id from assignment a join task t on t.id = a.task_id
+         where a.user_id = ?1 and a.status = 'held' and a.lease_until > ?2 and t.project_id = ?3
+         order by a.created_at, a.id",
+    )
+    .bind(who.user.0)
+    .bind(who.now.0)
+    .bind(who.project.0)
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(AssignmentId).collect())
+}
+
+/// Takes back every hold of the project whose time ran out.
+async fn expire(conn: &mut SqliteConnection, project: ProjectId, now: Timestamp) -> Result<()> {
+    let late: Vec<i64> = sqlx::query_scalar(
+        "select id from assignment where project_id = ?1 and status = 'held' and lease_until <= ?2",
+    )
+    .bind(project.0)
+    .bind(now.0)
+    .fetch_all(&mut *conn)
+    .await?;
+    for id in late {
+        set_status(conn, AssignmentId(id), Status::Expired, now).await?;
+    }
+    Ok(())
+}
+
+/// Hands the most urgent task with a free slot to the person, or `None` when there is none.
+async fn claim(conn: &mut SqliteConnection, who: Annotator) -> Result<Option<AssignmentId>> {
+    let found: Option<(i64, Option<i64>)> = sqlx::query_as(
+        "select t.id, mine.id from task t
+         left join assignment mine on mine.task_id = t.id and mine.user_id = ?1
+         where t.project_id = ?2 and t.status = 'open' and (mine.id is null or mine.status = 'expired')
+           and t.n_annotations + (select count(*) from assignment a
+                                  where a.task_id = t.id and a.status = 'held') < t.overlap
+         order by t.priority desc, t.id limit 1",
+    )
+    .bind(who.user.0)
+    .bind(who.project.0)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some((task, mine)) = found else { return Ok(None) };
+    if let Some(mine) = mine {
+        take(conn, AssignmentId(mine), who).await?;
+        return Ok(Some(AssignmentId(mine)));
+    }
+    let mut order: Vec<i64> =
+        sqlx::query_scalar("select completion_id from task_completion where task_id = ?1 order by position")
+            .bind(task)
+            .fetch_all(&mut *conn)
+            .await?;
+    text::shuffle(&mut order)?;
+    let id: i64 = sqlx::query_scalar(
+        "insert into assignment (project_id, task_id, user_id, status, display_order, lease_until, created_at, changed_at)
+         values (?6, ?1, ?2, 'held', ?3, ?4, ?5, ?5) returning id",
+    )
+    .bind(task)
+    .bind(who.user.0)
+    .bind(text::to_json(&order)?)
+    .bind(who.now.plus_seconds(who.lease_seconds.into()).0)
+    .bind(who.now.0)
+    .bind(who.project.0)
+    .fetch_one(conn)
+    .await?;
+    Ok(Some(AssignmentId(id)))
+}
+
+/// Holds an assignment (again) for a whole lease.
+async fn take(conn: &mut SqliteConnection, id: AssignmentId, who: Annotator) -> Result<()> {
+    set_status(conn, id, Status::Held, who.now).await?;
+    sqlx::query("update assignment set lease_until = ?2 where id = ?1")
+        .bind(id.0)
+        .bind(who.now.plus_seconds(who.lease_seconds.into()).0)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Fails unless the task has a slot for this assignment, its own hold not counted.
+pub(super) async fn require_free(conn: &mut SqliteConnection, slot: &Slot, now: Timestamp) -> Result<()> {
+    expire_others(conn, slot, now).await?;
+    let free: bool = sqlx::query_scalar(
+        "select n_annotations + (select count(*) from assignment a
+                                 where a.task_id = t.id and a.status = 'held' and a.id <> ?2) < overlap
+         from task t where t.id = ?1",
+    )
+    .bind(slot.task.0)
+    .bind(slot.id.0)
+    .fetch_one(conn)
+    .await?;
+    if free { Ok(()) } else { Err(Error::LeaseLost) }
+}
+
+async fn expire_others(conn: &mut SqliteConnection, slot: &Slot, now: Timestamp) -> Result<()> {
+    let late: Vec<i64> = sqlx::query_scalar(
+        "select id from assignment where task_id = ?1 and id <> ?2 and status = 'held' and lease_until <= ?3",
+    )
+    .bind(slot.task.0)
+    .bind(slot.id.0)
+    .bind(now.0)
+    .fetch_all(&mut *conn)
+    .await?;
+    for id in late {
+        set_status(conn, AssignmentId(id), Status::Expired, now).await?;
+    }
+    Ok(())
+}
+
+/// The one place where an assignment's status changes.
+pub(super) async fn set_status(
+    conn: &mut SqliteConnection,
+    id: AssignmentId,
+    to: Status,
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query("update assignment set status = ?2, changed_at = ?3 where id = ?1")
+        .bind(id.0)
+        .bind(text::name_of(&to))
+        .bind(now.0)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The assignment, if it is this person's.
+pub(super) async fn read(conn: &mut SqliteConnection, id: AssignmentId, user: UserId) -> Result<Slot> {
+    let row: Option<(i64, i64, i64, String, String, String, bool)> = sqlx::query_as(
+        "select t.id, t.project_id, t.prompt_id, a.status, a.display_order, p.label_type, p.ask_strength
+         from assignment a join task t on t.id = a.task_id join project p on p.id = t.project_id
+         where a.id = ?1 and a.user_id = ?2",
+    )
+    .bind(id.0)
+    .bind(user.0)
+    .fetch_optional(conn)
+    .await?;
+    let (task, project, prompt, status, shown, label_type, ask_strength) = row.ok_or(Error::NotFound)?;
+    Ok(Slot {
+        id,
+        task: TaskId(task),
+        project: ProjectId(project),
+        prompt: PromptId(prompt),
+        user,
+        status: text::from_name(&status)?,
+        shown: text::from_json(&shown)?,
+        label_type: text::from_name(&label_type)?,
+        ask_strength,
+    })
+}
+
+/// The answer to a claim, submit, skip or undo.
+pub(super) async fn held(conn: &mut SqliteConnection, who: Annotator, ids: &[AssignmentId]) -> Result<Held> {
+    let mut assignments = Vec::with_capacity(ids.len());
+    for id in ids {
+        assignments.push(show(conn, *id).await?);
+    }
+    let (n_mine, n_touched): (i64, i64) = sqlx::query_as(
+        "select coalesce(sum(a.status = 'answered'), 0), count(*) from assignment a join task t on t.id = a.task_id
+         where a.user_id = ?1 and t.project_id = ?2 and a.status in ('answered', 'skipped')",
+    )
+    .bind(who.user.0)
+    .bind(who.project.0)
+    .fetch_one(&mut *conn)
+    .await?;
+    let (n_tasks, n_done, n_left): (i64, i64, i64) = sqlx::query_as(
+        "select count(*), coalesce(sum(t.status = 'done'), 0),
+                coalesce(sum(t.status = 'open' and not exists (
+                    select 1 from assignment a where a.task_id = t.id
+                      and a.user_id = ?2 and a.status in ('answered', 'skipped'))), 0)
+         from task t where t.project_id = ?1",
+    )
+    .bind(who.project.0)
+    .bind(who.user.0)
+    .fetch_one(conn)
+    .await?;
+    Ok(Held {
+        assignments,
+        progress: Progress {
+            n_mine: text::count(n_mine),
+            n_left_for_me: text::count(n_left),
+            n_tasks: text::count(n_tasks),
+            n_tasks_done: text::count(n_done),
+        },
+        can_undo: n_touched > 0,
+    })
+}
+
+/// An assignment as its holder sees it: generators stay hidden.
+async fn show(conn: &mut SqliteConnection, id: AssignmentId) -> Result<Assignment> {
+    let row: (i64, i64, String, bool, String, String, i64) = sqlx::query_as(
+        "select t.project_id, t.id, p.label_type, p.ask_strength, r.messages, a.display_order, a.lease_until
+         from assignment a join task t on t.id = a.task_id join project p on p.id = t.project_id
+         join prompt r on r.id = t.prompt_id where a.id = ?1",
+    )
+    .bind(id.0)
+    .fetch_one(&mut *conn)
+    .await?;
+    let (project, task, label_type, ask_strength, messages, shown, lease_until) = row;
+    let messages: Vec<Message> = text::from_json(&messages)?;
+    let mut completions = Vec::new();
+    for completion in text::from_json::<Vec<CompletionId>>(&shown)? {
+        let (text, finish_reason): (String, String) =
+            sqlx::query_as("select text, finish_reason from completion where id = ?1")
+                .bind(completion.0)
+                .fetch_one(&mut *conn)
+                .await?;
+        completions.push(ShownCompletion {
+            html: render::markdown(&text),
+            text,
+            truncated: finish_reason == "length",
+        });
+    }
+    let standing = annotations::standing(conn, id).await?;
+    Ok(Assignment {
+        id,
+        project_id: ProjectId(project),
+        task_id: TaskId(task),
+        label_type: text::from_name(&label_type)?,
+        ask_strength,
+        prompt: messages
+            .into_iter()
+            .map(|message| ShownMessage {
+                role: message.role,
+                html: render::markdown(&message.content),
+            })
+            .collect(),
+        completions,
+        lease_until: Timestamp(lease_until),
+        revision: annotations::next_revision(conn, id).await?,
+        previous: standing.map(|(_, answer)| answer),
+    })
+}

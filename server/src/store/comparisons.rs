@@ -1,0 +1,151 @@
+//! Comparisons: chosen ≻ rejected or a tie, derived from each standing annotation, and read back as dataset rows
+//! in the order in which they came.
+
+use super::{Result, completion_jobs::BASE_MODEL, text};
+use laurel_protocol::{
+    AnnotationId, CompletionId, Judgement, Message, PreferenceRow, ProjectId, PromptId, RowProvenance, UserId,
+};
+use sqlx::SqliteConnection;
+
+/// A strict comparison as a dataset row.
+pub(super) struct StrictRow {
+    /// The comparison's own number: where the next page begins.
+    pub id: i64,
+    pub annotation: AnnotationId,
+    pub prompt: PromptId,
+    pub chosen: CompletionId,
+    /// The same annotation puts another completion above the chosen one.
+    pub beaten: bool,
+    pub row: PreferenceRow,
+}
+
+/// Enters what follows from a judgement. `shown` are the completions in display order.
+pub(super) async fn derive(
+    conn: &mut SqliteConnection,
+    project: ProjectId,
+    prompt: PromptId,
+    annotation: AnnotationId,
+    judgement: &Judgement,
+    shown: &[CompletionId],
+) -> Result<()> {
+    for pair in judgement.comparisons() {
+        sqlx::query(
+            "insert into comparison (project_id, annotation_id, prompt_id, chosen_id, rejected_id, tie, strength)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )
+        .bind(project.0)
+        .bind(annotation.0)
+        .bind(prompt.0)
+        .bind(shown[pair.chosen].0)
+        .bind(shown[pair.rejected].0)
+        .bind(pair.tie)
+        .bind(pair.strength)
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Takes out what followed from an annotation that no longer stands.
+pub(super) async fn remove(conn: &mut SqliteConnection, annotation: AnnotationId) -> Result<()> {
+    sqlx::query("delete from comparison where annotation_id = ?1")
+        .bind(annotation.0)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The next strict comparisons of a project after comparison number `after`.
+pub(super) async fn strict_page(
+    conn: &mut SqliteConnection,
+    project: ProjectId,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<StrictRow>> {
+    let rows: Vec<ComparisonRow> = sqlx::query_as(
+        "select c.id, c.annotation_id, c.prompt_id, c.chosen_id, c.rejected_id, c.strength,
+                p.messages, w.text as chosen_text, l.text as rejected_text,
+                wa.name as chosen_generator, la.name as rejected_generator,
+                s.user_id, o.pseudonym_key,
+                exists (select 1 from comparison b
+                        where b.annotation_id = c.annotation_id and b.tie = 0 and b.rejected_id = c.chosen_id)
+                    as beaten
+         from comparison c
+         join project o on o.id = c.project_id
+         join prompt p on p.id = c.prompt_id
+         join completion w on w.id = c.chosen_id left join adapter wa on wa.id = w.adapter_id
+         join completion l on l.id = c.rejected_id left join adapter la on la.id = l.adapter_id
+         join annotation a on a.id = c.annotation_id
+         join assignment s on s.id = a.assignment_id
+         where c.project_id = ?1 and c.tie = 0 and c.id > ?2
+         order by c.id limit ?3",
+    )
+    .bind(project.0)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(ComparisonRow::into_row).collect()
+}
+
+/// Ties of a project, which the losses leave out.
+pub(super) async fn n_ties(conn: &mut SqliteConnection, project: ProjectId) -> Result<i64> {
+    let n = sqlx::query_scalar("select count(*) from comparison where project_id = ?1 and tie = 1")
+        .bind(project.0)
+        .fetch_one(conn)
+        .await?;
+    Ok(n)
+}
+
+/// The annotator's name in exports: stable within a project, and of no use without the project's key.
+pub(super) fn pseudonym(project_key: &str, user: UserId) -> String {
+    let mut hash = text::sha256_hex(format!("{project_key}:{user}"));
+    hash.truncate(12);
+    hash
+}
+
+#[derive(sqlx::FromRow)]
+struct ComparisonRow {
+    id: i64,
+    annotation_id: i64,
+    prompt_id: i64,
+    chosen_id: i64,
+    rejected_id: i64,
+    strength: Option<i64>,
+    messages: String,
+    chosen_text: String,
+    rejected_text: String,
+    chosen_generator: Option<String>,
+    rejected_generator: Option<String>,
+    user_id: i64,
+    pseudonym_key: String,
+    beaten: bool,
+}
+
+impl ComparisonRow {
+    fn into_row(self) -> Result<StrictRow> {
+        let generator = |name: Option<String>| name.unwrap_or_else(|| BASE_MODEL.to_owned());
+        Ok(StrictRow {
+            id: self.id,
+            annotation: AnnotationId(self.annotation_id),
+            prompt: PromptId(self.prompt_id),
+            chosen: CompletionId(self.chosen_id),
+            beaten: self.beaten,
+            row: PreferenceRow {
+                prompt: text::from_json(&self.messages)?,
+                chosen: vec![Message::assistant(self.chosen_text)],
+                rejected: vec![Message::assistant(self.rejected_text)],
+                provenance: Some(RowProvenance {
+                    prompt_id: PromptId(self.prompt_id),
+                    annotation_id: AnnotationId(self.annotation_id),
+                    chosen_id: CompletionId(self.chosen_id),
+                    rejected_id: CompletionId(self.rejected_id),
+                    strength: self.strength.and_then(|strength| strength.try_into().ok()).unwrap_or(0),
+                    annotator: pseudonym(&self.pseudonym_key, UserId(self.user_id)),
+                    chosen_generator: generator(self.chosen_generator),
+                    rejected_generator: generator(self.rejected_generator),
+                }),
+            },
+        })
+    }
+}

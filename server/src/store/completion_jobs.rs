@@ -1,0 +1,239 @@
+//! Completion jobs: an admin orders so many completions a prompt, a trainer asks what is still missing, and
+//! [`super::completions`] stores what comes.
+
+use super::{Db, Error, Result, adapters, jobs, text};
+use laurel_protocol::{
+    AdapterId, CompletionJob, CompletionJobId, FieldError, JobId, NewCompletionJob, ProjectId, PromptId,
+    RoundKind, Timestamp, UserId, Work, WorkPrompt,
+};
+use sqlx::SqliteConnection;
+
+/// The generator's name where no adapter sat on the base model.
+pub const BASE_MODEL: &str = "base model";
+
+/// Orders completions of the project's prompts. An adapter must be the project's own, and a policy.
+pub async fn create(
+    db: &Db,
+    project: ProjectId,
+    request: &NewCompletionJob,
+    created_by: UserId,
+    now: Timestamp,
+) -> Result<CompletionJob> {
+    let mut tx = db.write().await?;
+    let base_model: Option<String> = sqlx::query_scalar("select base_model from project where id = ?1")
+        .bind(project.0)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let base_model = base_model.ok_or(Error::NotFound)?;
+    if let Some(adapter) = request.adapter {
+        let kind = adapters::kind_in_project(&mut tx, adapter, project).await?;
+        if !matches!(kind, Some(RoundKind::Sft | RoundKind::Dpo)) {
+            return Err(Error::Invalid(vec![FieldError::new(
+                "adapter",
+                "must be a policy adapter of this project",
+            )]));
+        }
+    }
+    let job = jobs::NewJob {
+        kind: jobs::JobKind::Completions,
+        project,
+        base_model: &base_model,
+        adapter: request.adapter,
+        created_by,
+    };
+    let job = jobs::insert(&mut tx, &job, now).await?;
+    let id: i64 = sqlx::query_scalar(
+        "insert into completion_job (job_id, request, task_plan, n_total) values (?1, ?2, ?3, 0) returning id",
+    )
+    .bind(job.0)
+    .bind(text::to_json(request)?)
+    .bind(text::name_of(&request.task_plan))
+    .fetch_one(&mut *tx)
+    .await?;
+    let id = CompletionJobId(id);
+    let n_prompts = sqlx::query(
+        "insert into completion_job_prompt (completion_job_id, prompt_id)
+         select ?1, id from prompt where project_id = ?2 order by id limit ?3",
+    )
+    .bind(id.0)
+    .bind(project.0)
+    .bind(request.n_prompts.map_or(-1, i64::from))
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    if n_prompts == 0 {
+        return Err(Error::Invalid(vec![FieldError::new(
+            "n_prompts",
+            "the project has no prompts yet: import some first",
+        )]));
+    }
+    sqlx::query("update completion_job set n_total = ?2 where id = ?1")
+        .bind(id.0)
+        .bind((n_prompts * u64::from(request.completions_per_prompt)).cast_signed())
+        .execute(&mut *tx)
+        .await?;
+    let created = read(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(created)
+}
+
+/// The project's completion jobs, newest first.
+pub async fn list(db: &Db, project: ProjectId) -> Result<Vec<CompletionJob>> {
+    let rows: Vec<CompletionJobRow> = sqlx::query_as(
+        "select c.id, j.project_id, c.request, a.name as adapter_name, j.status, c.n_done, c.n_total,
+                j.seconds_left, j.worker, j.error, j.created_at, j.started_at, j.finished_at
+         from job j join completion_job c on c.job_id = j.id left join adapter a on a.id = j.adapter_id
+         where j.project_id = ?1 order by j.id desc",
+    )
+    .bind(project.0)
+    .fetch_all(db.read())
+    .await?;
+    rows.into_iter().map(CompletionJob::try_from).collect()
+}
+
+pub async fn get(db: &Db, id: CompletionJobId) -> Result<CompletionJob> {
+    let mut conn = db.read().acquire().await?;
+    read(&mut conn, id).await
+}
+
+pub async fn abort(db: &Db, id: CompletionJobId, now: Timestamp) -> Result<CompletionJob> {
+    let mut tx = db.write().await?;
+    let job: Option<i64> = sqlx::query_scalar("select job_id from completion_job where id = ?1")
+        .bind(id.0)
+        .fetch_optional(&mut *tx)
+        .await?;
+    jobs::abort(&mut tx, JobId(job.ok_or(Error::NotFound)?), now).await?;
+    let job = read(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(job)
+}
+
+/// The completion job that a job is, for those who watch it.
+pub async fn id_of(db: &Db, job: JobId) -> Result<CompletionJobId> {
+    let id: Option<i64> = sqlx::query_scalar("select id from completion_job where job_id = ?1")
+        .bind(job.0)
+        .fetch_optional(db.read())
+        .await?;
+    Ok(CompletionJobId(id.ok_or(Error::NotFound)?))
+}
+
+/// One page of the prompts that still lack completions, with the indexes that are missing.
+pub async fn missing(db: &Db, job: JobId, after: PromptId, limit: i64) -> Result<Vec<WorkPrompt>> {
+    let rows: Vec<(i64, String, i64, String)> = sqlx::query_as(
+        "select p.id, p.messages, json_extract(c.request, '$.completions_per_prompt'),
+                (select json_group_array(x.position) from completion x
+                 where x.completion_job_id = c.id and x.prompt_id = p.id)
+         from completion_job c
+         join completion_job_prompt o on o.completion_job_id = c.id
+         join prompt p on p.id = o.prompt_id
+         where c.job_id = ?1 and o.prompt_id > ?2
+           and o.n_done < json_extract(c.request, '$.completions_per_prompt')
+         order by o.prompt_id limit ?3",
+    )
+    .bind(job.0)
+    .bind(after.0)
+    .bind(limit)
+    .fetch_all(db.read())
+    .await?;
+    let work = |(prompt, messages, n_wanted, stored): (i64, String, i64, String)| {
+        let stored: Vec<u32> = text::from_json(&stored)?;
+        let n_wanted = u32::try_from(n_wanted).unwrap_or(0);
+        Ok(WorkPrompt {
+            prompt_id: PromptId(prompt),
+            messages: text::from_json(&messages)?,
+            indexes: (0..n_wanted).filter(|index| !stored.contains(index)).collect(),
+        })
+    };
+    rows.into_iter().map(work).collect()
+}
+
+/// What a trainer is told of the job.
+pub async fn work_of(conn: &mut SqliteConnection, job: JobId) -> Result<Work> {
+    let (id, request): (i64, String) =
+        sqlx::query_as("select id, request from completion_job where job_id = ?1")
+            .bind(job.0)
+            .fetch_one(conn)
+            .await?;
+    let request: NewCompletionJob = text::from_json(&request)?;
+    Ok(Work::Completions {
+        completion_job_id: CompletionJobId(id),
+        sampling: request.sampling,
+    })
+}
+
+async fn read(conn: &mut SqliteConnection, id: CompletionJobId) -> Result<CompletionJob> {
+    let row: Option<CompletionJobRow> = sqlx::query_as(
+        "select c.id, j.project_id, c.request, a.name as adapter_name, j.status, c.n_done, c.n_total,
+                j.seconds_left, j.worker, j.error, j.created_at, j.started_at, j.finished_at
+         from completion_job c join job j on j.id = c.job_id left join adapter a on a.id = j.adapter_id
+         where c.id = ?1",
+    )
+    .bind(id.0)
+    .fetch_optional(conn)
+    .await?;
+    row.ok_or(Error::NotFound)?.try_into()
+}
+
+#[derive(sqlx::FromRow)]
+struct CompletionJobRow {
+    id: i64,
+    project_id: i64,
+    request: String,
+    adapter_name: Option<String>,
+    status: String,
+    n_done: i64,
+    n_total: i64,
+    seconds_left: Option<f64>,
+    worker: Option<String>,
+    error: Option<String>,
+    created_at: i64,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+}
+
+impl TryFrom<CompletionJobRow> for CompletionJob {
+    type Error = Error;
+
+    fn try_from(row: CompletionJobRow) -> Result<Self> {
+        Ok(Self {
+            id: CompletionJobId(row.id),
+            project_id: ProjectId(row.project_id),
+            request: text::from_json(&row.request)?,
+            generator: row.adapter_name.unwrap_or_else(|| BASE_MODEL.to_owned()),
+            status: text::from_name(&row.status)?,
+            n_done: text::count(row.n_done),
+            n_total: text::count(row.n_total),
+            seconds_left: row.seconds_left,
+            worker: row.worker,
+            error: row.error,
+            created_at: Timestamp(row.created_at),
+            started_at: text::time(row.started_at),
+            finished_at: text::time(row.finished_at),
+        })
+    }
+}
+
+/// What a job asks for, as far as storing its completions and making its tasks needs it.
+pub(super) struct Order {
+    pub id: CompletionJobId,
+    pub project: ProjectId,
+    pub request: NewCompletionJob,
+    pub model: String,
+    pub adapter: Option<AdapterId>,
+}
+
+pub(super) async fn order_of(conn: &mut SqliteConnection, job: &jobs::Job) -> Result<Order> {
+    let row: Option<(i64, String)> =
+        sqlx::query_as("select id, request from completion_job where job_id = ?1")
+            .bind(job.id.0)
+            .fetch_optional(conn)
+            .await?;
+    let (id, request) = row.ok_or(Error::NotFound)?;
+    Ok(Order {
+        id: CompletionJobId(id),
+        project: job.project_id,
+        request: text::from_json(&request)?,
+        model: job.base_model.clone(),
+        adapter: job.adapter_id,
+    })
+}

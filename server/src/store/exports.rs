@@ -1,0 +1,168 @@
+//! Exports, a page at a time: memory stays constant however much there is.
+
+use super::{Db, Error, Result, comparisons, completion_jobs::BASE_MODEL, text};
+use laurel_protocol::{
+    AnnotationId, CompletionId, ExportFormat, ImplicitRow, Judgement, ProjectId, PromptId, RankedCompletion, RankingRow,
+    Timestamp, UserId,
+};
+use std::fmt::Write as _;
+
+const PAGE: i64 = 200;
+
+/// The next lines after row number `after` (0 for the first page), and where the page after them begins; `None`
+/// once there is no more.
+pub async fn page(
+    db: &Db,
+    project: ProjectId,
+    format: ExportFormat,
+    after: i64,
+) -> Result<Option<(String, i64)>> {
+    match format {
+        ExportFormat::Preference | ExportFormat::ImplicitPreference => {
+            preferences(db, project, format, after).await
+        }
+        ExportFormat::Ranking => rankings(db, project, after).await,
+    }
+}
+
+/// The project's name, or `NotFound` before anything is streamed.
+pub async fn project_name(db: &Db, project: ProjectId) -> Result<String> {
+    let name: Option<String> = sqlx::query_scalar("select name from project where id = ?1")
+        .bind(project.0)
+        .fetch_optional(db.read())
+        .await?;
+    name.ok_or(Error::NotFound)
+}
+
+async fn preferences(
+    db: &Db,
+    project: ProjectId,
+    format: ExportFormat,
+    after: i64,
+) -> Result<Option<(String, i64)>> {
+    let mut conn = db.read().acquire().await?;
+    let rows = comparisons::strict_page(&mut conn, project, after, PAGE).await?;
+    let Some(last) = rows.last().map(|row| row.id) else {
+        return Ok(None);
+    };
+    let mut lines = String::new();
+    for row in rows {
+        let line = match format {
+            ExportFormat::ImplicitPreference => {
+                let whole = |answer| [row.row.prompt.clone(), answer].concat();
+                text::to_json(&ImplicitRow {
+                    chosen: whole(row.row.chosen.clone()),
+                    rejected: whole(row.row.rejected.clone()),
+                    provenance: row.row.provenance.clone(),
+                })?
+            }
+            _ => text::to_json(&row.row)?,
+        };
+        let _ = writeln!(lines, "{line}");
+    }
+    Ok(Some((lines, last)))
+}
+
+#[derive(sqlx::FromRow)]
+struct AnnotationRow {
+    id: i64,
+    judgement: String,
+    comment: String,
+    seconds: f64,
+    created_at: i64,
+    display_order: String,
+    user_id: i64,
+    task_id: i64,
+    prompt_id: i64,
+    messages: String,
+    pseudonym_key: String,
+}
+
+async fn rankings(db: &Db, project: ProjectId, after: i64) -> Result<Option<(String, i64)>> {
+    let rows: Vec<AnnotationRow> = sqlx::query_as(
+        "select n.id, n.judgement, n.comment, n.seconds, n.created_at, a.display_order, a.user_id,
+                t.id as task_id, t.prompt_id, p.messages, o.pseudonym_key
+         from annotation n join assignment a on a.id = n.assignment_id join task t on t.id = a.task_id
+         join prompt p on p.id = t.prompt_id join project o on o.id = t.project_id
+         where t.project_id = ?1 and n.replaced_by is null and n.withdrawn = 0 and n.id > ?2
+         order by n.id limit ?3",
+    )
+    .bind(project.0)
+    .bind(after)
+    .bind(PAGE)
+    .fetch_all(db.read())
+    .await?;
+    let Some(last) = rows.last().map(|row| row.id) else {
+        return Ok(None);
+    };
+    let mut lines = String::new();
+    for row in rows {
+        let line = text::to_json(&ranking(db, row).await?)?;
+        let _ = writeln!(lines, "{line}");
+    }
+    Ok(Some((lines, last)))
+}
+
+async fn ranking(db: &Db, row: AnnotationRow) -> Result<RankingRow> {
+    let completions: Vec<(i64, String, Option<String>, Option<String>, String)> = sqlx::query_as(
+        "select c.id, c.text, a.name, a.hash, c.finish_reason
+         from task_completion x join completion c on c.id = x.completion_id left join adapter a on a.id = c.adapter_id
+         where x.task_id = ?1 order by x.position",
+    )
+    .bind(row.task_id)
+    .fetch_all(db.read())
+    .await?;
+    let shown: Vec<i64> = text::from_json(&row.display_order)?;
+    let judgement: Judgement = text::from_json(&row.judgement)?;
+    let by_position = ranks_by_position(&judgement, shown.len());
+    let position = |id: i64| shown.iter().position(|other| *other == id);
+    let ranks = completions.iter().map(|c| position(c.0).and_then(|at| by_position[at])).collect();
+    let display_order = shown
+        .iter()
+        .filter_map(|id| completions.iter().position(|c| c.0 == *id))
+        .map(|at| at as u32)
+        .collect();
+    let (strength, both_bad) = match &judgement {
+        Judgement::Pick { choice, strength } => (*strength, *choice == laurel_protocol::Choice::BothBad),
+        Judgement::Rank { .. } => (None, false),
+    };
+    Ok(RankingRow {
+        prompt: text::from_json(&row.messages)?,
+        completions: completions
+            .into_iter()
+            .map(|(id, text, generator, adapter_hash, finish_reason)| {
+                Ok(RankedCompletion {
+                    id: CompletionId(id),
+                    text,
+                    generator: generator.unwrap_or_else(|| BASE_MODEL.to_owned()),
+                    adapter_hash,
+                    finish_reason: text::from_name(&finish_reason)?,
+                })
+            })
+            .collect::<Result<_>>()?,
+        ranks,
+        display_order,
+        strength,
+        both_bad,
+        comment: row.comment,
+        seconds: row.seconds,
+        annotator: comparisons::pseudonym(&row.pseudonym_key, UserId(row.user_id)),
+        prompt_id: PromptId(row.prompt_id),
+        annotation_id: AnnotationId(row.id),
+        created_at: Timestamp(row.created_at),
+    })
+}
+
+/// The rank of each display position; none where both were judged bad.
+fn ranks_by_position(judgement: &Judgement, n: usize) -> Vec<Option<u8>> {
+    use laurel_protocol::Choice::{BothBad, First, Second, Tie};
+    match judgement {
+        Judgement::Rank { ranks } => ranks.iter().copied().map(Some).collect(),
+        Judgement::Pick { choice, .. } => match choice {
+            First => vec![Some(1), Some(2)],
+            Second => vec![Some(2), Some(1)],
+            Tie => vec![Some(1); n],
+            BothBad => vec![None; n],
+        },
+    }
+}

@@ -1,0 +1,119 @@
+//! What a trainer reports on its way: steps, figures, log lines, samples. A resumed round repeats steps, so a
+//! (step, split) that comes again replaces the earlier one; a report that is sent twice changes nothing.
+
+use super::{Db, Result, jobs, text};
+use laurel_protocol::{Directive, LogLine, MetricPoint, Report, RoundId, Timestamp};
+use sqlx::SqliteConnection;
+
+/// Log lines that a new watcher gets.
+const N_LOG_LINES: i64 = 200;
+
+/// Stores a report of the job that the trainer holds. For a completion job only the time left counts.
+pub async fn report(
+    db: &Db,
+    lease: &jobs::Lease,
+    report: &Report,
+    now: Timestamp,
+) -> Result<(jobs::Job, Directive)> {
+    let mut tx = db.write().await?;
+    let job = jobs::require_lease(&mut tx, lease, now).await?;
+    let forward = match job.kind {
+        jobs::JobKind::Completions => false,
+        jobs::JobKind::Round => store(&mut tx, &job, report).await?,
+    };
+    let seconds_left = report.seconds_left.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+    jobs::note_progress(&mut tx, job.id, forward, seconds_left).await?;
+    let directive = Directive {
+        abort: job.abort_asked,
+    };
+    tx.commit().await?;
+    Ok((job, directive))
+}
+
+/// All figures of a round, in the order of its steps.
+pub async fn list(db: &Db, round: RoundId) -> Result<Vec<MetricPoint>> {
+    let rows: Vec<(i64, String, String)> = sqlx::query_as(
+        r#"select step, split, "values" from metric where round_id = ?1 order by step, split desc"#,
+    )
+    .bind(round.0)
+    .fetch_all(db.read())
+    .await?;
+    let point = |(step, split, values): (i64, String, String)| {
+        Ok(MetricPoint {
+            step: text::count(step),
+            split: text::from_name(&split)?,
+            values: text::from_json(&values)?,
+        })
+    };
+    rows.into_iter().map(point).collect()
+}
+
+/// The last log lines of a round, oldest first.
+pub async fn log(db: &Db, round: RoundId) -> Result<Vec<LogLine>> {
+    let rows: Vec<(i64, String, String)> = sqlx::query_as(
+        "select at, level, text from (
+             select id, at, level, text from log_line where round_id = ?1 order by id desc limit ?2)
+         order by id",
+    )
+    .bind(round.0)
+    .bind(N_LOG_LINES)
+    .fetch_all(db.read())
+    .await?;
+    let line = |(at, level, text): (i64, String, String)| {
+        Ok(LogLine {
+            at: Timestamp(at),
+            level: text::from_name(&level)?,
+            text,
+        })
+    };
+    rows.into_iter().map(line).collect()
+}
+
+/// Whether the round came further than ever before.
+async fn store(conn: &mut SqliteConnection, job: &jobs::Job, report: &Report) -> Result<bool> {
+    let (round, furthest): (i64, i64) = sqlx::query_as(
+        "select id, max(step, coalesce((select max(step) from metric where round_id = round.id), 0))
+         from round where job_id = ?1",
+    )
+    .bind(job.id.0)
+    .fetch_one(&mut *conn)
+    .await?;
+    for point in &report.metrics {
+        sqlx::query(
+            r#"insert into metric (round_id, step, split, "values") values (?1, ?2, ?3, ?4)
+               on conflict (round_id, step, split) do update set "values" = excluded."values""#,
+        )
+        .bind(round)
+        .bind(point.step.cast_signed())
+        .bind(text::name_of(&point.split))
+        .bind(text::to_json(&point.values)?)
+        .execute(&mut *conn)
+        .await?;
+    }
+    for line in &report.log {
+        sqlx::query(
+            "insert into log_line (round_id, at, level, text) values (?1, ?2, ?3, ?4)
+             on conflict (round_id, at, text) do nothing",
+        )
+        .bind(round)
+        .bind(line.at.0)
+        .bind(text::name_of(&line.level))
+        .bind(&line.text)
+        .execute(&mut *conn)
+        .await?;
+    }
+    if !report.samples.is_empty() {
+        sqlx::query("update round set samples = ?2 where id = ?1")
+            .bind(round)
+            .bind(text::to_json(&report.samples)?)
+            .execute(&mut *conn)
+            .await?;
+    }
+    sqlx::query("update round set step = coalesce(?2, step), n_steps = coalesce(?3, n_steps) where id = ?1")
+        .bind(round)
+        .bind(report.step.map(u64::cast_signed))
+        .bind(report.n_steps.map(u64::cast_signed))
+        .execute(conn)
+        .await?;
+    Ok(report.step.is_some_and(|step| step.cast_signed() > furthest))
+}

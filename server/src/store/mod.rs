@@ -1,0 +1,44 @@
+//! The only place that knows SQL. A file a noun; time is a parameter; a public function that writes opens its own
+//! transaction. Errors say what a caller can do about them; `error.rs` turns them into answers.
+
+pub mod accounts;
+pub mod adapters;
+pub mod annotations;
+pub mod assignments;
+pub mod comparisons;
+pub mod completion_jobs;
+pub mod completions;
+pub mod db;
+pub mod exports;
+pub mod jobs;
+pub mod metrics;
+pub mod projects;
+pub mod prompts;
+pub mod rounds;
+pub mod snapshots;
+pub mod tasks;
+pub mod text;
+pub mod tokens;
+
+pub use db::Db;
+use laurel_protocol::FieldError;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no such thing")]
+    NotFound,
+    /// A sentence for the person who asked.
+    #[error("{0}")]
+    Conflict(String),
+    #[error("the lease is lost")]
+    LeaseLost,
+    #[error("invalid input: {0:?}")]
+    Invalid(Vec<FieldError>),
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("file: {0}")]
+    File(#[from] std::io::Error),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;

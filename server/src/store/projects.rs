@@ -1,0 +1,234 @@
+//! Projects: settings, counts, and the figures of those who label in them.
+
+use super::{Db, Error, Result, text};
+use crate::render;
+use laurel_protocol::{
+    AnnotatorFigures, FieldError, LabelType, Project, ProjectCounts, ProjectId, ProjectSettings, Timestamp, UserId,
+};
+use sqlx::SqliteConnection;
+
+
+/// All projects, newest first.
+pub async fn list(db: &Db) -> Result<Vec<Project>> {
+    let rows: Vec<ProjectRow> = sqlx::query_as(
+        "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength,
+                leave_out_truncated, base_model, created_at from project order by id desc",
+    )
+    .fetch_all(db.read())
+    .await?;
+    let mut projects = Vec::with_capacity(rows.len());
+    for row in rows {
+        let counts = counts(db, ProjectId(row.id)).await?;
+        projects.push(row.with(counts)?);
+    }
+    Ok(projects)
+}
+
+pub async fn get(db: &Db, id: ProjectId) -> Result<Project> {
+    let mut conn = db.read().acquire().await?;
+    let row = read(&mut conn, id).await?;
+    drop(conn);
+    row.with(counts(db, id).await?)
+}
+
+pub async fn create(db: &Db, settings: &ProjectSettings, now: Timestamp) -> Result<ProjectId> {
+    let mut tx = db.write().await?;
+    let id = insert(&mut tx, settings, now).await?;
+    tx.commit().await?;
+    Ok(id)
+}
+
+/// Changes the settings. What tasks were made from stays as it is once there are tasks.
+pub async fn change(db: &Db, id: ProjectId, new: &ProjectSettings) -> Result<()> {
+    let mut tx = db.write().await?;
+    let old = read(&mut tx, id).await?.settings()?;
+    let has_tasks: bool = sqlx::query_scalar("select exists (select 1 from task where project_id = ?1)")
+        .bind(id.0)
+        .fetch_one(&mut *tx)
+        .await?;
+    let mut fixed = Vec::new();
+    if has_tasks {
+        let reason = "cannot change any more: the project has tasks";
+        if old.label_type != new.label_type {
+            fixed.push(FieldError::new("label_type", reason));
+        }
+        if old.completions_per_task != new.completions_per_task {
+            fixed.push(FieldError::new("completions_per_task", reason));
+        }
+        if old.base_model != new.base_model {
+            fixed.push(FieldError::new("base_model", reason));
+        }
+    }
+    if !fixed.is_empty() {
+        return Err(Error::Invalid(fixed));
+    }
+    sqlx::query(
+        "update project set name = ?2, guidelines = ?3, label_type = ?4, completions_per_task = ?5, overlap = ?6,
+                            ask_strength = ?7, leave_out_truncated = ?8, base_model = ?9 where id = ?1",
+    )
+    .bind(id.0)
+    .bind(new.name.trim())
+    .bind(&new.guidelines)
+    .bind(text::name_of(&new.label_type))
+    .bind(new.completions_per_task)
+    .bind(new.overlap)
+    .bind(new.ask_strength)
+    .bind(new.leave_out_truncated)
+    .bind(&new.base_model)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Where the project stands.
+pub async fn counts(db: &Db, id: ProjectId) -> Result<ProjectCounts> {
+    let row: (i64, i64, i64, i64, i64, i64, i64, i64) = sqlx::query_as(
+        "select (select count(*) from prompt where project_id = ?1),
+                (select coalesce(sum(c.n_done), 0) from job j join completion_job c on c.job_id = j.id
+                 where j.project_id = ?1),
+                (select count(*) from task where project_id = ?1),
+                (select count(*) from task where project_id = ?1 and status = 'done'),
+                (select coalesce(sum(n_annotations), 0) from task where project_id = ?1),
+                (select count(*) from comparison where project_id = ?1 and tie = 0),
+                (select count(*) from comparison where project_id = ?1 and tie = 1),
+                (select count(*) from assignment a join task t on t.id = a.task_id
+                 where t.project_id = ?1 and a.status = 'skipped')",
+    )
+    .bind(id.0)
+    .fetch_one(db.read())
+    .await?;
+    Ok(ProjectCounts {
+        n_prompts: text::count(row.0),
+        n_completions: text::count(row.1),
+        n_tasks: text::count(row.2),
+        n_tasks_done: text::count(row.3),
+        n_annotations: text::count(row.4),
+        n_comparisons: text::count(row.5),
+        n_ties: text::count(row.6),
+        n_skips: text::count(row.7),
+    })
+}
+
+/// Each annotator's share, most annotations first.
+pub async fn annotators(db: &Db, id: ProjectId) -> Result<Vec<AnnotatorFigures>> {
+    get(db, id).await?;
+    let rows: Vec<(i64, String, i64, i64)> = sqlx::query_as(
+        "select u.id, u.name, sum(a.status = 'answered'), sum(a.status = 'skipped')
+         from assignment a join task t on t.id = a.task_id join user u on u.id = a.user_id
+         where t.project_id = ?1 and a.status in ('answered', 'skipped')
+         group by u.id order by 3 desc, u.id",
+    )
+    .bind(id.0)
+    .fetch_all(db.read())
+    .await?;
+    let mut figures = Vec::with_capacity(rows.len());
+    for (user, name, n_annotations, n_skips) in rows {
+        let answers: Vec<(f64, Option<String>)> = sqlx::query_as(
+            "select n.seconds, json_extract(n.judgement, '$.choice')
+             from annotation n join assignment a on a.id = n.assignment_id join task t on t.id = a.task_id
+             where t.project_id = ?1 and a.user_id = ?2 and n.replaced_by is null and n.withdrawn = 0
+             order by n.seconds",
+        )
+        .bind(id.0)
+        .bind(user)
+        .fetch_all(db.read())
+        .await?;
+        let n_of = |choice: &str| answers.iter().filter(|(_, c)| c.as_deref() == Some(choice)).count() as f64;
+        let (first, second) = (n_of("first"), n_of("second"));
+        figures.push(AnnotatorFigures {
+            user: UserId(user),
+            name,
+            n_annotations: text::count(n_annotations),
+            n_skips: text::count(n_skips),
+            median_seconds: median(&answers),
+            first_position_share: (first + second > 0.0).then(|| first / (first + second)),
+        });
+    }
+    Ok(figures)
+}
+
+/// The median of answers ordered by seconds.
+fn median(ordered: &[(f64, Option<String>)]) -> Option<f64> {
+    let n = ordered.len();
+    match n {
+        0 => None,
+        _ if n % 2 == 1 => Some(ordered[n / 2].0),
+        _ => Some((ordered[n / 2 - 1].0 + ordered[n / 2].0) / 2.0),
+    }
+}
+
+pub(super) async fn insert(
+    conn: &mut SqliteConnection,
+    settings: &ProjectSettings,
+    now: Timestamp,
+) -> Result<ProjectId> {
+    let id: i64 = sqlx::query_scalar(
+        "insert into project (name, guidelines, label_type, completions_per_task, overlap, ask_strength,
+                              leave_out_truncated, base_model, pseudonym_key, created_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) returning id",
+    )
+    .bind(settings.name.trim())
+    .bind(&settings.guidelines)
+    .bind(text::name_of(&settings.label_type))
+    .bind(settings.completions_per_task)
+    .bind(settings.overlap)
+    .bind(settings.ask_strength)
+    .bind(settings.leave_out_truncated)
+    .bind(&settings.base_model)
+    .bind(text::random_secret()?)
+    .bind(now.0)
+    .fetch_one(conn)
+    .await?;
+    Ok(ProjectId(id))
+}
+
+async fn read(conn: &mut SqliteConnection, id: ProjectId) -> Result<ProjectRow> {
+    let row: Option<ProjectRow> = sqlx::query_as(
+        "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength,
+                leave_out_truncated, base_model, created_at from project where id = ?1",
+    )
+    .bind(id.0)
+    .fetch_optional(conn)
+    .await?;
+    row.ok_or(Error::NotFound)
+}
+
+#[derive(sqlx::FromRow)]
+struct ProjectRow {
+    id: i64,
+    name: String,
+    guidelines: String,
+    label_type: String,
+    completions_per_task: u8,
+    overlap: u8,
+    ask_strength: bool,
+    leave_out_truncated: bool,
+    base_model: String,
+    created_at: i64,
+}
+
+impl ProjectRow {
+    fn settings(&self) -> Result<ProjectSettings> {
+        Ok(ProjectSettings {
+            name: self.name.clone(),
+            guidelines: self.guidelines.clone(),
+            label_type: text::from_name::<LabelType>(&self.label_type)?,
+            completions_per_task: self.completions_per_task,
+            overlap: self.overlap,
+            ask_strength: self.ask_strength,
+            leave_out_truncated: self.leave_out_truncated,
+            base_model: self.base_model.clone(),
+        })
+    }
+
+    fn with(self, counts: ProjectCounts) -> Result<Project> {
+        Ok(Project {
+            id: ProjectId(self.id),
+            settings: self.settings()?,
+            guidelines_html: render::markdown(&self.guidelines),
+            created_at: Timestamp(self.created_at),
+            counts,
+        })
+    }
+}

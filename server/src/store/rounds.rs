@@ -1,0 +1,317 @@
+//! Rounds: an admin starts one on a frozen snapshot, a trainer runs it under a lease, and an adapter comes out.
+
+use super::{Db, Error, Result, adapters, completion_jobs::BASE_MODEL, jobs, snapshots, text};
+use crate::adapter_files::Installed;
+use laurel_protocol::{
+    AdapterId, FieldError, JobId, JobStatus, NewRound, ProjectId, PromptId, Round, RoundId, RoundKind, RoundSpec,
+    Sample, Snapshot, SnapshotId, Timestamp, UserId, Work, WorkPrompt,
+};
+use sqlx::SqliteConnection;
+
+/// Fixed prompts whose answers before and after the round are shown side by side.
+const N_SAMPLE_PROMPTS: i64 = 8;
+
+/// Freezes all comparisons of the project and queues a round on them, in one transaction.
+pub async fn create(
+    db: &Db,
+    project: ProjectId,
+    new: &NewRound,
+    created_by: UserId,
+    now: Timestamp,
+) -> Result<Round> {
+    let mut tx = db.write().await?;
+    let base_model: Option<String> = sqlx::query_scalar("select base_model from project where id = ?1")
+        .bind(project.0)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let base_model = base_model.ok_or(Error::NotFound)?;
+    if let Some(adapter) = new.starting_adapter {
+        check_start(&mut tx, new.spec.kind, adapter, project).await?;
+    }
+    let name = free_name(&mut tx, project, new).await?;
+    let snapshot = snapshots::freeze(&mut tx, project, new.spec.kind, now).await?;
+    if snapshot.n_rows == 0 {
+        return Err(refused(
+            "snapshot",
+            "there is nothing to learn from yet: the project has no strict comparison",
+        ));
+    }
+    let job = jobs::NewJob {
+        kind: jobs::JobKind::Round,
+        project,
+        base_model: &base_model,
+        adapter: new.starting_adapter,
+        created_by,
+    };
+    let job = jobs::insert(&mut tx, &job, now).await?;
+    let id: i64 = sqlx::query_scalar(
+        "insert into round (job_id, snapshot_id, name, spec, sample_prompts)
+         values (?1, ?2, ?3, ?4, ?5) returning id",
+    )
+    .bind(job.0)
+    .bind(snapshot.id.0)
+    .bind(name)
+    .bind(text::to_json(&new.spec)?)
+    .bind(text::to_json(&spread_prompts(&mut tx, project).await?)?)
+    .fetch_one(&mut *tx)
+    .await?;
+    let round = read(&mut tx, RoundId(id)).await?;
+    tx.commit().await?;
+    Ok(round)
+}
+
+/// The project's rounds, newest first.
+pub async fn list(db: &Db, project: ProjectId) -> Result<Vec<Round>> {
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "select r.id from round r join job j on j.id = r.job_id where j.project_id = ?1 order by r.id desc",
+    )
+    .bind(project.0)
+    .fetch_all(db.read())
+    .await?;
+    let mut conn = db.read().acquire().await?;
+    let mut rounds = Vec::with_capacity(ids.len());
+    for id in ids {
+        rounds.push(read(&mut conn, RoundId(id)).await?);
+    }
+    Ok(rounds)
+}
+
+pub async fn get(db: &Db, id: RoundId) -> Result<Round> {
+    let mut conn = db.read().acquire().await?;
+    read(&mut conn, id).await
+}
+
+pub async fn abort(db: &Db, id: RoundId, now: Timestamp) -> Result<Round> {
+    let mut tx = db.write().await?;
+    let job: Option<i64> = sqlx::query_scalar("select job_id from round where id = ?1")
+        .bind(id.0)
+        .fetch_optional(&mut *tx)
+        .await?;
+    jobs::abort(&mut tx, JobId(job.ok_or(Error::NotFound)?), now).await?;
+    let round = read(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(round)
+}
+
+/// The round that a job is.
+pub async fn id_of(db: &Db, job: JobId) -> Result<RoundId> {
+    let id: Option<i64> = sqlx::query_scalar("select id from round where job_id = ?1")
+        .bind(job.0)
+        .fetch_optional(db.read())
+        .await?;
+    Ok(RoundId(id.ok_or(Error::NotFound)?))
+}
+
+/// The snapshot of the round that a job is.
+pub async fn snapshot_of(db: &Db, job: JobId) -> Result<SnapshotId> {
+    let id: Option<i64> = sqlx::query_scalar("select snapshot_id from round where job_id = ?1")
+        .bind(job.0)
+        .fetch_optional(db.read())
+        .await?;
+    Ok(SnapshotId(id.ok_or(Error::NotFound)?))
+}
+
+pub async fn samples(db: &Db, id: RoundId) -> Result<Vec<Sample>> {
+    let samples: Option<String> = sqlx::query_scalar("select samples from round where id = ?1")
+        .bind(id.0)
+        .fetch_optional(db.read())
+        .await?;
+    text::from_json(&samples.ok_or(Error::NotFound)?)
+}
+
+/// Ends a round well: its adapter, whose files are in place, is entered in the same transaction.
+pub async fn finish(db: &Db, lease: &jobs::Lease, installed: &Installed, now: Timestamp) -> Result<()> {
+    let mut tx = db.write().await?;
+    let job = jobs::require_lease(&mut tx, lease, now).await?;
+    let round = read_by_job(&mut tx, job.id).await?;
+    let maker = adapters::Maker {
+        project: job.project_id,
+        round: round.id,
+        name: &round.name,
+        kind: round.spec.kind,
+        parent: round.starting_adapter,
+    };
+    adapters::insert(&mut tx, &maker, installed, now).await?;
+    jobs::end(&mut tx, &job, JobStatus::Done, None, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// What a trainer is told of the round.
+pub(super) async fn work_of(conn: &mut SqliteConnection, job: JobId) -> Result<Work> {
+    let round = read_by_job(conn, job).await?;
+    let prompts: Vec<(i64, String)> = sqlx::query_as(
+        "select p.id, p.messages from round r, json_each(r.sample_prompts) s join prompt p on p.id = s.value
+         where r.id = ?1 order by s.key",
+    )
+    .bind(round.id.0)
+    .fetch_all(conn)
+    .await?;
+    let sample_prompt = |(id, messages): (i64, String)| {
+        Ok(WorkPrompt {
+            prompt_id: PromptId(id),
+            messages: text::from_json(&messages)?,
+            indexes: vec![0],
+        })
+    };
+    Ok(Work::Round {
+        round_id: round.id,
+        spec: round.spec,
+        n_rows: round.snapshot.n_rows,
+        snapshot_hash: round.snapshot.hash,
+        sample_prompts: prompts.into_iter().map(sample_prompt).collect::<Result<_>>()?,
+    })
+}
+
+/// A policy goes on from a policy; a reward model from either (on a policy it gets a new head).
+async fn check_start(
+    conn: &mut SqliteConnection,
+    kind: RoundKind,
+    adapter: AdapterId,
+    project: ProjectId,
+) -> Result<()> {
+    let start = adapters::kind_in_project(conn, adapter, project)
+        .await?
+        .ok_or_else(|| refused("starting_adapter", "is not an adapter of this project"))?;
+    if start == RoundKind::Reward && kind != RoundKind::Reward {
+        return Err(refused(
+            "starting_adapter",
+            "is a reward model: start from a policy adapter or from the base model",
+        ));
+    }
+    Ok(())
+}
+
+/// The name asked for, or one made up. Adapters bear their round's name and exports name them as generators, so
+/// a project has each name once.
+async fn free_name(conn: &mut SqliteConnection, project: ProjectId, new: &NewRound) -> Result<String> {
+    let taken: Vec<String> = sqlx::query_scalar(
+        "select r.name from round r join job j on j.id = r.job_id where j.project_id = ?1",
+    )
+    .bind(project.0)
+    .fetch_all(conn)
+    .await?;
+    let is_free = |name: &str| name != BASE_MODEL && !taken.iter().any(|other| other == name);
+    let asked = new.name.trim();
+    if asked.chars().count() > 100 {
+        return Err(refused("name", "must have at most 100 characters"));
+    }
+    if !asked.is_empty() {
+        return match is_free(asked) {
+            true => Ok(asked.to_owned()),
+            false => Err(refused("name", "is taken in this project")),
+        };
+    }
+    let kind = match new.spec.kind {
+        RoundKind::Sft => "SFT",
+        RoundKind::Reward => "Reward",
+        RoundKind::Dpo => "DPO",
+    };
+    let name = (1..).map(|n| format!("{kind} {n}")).find(|name| is_free(name));
+    Ok(name.expect("some number is free: a project has finitely many rounds"))
+}
+
+/// Prompts spread evenly over the project, by their numbers.
+async fn spread_prompts(conn: &mut SqliteConnection, project: ProjectId) -> Result<Vec<i64>> {
+    let ids = sqlx::query_scalar(
+        "with numbered as (
+             select id, row_number() over (order by id) - 1 as n, count(*) over () as total
+             from prompt where project_id = ?1)
+         select id from numbered
+         where total <= ?2 or n * ?2 / total > (n - 1) * ?2 / total or n = 0
+         order by id",
+    )
+    .bind(project.0)
+    .bind(N_SAMPLE_PROMPTS)
+    .fetch_all(conn)
+    .await?;
+    Ok(ids)
+}
+
+fn refused(field: &str, reason: &str) -> Error {
+    Error::Invalid(vec![FieldError::new(field, reason)])
+}
+
+async fn read_by_job(conn: &mut SqliteConnection, job: JobId) -> Result<Round> {
+    let id: Option<i64> = sqlx::query_scalar("select id from round where job_id = ?1")
+        .bind(job.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    read(conn, RoundId(id.ok_or(Error::NotFound)?)).await
+}
+
+async fn read(conn: &mut SqliteConnection, id: RoundId) -> Result<Round> {
+    let row: Option<RoundRow> = sqlx::query_as(
+        "select r.id, j.project_id, r.name, r.spec, j.adapter_id as starting_adapter,
+                s.id as snapshot_id, s.hash, s.n_rows, s.n_ties_left_out, s.created_at as snapshot_at,
+                j.status, r.step, r.n_steps, j.seconds_left, j.n_attempts, j.worker, j.error,
+                a.id as adapter_id, j.created_at, j.started_at, j.finished_at
+         from round r
+         join job j on j.id = r.job_id
+         join snapshot s on s.id = r.snapshot_id
+         left join adapter a on a.round_id = r.id
+         where r.id = ?1",
+    )
+    .bind(id.0)
+    .fetch_optional(conn)
+    .await?;
+    row.ok_or(Error::NotFound)?.try_into()
+}
+
+#[derive(sqlx::FromRow)]
+struct RoundRow {
+    id: i64,
+    project_id: i64,
+    name: String,
+    spec: String,
+    starting_adapter: Option<i64>,
+    snapshot_id: i64,
+    hash: String,
+    n_rows: i64,
+    n_ties_left_out: i64,
+    snapshot_at: i64,
+    status: String,
+    step: i64,
+    n_steps: Option<i64>,
+    seconds_left: Option<f64>,
+    n_attempts: i64,
+    worker: Option<String>,
+    error: Option<String>,
+    adapter_id: Option<i64>,
+    created_at: i64,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+}
+
+impl TryFrom<RoundRow> for Round {
+    type Error = Error;
+
+    fn try_from(row: RoundRow) -> Result<Self> {
+        let spec: RoundSpec = text::from_json(&row.spec)?;
+        Ok(Self {
+            id: RoundId(row.id),
+            project_id: ProjectId(row.project_id),
+            name: row.name,
+            spec,
+            starting_adapter: row.starting_adapter.map(AdapterId),
+            snapshot: Snapshot {
+                id: SnapshotId(row.snapshot_id),
+                hash: row.hash,
+                n_rows: text::count(row.n_rows),
+                n_ties_left_out: text::count(row.n_ties_left_out),
+                created_at: Timestamp(row.snapshot_at),
+            },
+            status: text::from_name(&row.status)?,
+            step: text::count(row.step),
+            n_steps: row.n_steps.map(text::count),
+            seconds_left: row.seconds_left,
+            n_attempts: row.n_attempts.try_into().unwrap_or(u32::MAX),
+            worker: row.worker,
+            error: row.error,
+            adapter: row.adapter_id.map(AdapterId),
+            created_at: Timestamp(row.created_at),
+            started_at: text::time(row.started_at),
+            finished_at: text::time(row.finished_at),
+        })
+    }
+}
