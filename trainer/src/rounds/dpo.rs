@@ -136,7 +136,7 @@ pub struct References(std::collections::HashMap<String, (f32, f32)>);
 impl References {
     fn get(&self, pair: &PreferencePair) -> Result<(f32, f32)> {
         self.0
-            .get(&super::session::pair_hash(pair))
+            .get(&super::accept::pair_hash(pair))
             .copied()
             .context("a reference for every pair")
     }
@@ -177,7 +177,7 @@ fn reference_logps(session: &mut Session<'_>) -> Result<Option<References>> {
             .iter()
             .zip(completion_logps(session.model, reference.as_ref(), &pass)?)
         {
-            logps.insert(super::session::pair_hash(pair), logp);
+            logps.insert(super::accept::pair_hash(pair), logp);
         }
         if !session.heartbeat() {
             return Ok(None);

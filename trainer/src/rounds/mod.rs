@@ -4,6 +4,7 @@
 //! lean on [`Session`] for what all rounds share: the order of the data, the optimiser's step, evaluation's
 //! rhythm, metrics, checkpoints and resuming.
 
+mod accept;
 mod dpo;
 mod logps;
 mod reward;

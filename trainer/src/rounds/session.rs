@@ -3,6 +3,7 @@
 
 use super::{
     Input, RoundOutcome,
+    accept::{fingerprint, is_finished, usable},
     sampler::{Sampler, hold_out},
 };
 use crate::{
@@ -17,7 +18,6 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use laurel_protocol::round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split};
-use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
@@ -372,97 +372,4 @@ impl<'a> Session<'a> {
         self.info("The round is done");
         Ok(RoundOutcome::Done)
     }
-}
-
-/// Leaves out rows that cannot be trained on, and says how many.
-fn usable(
-    rows: Vec<PreferencePair>,
-    spec: &RoundSpec,
-    model: &Model,
-    reporter: &mut dyn Reporter,
-) -> Result<Vec<PreferencePair>> {
-    let limit = (spec.hyper.max_length as usize).min(model.config.max_positions);
-    let (n_rows, mut n_long, mut n_equal) = (rows.len(), 0, 0);
-    let compares = spec.kind != RoundKind::Sft;
-    let kept: Vec<PreferencePair> = rows
-        .into_iter()
-        .filter(|row| {
-            let length = match compares {
-                true => row.longest(),
-                false => row.prompt.len() + row.chosen.len(),
-            };
-            let long = length > limit;
-            let empty = row.prompt.is_empty() || row.chosen.is_empty();
-            let equal = compares && (row.chosen == row.rejected || row.rejected.is_empty());
-            n_long += usize::from(long);
-            n_equal += usize::from(!long && (equal || empty));
-            !(long || equal || empty)
-        })
-        .collect();
-    if n_long > 0 {
-        reporter.log(
-            LogLevel::Warning,
-            &format!("{n_long} rows of more than {limit} tokens are left out"),
-        );
-    }
-    if n_equal > 0 {
-        let text = format!("{n_equal} rows with equal or empty completions are left out");
-        reporter.log(LogLevel::Warning, &text);
-    }
-    ensure!(
-        !kept.is_empty(),
-        "no row is left to train on: of {n_rows}, {n_long} are longer than {limit} tokens and {n_equal} have \
-         equal or empty completions"
-    );
-    Ok(kept)
-}
-
-fn is_finished(out: &Path, fingerprint: &str) -> Result<bool> {
-    let Ok(bytes) = fs::read(out.join("report.json")) else {
-        return Ok(false);
-    };
-    let report: serde_json::Value =
-        serde_json::from_slice(&bytes).with_context(|| format!("read report.json in {out:?}"))?;
-    ensure!(
-        report["fingerprint"] == fingerprint,
-        "{out:?} holds the finished round of another spec, data or model: choose another folder"
-    );
-    Ok(true)
-}
-
-/// Hash of all that decides a round.
-fn fingerprint(
-    spec: &RoundSpec,
-    base_model: &str,
-    starting_adapter: Option<&Adapter>,
-    rows: &[PreferencePair],
-) -> Result<String> {
-    let mut hash = Sha256::new();
-    hash.update(serde_json::to_vec(spec)?);
-    hash.update(base_model);
-    for (name, weight) in starting_adapter.iter().flat_map(|adapter| adapter.weights()) {
-        hash.update(name);
-        for number in weight.tensor().flatten_all()?.to_vec1::<f32>()? {
-            hash.update(number.to_le_bytes());
-        }
-    }
-    for row in rows {
-        hash.update(pair_hash(row));
-        hash.update(row.group.to_le_bytes());
-    }
-    Ok(hex(&hash.finalize()))
-}
-
-/// Names a pair by its tokens.
-pub(super) fn pair_hash(pair: &PreferencePair) -> String {
-    let mut hash = Sha256::new();
-    for ids in [&pair.prompt, &pair.chosen, &pair.rejected] {
-        hash.update((ids.len() as u64).to_le_bytes());
-        ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
-    }
-    hex(&hash.finalize()[..16])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
