@@ -135,7 +135,9 @@ struct TensorEntry {
 fn check_safetensors(path: &Path) -> Result<u64> {
     let mut file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(refused(WEIGHTS, "was not uploaded")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(refused(WEIGHTS, "was not uploaded"));
+        }
         Err(error) => return Err(error.into()),
     };
     let broken = |_| refused(WEIGHTS, "is not a safetensors file");
@@ -163,10 +165,16 @@ fn check_safetensors(path: &Path) -> Result<u64> {
     let mut end = 0;
     for tensor in &tensors {
         let (from, to) = tensor.data_offsets;
-        let n_values = tensor.shape.iter().try_fold(1_u64, |n, size| n.checked_mul(*size));
+        let n_values = tensor
+            .shape
+            .iter()
+            .try_fold(1_u64, |n, size| n.checked_mul(*size));
         let n_bytes = n_values.and_then(|n| n.checked_mul(bytes_of(&tensor.dtype)?));
         if from != end || to < from || n_bytes != Some(to - from) {
-            return Err(refused(WEIGHTS, "has tensors whose places do not fit their shapes"));
+            return Err(refused(
+                WEIGHTS,
+                "has tensors whose places do not fit their shapes",
+            ));
         }
         end = to;
     }
@@ -242,7 +250,10 @@ mod tests {
             u64::MAX.to_le_bytes().to_vec(),
         ] {
             let data = data_with(&broken);
-            assert!(matches!(install(data.path(), JobId(7)), Err(Error::Invalid(_))), "{broken:?}");
+            assert!(
+                matches!(install(data.path(), JobId(7)), Err(Error::Invalid(_))),
+                "{broken:?}"
+            );
         }
     }
 

@@ -52,7 +52,10 @@ impl Failure {
     }
 
     pub fn forbidden() -> Self {
-        Self::new(ErrorCode::Forbidden, "Your account may not do this: ask an admin.")
+        Self::new(
+            ErrorCode::Forbidden,
+            "Your account may not do this: ask an admin.",
+        )
     }
 
     pub fn internal(cause: impl std::fmt::Display) -> Self {
@@ -79,9 +82,10 @@ impl From<store::Error> for Failure {
                 "The time for this ran out and it was given to someone else.",
             ),
             store::Error::Invalid(fields) => Self::invalid(fields),
-            store::Error::Database(sqlx_error) if is_busy(&sqlx_error.to_string()) => {
-                Self::new(ErrorCode::Unavailable, "The server is busy: try again in a moment.")
-            }
+            store::Error::Database(sqlx_error) if is_busy(&sqlx_error.to_string()) => Self::new(
+                ErrorCode::Unavailable,
+                "The server is busy: try again in a moment.",
+            ),
             other => Self::internal(other),
         }
     }
@@ -114,7 +118,9 @@ impl IntoResponse for Failure {
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         if status == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
         }
         response
     }
@@ -148,8 +154,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         match Json::<T>::from_request(request, state).await {
             Ok(Json(value)) => Ok(Self(value)),
-            Err(JsonRejection::BytesRejection(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(Failure::new(ErrorCode::TooLarge, "The request is too large: send less at once."))
+            Err(JsonRejection::BytesRejection(rejection))
+                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE =>
+            {
+                Err(Failure::new(
+                    ErrorCode::TooLarge,
+                    "The request is too large: send less at once.",
+                ))
             }
             Err(rejection) => Err(Failure::new(ErrorCode::BadRequest, rejection.body_text())),
         }

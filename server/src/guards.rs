@@ -27,7 +27,10 @@ pub struct SessionSecret(pub Option<String>);
 pub struct Address(pub String);
 
 fn not_signed_in() -> Failure {
-    Failure::new(ErrorCode::NotSignedIn, "Sign in, or send a token that is still good.")
+    Failure::new(
+        ErrorCode::NotSignedIn,
+        "Sign in, or send a token that is still good.",
+    )
 }
 
 impl FromRequestParts<AppState> for CurrentUser {
@@ -77,11 +80,22 @@ impl FromRequestParts<AppState> for Leased {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
         Worker::from_request_parts(parts, state).await?;
-        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Failure::not_found())?;
-        let job = params.iter().find(|(name, _)| *name == "job").and_then(|(_, id)| id.parse::<JobId>().ok());
-        let secret = parts.headers.get(LEASE_HEADER).and_then(|value| value.to_str().ok());
+        let params = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Failure::not_found())?;
+        let job = params
+            .iter()
+            .find(|(name, _)| *name == "job")
+            .and_then(|(_, id)| id.parse::<JobId>().ok());
+        let secret = parts
+            .headers
+            .get(LEASE_HEADER)
+            .and_then(|value| value.to_str().ok());
         let secret = secret.ok_or_else(|| {
-            Failure::new(ErrorCode::BadRequest, "Send the secret of the lease in the header Laurel-Lease.")
+            Failure::new(
+                ErrorCode::BadRequest,
+                "Send the secret of the lease in the header Laurel-Lease.",
+            )
         })?;
         Ok(Self(jobs::Lease {
             job: job.ok_or_else(Failure::not_found)?,
@@ -109,12 +123,21 @@ impl FromRequestParts<AppState> for Address {
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
+    headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
+        .map(str::trim)
 }
 
 /// The cookie's name: over TLS the prefix makes the browser insist on Secure and Path=/.
 pub fn cookie_name(settings: &Settings) -> &'static str {
-    if settings.is_https() { "__Host-laurel" } else { "laurel" }
+    if settings.is_https() {
+        "__Host-laurel"
+    } else {
+        "laurel"
+    }
 }
 
 fn session_cookie(headers: &HeaderMap, settings: &Settings) -> Option<String> {
@@ -136,10 +159,15 @@ pub fn is_same_origin(method: &Method, headers: &HeaderMap, settings: &Settings)
         return true;
     }
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(site) = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok()) {
+    if let Some(site) = headers
+        .get("sec-fetch-site")
+        .and_then(|value| value.to_str().ok())
+    {
         return site == "same-origin" || site == "none";
     }
-    let Some(origin) = text(header::ORIGIN) else { return true };
+    let Some(origin) = text(header::ORIGIN) else {
+        return true;
+    };
     let host = origin.split_once("://").map(|(_, host)| host);
     match &settings.public_url {
         Some(url) if url.trim_end_matches('/') == origin => true,

@@ -9,7 +9,8 @@ use tokio::sync::Semaphore;
 static AT_ONCE: Semaphore = Semaphore::const_new(4);
 
 /// What an unknown name is compared with, so that it takes as long as a known one.
-static NOBODY: LazyLock<String> = LazyLock::new(|| hash_blocking("nobody has this password").unwrap_or_default());
+static NOBODY: LazyLock<String> =
+    LazyLock::new(|| hash_blocking("nobody has this password").unwrap_or_default());
 
 /// The PHC string to store.
 pub async fn hash(password: String) -> Result<String, Failure> {
@@ -25,10 +26,13 @@ pub async fn verify(password: String, stored: Option<String>) -> Result<bool, Fa
     let _permit = AT_ONCE.acquire().await.map_err(Failure::internal)?;
     let check = move || {
         let (known, stored) = (stored.is_some(), stored.unwrap_or_else(|| NOBODY.clone()));
-        let fits = PasswordVerifier::<str>::verify_password(&Argon2::default(), password.as_bytes(), &stored).is_ok();
+        let fits = PasswordVerifier::<str>::verify_password(&Argon2::default(), password.as_bytes(), &stored)
+            .is_ok();
         known && fits
     };
-    tokio::task::spawn_blocking(check).await.map_err(Failure::internal)
+    tokio::task::spawn_blocking(check)
+        .await
+        .map_err(Failure::internal)
 }
 
 /// For the command line.

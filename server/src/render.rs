@@ -17,8 +17,33 @@ static SYNTAXES: LazyLock<SyntaxSet> = LazyLock::new(SyntaxSet::load_defaults_ne
 
 static SANITISER: LazyLock<Builder<'static>> = LazyLock::new(|| {
     let tags = [
-        "p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code", "em",
-        "strong", "del", "a", "table", "thead", "tbody", "tr", "th", "td", "span", "sup",
+        "p",
+        "br",
+        "hr",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "ul",
+        "ol",
+        "li",
+        "blockquote",
+        "pre",
+        "code",
+        "em",
+        "strong",
+        "del",
+        "a",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "span",
+        "sup",
     ];
     let mut builder = Builder::empty();
     builder
@@ -29,7 +54,10 @@ static SANITISER: LazyLock<Builder<'static>> = LazyLock::new(|| {
         .url_schemes(HashSet::from(["http", "https", "mailto"]))
         .clean_content_tags(HashSet::from(["script", "style"]))
         .attribute_filter(|tag, attribute, value| match (tag, attribute) {
-            ("span", "class") => value.split(' ').all(|name| name.starts_with("hl-")).then(|| value.into()),
+            ("span", "class") => value
+                .split(' ')
+                .all(|name| name.starts_with("hl-"))
+                .then(|| value.into()),
             _ => Some(value.into()),
         })
         .link_rel(Some("noopener noreferrer nofollow"))
@@ -102,7 +130,15 @@ mod tests {
             "```html\n<script>alert(1)</script>\n```",
         ] {
             let html = markdown(bad);
-            for trace in ["<script", "<img", "<iframe", "<style", "href=\"javascript", " onclick=", "<a onclick"] {
+            for trace in [
+                "<script",
+                "<img",
+                "<iframe",
+                "<style",
+                "href=\"javascript",
+                " onclick=",
+                "<a onclick",
+            ] {
                 assert!(!html.contains(trace), "{bad} gave {html}");
             }
         }
@@ -118,6 +154,9 @@ mod tests {
     #[test]
     fn tables_lists_and_links_are_kept() {
         let html = markdown("| a | b |\n|---|---|\n| 1 | 2 |\n\n- x\n\n[l](https://example.org)");
-        assert!(html.contains("<table>") && html.contains("<li>x") && html.contains("nofollow"), "{html}");
+        assert!(
+            html.contains("<table>") && html.contains("<li>x") && html.contains("nofollow"),
+            "{html}"
+        );
     }
 }

@@ -147,7 +147,10 @@ const HEADERS: [(&str, &str); 8] = [
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("referrer-policy", "same-origin"),
-    ("permissions-policy", "camera=(), microphone=(), geolocation=(), payment=()"),
+    (
+        "permissions-policy",
+        "camera=(), microphone=(), geolocation=(), payment=()",
+    ),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
     ("x-permitted-cross-domain-policies", "none"),
@@ -161,25 +164,40 @@ async fn secure(request: Request, next: Next) -> Response {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     if is_api {
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        headers
+            .entry(header::CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
     }
     response
 }
 
 /// Gives the request its id and writes one log line about it; never a body, a query or a secret in a path.
 async fn name_and_log(request: Request, next: Next) -> Response {
-    let id: String = text::random_secret().unwrap_or_default().chars().take(16).collect();
+    let id: String = text::random_secret()
+        .unwrap_or_default()
+        .chars()
+        .take(16)
+        .collect();
     let method = request.method().clone();
     let begun = Instant::now();
     let inner = async {
-        let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+        let route = request
+            .extensions()
+            .get::<MatchedPath>()
+            .map(|path| path.as_str().to_owned());
         let is_api = request.uri().path().starts_with("/api/");
         (next.run(request).await, route, is_api)
     };
     let (mut response, route, is_api) = REQUEST_ID.scope(id.clone(), inner).await;
     let status = response.status();
     let ms = begun.elapsed().as_secs_f64() * 1000.0;
-    let route = route.unwrap_or_else(|| if is_api { "/api".to_owned() } else { "page".to_owned() });
+    let route = route.unwrap_or_else(|| {
+        if is_api {
+            "/api".to_owned()
+        } else {
+            "page".to_owned()
+        }
+    });
     if status == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(request.id = %id, %method, route, status = status.as_u16(), ms, "Request failed");
     } else {
@@ -223,10 +241,18 @@ fn documentation(document: &utoipa::openapi::OpenApi) -> String {
 }
 
 fn schema_name(content: &serde_json::Value) -> String {
-    let schema = content.as_object().and_then(|kinds| kinds.values().next()).map(|kind| &kind["schema"]);
-    let Some(schema) = schema else { return String::new() };
+    let schema = content
+        .as_object()
+        .and_then(|kinds| kinds.values().next())
+        .map(|kind| &kind["schema"]);
+    let Some(schema) = schema else {
+        return String::new();
+    };
     let name = |value: &serde_json::Value| {
-        value["$ref"].as_str().and_then(|path| path.rsplit('/').next()).map(str::to_owned)
+        value["$ref"]
+            .as_str()
+            .and_then(|path| path.rsplit('/').next())
+            .map(str::to_owned)
     };
     name(schema)
         .or_else(|| name(&schema["items"]).map(|item| format!("[{item}]")))

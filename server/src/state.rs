@@ -28,7 +28,9 @@ pub struct Settings {
 impl Settings {
     /// Whether browsers reach the server over TLS only.
     pub fn is_https(&self) -> bool {
-        self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+        self.public_url
+            .as_deref()
+            .is_some_and(|url| url.starts_with("https://"))
     }
 }
 
@@ -68,7 +70,10 @@ impl SignIns {
         if failures.len() >= MAX_KEYS {
             failures.retain(|_, times| times.iter().any(|time| time.elapsed() < WINDOW));
         }
-        failures.entry(key(name, address)).or_default().push(Instant::now());
+        failures
+            .entry(key(name, address))
+            .or_default()
+            .push(Instant::now());
     }
 
     pub fn forget(&self, name: &str, address: &str) {

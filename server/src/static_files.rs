@@ -17,15 +17,23 @@ const ANEW: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// Serves the front end, or a text that says how to build it.
 pub fn routes(settings: &Settings) -> Router {
-    match settings.dist.as_ref().filter(|dist| dist.join("index.html").is_file()) {
+    match settings
+        .dist
+        .as_ref()
+        .filter(|dist| dist.join("index.html").is_file())
+    {
         Some(dist) => {
-            let index = ServeFile::new(dist.join("index.html")).precompressed_br().precompressed_gzip();
+            let index = ServeFile::new(dist.join("index.html"))
+                .precompressed_br()
+                .precompressed_gzip();
             let files = ServeDir::new(dist)
                 .precompressed_br()
                 .precompressed_gzip()
                 .append_index_html_on_directories(true)
                 .fallback(index);
-            Router::new().fallback_service(files).layer(middleware::from_fn(cache))
+            Router::new()
+                .fallback_service(files)
+                .layer(middleware::from_fn(cache))
         }
         None => Router::new().fallback(get(missing)),
     }
@@ -55,7 +63,8 @@ async fn cache(request: Request, next: Next) -> Response {
 fn has_hash(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     let stem = name.split('.').next().unwrap_or_default();
-    stem.rsplit_once('-').is_some_and(|(_, hash)| hash.len() >= 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+    stem.rsplit_once('-')
+        .is_some_and(|(_, hash)| hash.len() >= 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use laurel_trainer::rounds;
+use laurel_trainer::{generate, job, rounds};
 use std::process::ExitCode;
 
 /// Activations are large and short-lived; this allocator keeps their pages instead of returning them.
@@ -22,6 +22,8 @@ enum Command {
     Round(rounds::cli::RoundArgs),
     Logprobs(rounds::cli::LogprobsArgs),
     Score(rounds::cli::ScoreArgs),
+    Generate(generate::cli::GenerateArgs),
+    Work(job::cli::WorkArgs),
 }
 
 fn main() -> ExitCode {
@@ -51,5 +53,7 @@ fn run(command: Command) -> Result<()> {
         Command::Round(args) => rounds::cli::round(&args),
         Command::Logprobs(args) => rounds::cli::logprobs(&args),
         Command::Score(args) => rounds::cli::score(&args),
+        Command::Generate(args) => generate::cli::run(&args),
+        Command::Work(args) => job::cli::run(&args),
     }
 }

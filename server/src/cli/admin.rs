@@ -67,21 +67,27 @@ pub async fn user(command: User) -> Result<()> {
         None => {
             eprint!("Password: ");
             let mut line = String::new();
-            std::io::stdin().read_line(&mut line).context("read the password")?;
+            std::io::stdin()
+                .read_line(&mut line)
+                .context("read the password")?;
             line
         }
     };
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
     let credentials = Credentials { name, password };
     if let Err(errors) = credentials.validate() {
-        let reasons: Vec<_> = errors.iter().map(|error| format!("{} {}", error.field, error.reason)).collect();
+        let reasons: Vec<_> = errors
+            .iter()
+            .map(|error| format!("{} {}", error.field, error.reason))
+            .collect();
         bail!("{}", reasons.join("; "));
     }
     let role = match role {
         RoleName::Admin => Role::Admin,
         RoleName::Annotator => Role::Annotator,
     };
-    let hash = passwords::hash_blocking(&credentials.password).map_err(|error| anyhow::anyhow!("hash: {error}"))?;
+    let hash =
+        passwords::hash_blocking(&credentials.password).map_err(|error| anyhow::anyhow!("hash: {error}"))?;
     let db = Db::open(&data).await?;
     let user = accounts::create(&db, &credentials.name, &hash, role, clock::now()).await?;
     println!("Made the account {}", user.name);
@@ -102,7 +108,9 @@ pub async fn token(command: Token) -> Result<()> {
     let users = accounts::list(&db).await?;
     let owner = match &user {
         Some(name) => users.iter().find(|user| user.name.eq_ignore_ascii_case(name)),
-        None => users.iter().find(|user| user.role == Role::Admin && !user.disabled),
+        None => users
+            .iter()
+            .find(|user| user.role == Role::Admin && !user.disabled),
     };
     let scope = match scope {
         ScopeName::Worker => TokenScope::Worker,

@@ -9,7 +9,11 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(name = "laurel", version, about = "Compare answers of a language model and train on the comparisons")]
+#[command(
+    name = "laurel",
+    version,
+    about = "Compare answers of a language model and train on the comparisons"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -57,7 +57,10 @@ pub async fn run(options: Options) -> Result<()> {
         .await
         .with_context(|| format!("listen on {}", options.listen))?;
     let address = listener.local_addr()?;
-    let url = options.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let url = options
+        .public_url
+        .clone()
+        .unwrap_or_else(|| format!("http://{address}"));
     let (stop, stopping) = watch::channel(false);
     let state = AppState {
         db: db.clone(),
@@ -115,7 +118,9 @@ async fn sweep(app: AppState) {
 
 fn start_log(form: LogForm) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match form {
         LogForm::Text => log.init(),
         LogForm::Json => log.json().init(),

@@ -23,7 +23,10 @@ fn cookie(settings: &Settings, secret: &str, seconds: i64) -> HeaderMap {
     let name = cookie_name(settings);
     let value = format!("{name}={secret}; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}{secure}");
     let value = HeaderValue::from_str(&value).ok();
-    value.into_iter().map(|value| (header::SET_COOKIE, value)).collect()
+    value
+        .into_iter()
+        .map(|value| (header::SET_COOKIE, value))
+        .collect()
 }
 
 /// Whether the first admin account is still to be made.
@@ -67,7 +70,9 @@ pub async fn accept_invite(
 async fn accept(app: &AppState, token: &str, setup: bool, credentials: Credentials) -> SignedIn {
     credentials.validate()?;
     let now = clock::now();
-    accounts::offer(&app.db, token, setup, now).await?.ok_or_else(link_expired)?;
+    accounts::offer(&app.db, token, setup, now)
+        .await?
+        .ok_or_else(link_expired)?;
     let hash = passwords::hash(credentials.password).await?;
     let made = accounts::accept(&app.db, token, setup, &credentials.name, &hash, now).await?;
     let (user, secret) = made.ok_or_else(link_expired)?;
@@ -76,7 +81,10 @@ async fn accept(app: &AppState, token: &str, setup: bool, credentials: Credentia
 }
 
 fn link_expired() -> Failure {
-    Failure::new(ErrorCode::LinkExpired, "This link was used or has run out: ask for a new one.")
+    Failure::new(
+        ErrorCode::LinkExpired,
+        "This link was used or has run out: ask for a new one.",
+    )
 }
 
 /// Who is signed in.
@@ -109,7 +117,10 @@ pub async fn sign_in(
     };
     app.sign_ins.forget(&name, &address);
     let secret = accounts::start_session(&app.db, user.id, clock::now()).await?;
-    Ok((cookie(&app.settings, &secret, accounts::SESSION_SECONDS), Json(Session { user })))
+    Ok((
+        cookie(&app.settings, &secret, accounts::SESSION_SECONDS),
+        Json(Session { user }),
+    ))
 }
 
 /// Signs out.

@@ -10,33 +10,43 @@ use crate::{
 };
 use axum::{
     extract::{Path, State},
-    response::sse::{Event, KeepAlive, Sse},
+    response::sse::{Event, KeepAlive, KeepAliveStream, Sse},
 };
 use futures_util::{Stream, StreamExt, stream};
 use laurel_protocol::{LogLine, MetricPoint, ProjectEvent, ProjectId, RoundEvent, RoundId};
 use serde::Serialize;
-use std::{collections::VecDeque, convert::Infallible, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, pin::Pin, time::Duration};
 use tokio::sync::{broadcast, watch};
 
 /// Notices that come within this time are answered by one read.
 const GATHER: Duration = Duration::from_millis(250);
 
-type Events = Sse<std::pin::Pin<Box<dyn Stream<Item = Result<Event, Infallible>> + Send>>>;
+type Events = Sse<KeepAliveStream<Pin<Box<dyn Stream<Item = Result<Event, Infallible>> + Send>>>>;
 
 fn event(value: &impl Serialize) -> Event {
     let event = Event::default().event("update");
-    event.json_data(value).unwrap_or_else(|_| Event::default().comment("unreadable"))
+    event
+        .json_data(value)
+        .unwrap_or_else(|_| Event::default().comment("unreadable"))
 }
 
 /// What happens in a project: counts, completion jobs, rounds.
 #[utoipa::path(get, path = "/projects/{id}/events", tag = "projects", params(("id" = i64, Path)),
     responses((status = 200, body = ProjectEvent, content_type = "text/event-stream")))]
-pub async fn project(State(app): State<AppState>, _: Admin, Path(id): Path<ProjectId>) -> Result<Events, Failure> {
+pub async fn project(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<ProjectId>,
+) -> Result<Events, Failure> {
     projects::get(&app.db, id).await?;
     let mut first = vec![ProjectEvent::Counts {
         counts: projects::counts(&app.db, id).await?,
     }];
-    for job in completion_jobs::list(&app.db, id).await?.into_iter().filter(|job| !job.status.is_over()) {
+    for job in completion_jobs::list(&app.db, id)
+        .await?
+        .into_iter()
+        .filter(|job| !job.status.is_over())
+    {
         first.push(ProjectEvent::CompletionJob { job: Box::new(job) });
     }
     Ok(project_stream(app, id, first))
@@ -64,9 +74,11 @@ async fn read_project(app: &AppState, id: ProjectId, notices: &Notices) -> store
     for notice in &notices.list {
         match notice {
             Notice::Counts(project) if *project == id => counts = true,
-            Notice::CompletionJob(project, job) if *project == id => events.push(ProjectEvent::CompletionJob {
-                job: Box::new(completion_jobs::get(&app.db, *job).await?),
-            }),
+            Notice::CompletionJob(project, job) if *project == id => {
+                events.push(ProjectEvent::CompletionJob {
+                    job: Box::new(completion_jobs::get(&app.db, *job).await?),
+                })
+            }
             Notice::Round(project, round) if *project == id => events.push(ProjectEvent::Round {
                 round: Box::new(rounds::get(&app.db, *round).await?),
             }),
@@ -84,7 +96,11 @@ async fn read_project(app: &AppState, id: ProjectId, notices: &Notices) -> store
 /// What happens in a round: status, figures, log lines, samples.
 #[utoipa::path(get, path = "/rounds/{id}/events", tag = "rounds", params(("id" = i64, Path)),
     responses((status = 200, body = RoundEvent, content_type = "text/event-stream")))]
-pub async fn round(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>) -> Result<Events, Failure> {
+pub async fn round(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<RoundId>,
+) -> Result<Events, Failure> {
     let news = News::new(&app);
     let mut seen = Seen::default();
     let first = read_round(&app, id, &mut seen).await?;
@@ -115,13 +131,24 @@ struct Seen {
 async fn read_round(app: &AppState, id: RoundId, seen: &mut Seen) -> store::Result<Vec<RoundEvent>> {
     let round = rounds::get(&app.db, id).await?;
     let all_points = metrics::list(&app.db, id).await?;
-    let points: Vec<_> = all_points.iter().filter(|point| !seen.points.contains(point)).cloned().collect();
+    let points: Vec<_> = all_points
+        .iter()
+        .filter(|point| !seen.points.contains(point))
+        .cloned()
+        .collect();
     seen.points = all_points;
     let log = metrics::log(&app.db, id).await?;
-    let lines: Vec<_> = log.iter().filter(|line| !seen.log.contains(line)).cloned().collect();
+    let lines: Vec<_> = log
+        .iter()
+        .filter(|line| !seen.log.contains(line))
+        .cloned()
+        .collect();
     seen.log = log;
     let samples = rounds::samples(&app.db, id).await?;
-    let samples_of = (samples.len(), samples.iter().any(|sample| !sample.after.is_empty()));
+    let samples_of = (
+        samples.len(),
+        samples.iter().any(|sample| !sample.after.is_empty()),
+    );
     let mut events = Vec::new();
     if !points.is_empty() {
         events.push(RoundEvent::Metrics { points });
@@ -134,7 +161,9 @@ async fn read_round(app: &AppState, id: RoundId, seen: &mut Seen) -> store::Resu
         events.push(RoundEvent::Samples { samples });
     }
     // Last, so that whoever sees the end has seen all of it.
-    events.push(RoundEvent::Round { round: Box::new(round) });
+    events.push(RoundEvent::Round {
+        round: Box::new(round),
+    });
     Ok(events)
 }
 

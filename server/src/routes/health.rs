@@ -12,5 +12,8 @@ pub async fn readyz(State(app): State<AppState>) -> Result<&'static str, Failure
     if app.db.is_ready().await {
         return Ok("ready\n");
     }
-    Err(Failure::new(ErrorCode::Unavailable, "The database does not answer."))
+    Err(Failure::new(
+        ErrorCode::Unavailable,
+        "The database does not answer.",
+    ))
 }

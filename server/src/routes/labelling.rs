@@ -14,7 +14,9 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use laurel_protocol::{Answer, ApiError, Assignment, AssignmentId, FieldError, Held, Hold, ProjectId, Skip, User};
+use laurel_protocol::{
+    Answer, ApiError, Assignment, AssignmentId, FieldError, Held, Hold, ProjectId, Skip, User,
+};
 
 fn annotator(app: &AppState, user: &User, project: ProjectId) -> Annotator {
     Annotator {
@@ -37,7 +39,9 @@ pub async fn hold(
     if !(1..=assignments::MAX_HELD).contains(&hold.n) {
         return Err(Failure::invalid(vec![FieldError::new("n", "must be 1 to 5")]));
     }
-    Ok(Json(assignments::hold(&app.db, annotator(&app, &user, id), hold.n).await?))
+    Ok(Json(
+        assignments::hold(&app.db, annotator(&app, &user, id), hold.n).await?,
+    ))
 }
 
 /// Stores the answer to a held task and hands out the next one.
@@ -65,7 +69,9 @@ pub async fn skip(
     Body(skip): Body<Skip>,
 ) -> Result<Json<Held>, Failure> {
     let lease = app.settings.assignment_seconds;
-    Ok(Json(assignments::skip(&app.db, id, &skip, user.id, lease, clock::now()).await?))
+    Ok(Json(
+        assignments::skip(&app.db, id, &skip, user.id, lease, clock::now()).await?,
+    ))
 }
 
 /// Prolongs a hold.
@@ -77,7 +83,9 @@ pub async fn renew(
     Path(id): Path<AssignmentId>,
 ) -> Result<Json<Assignment>, Failure> {
     let lease = app.settings.assignment_seconds;
-    Ok(Json(assignments::renew(&app.db, id, user.id, lease, clock::now()).await?))
+    Ok(Json(
+        assignments::renew(&app.db, id, user.id, lease, clock::now()).await?,
+    ))
 }
 
 /// Gives back what this person answered or skipped last.
@@ -88,5 +96,7 @@ pub async fn undo(
     CurrentUser(user): CurrentUser,
     Path(id): Path<ProjectId>,
 ) -> Result<Json<Held>, Failure> {
-    Ok(Json(assignments::undo(&app.db, annotator(&app, &user, id)).await?))
+    Ok(Json(
+        assignments::undo(&app.db, annotator(&app, &user, id)).await?,
+    ))
 }

@@ -55,7 +55,11 @@ pub async fn export(
 /// The snapshot that a round trains on.
 #[utoipa::path(get, path = "/rounds/{id}/rows", tag = "rounds", params(("id" = i64, Path)),
     responses((status = 200, body = String, content_type = "application/jsonl")))]
-pub async fn round_rows(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>) -> Result<Response, Failure> {
+pub async fn round_rows(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<RoundId>,
+) -> Result<Response, Failure> {
     let round = rounds::get(&app.db, id).await?;
     Ok(snapshot(app, round.snapshot.id))
 }

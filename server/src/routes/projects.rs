@@ -41,9 +41,14 @@ pub async fn create(
 #[utoipa::path(post, path = "/projects/sample", tag = "projects", responses((status = 200, body = Project)))]
 pub async fn create_sample(State(app): State<AppState>, _: Admin) -> Answer<Project> {
     let folder = app.settings.sample.as_ref().ok_or_else(|| {
-        Failure::new(ErrorCode::NotFound, "The server was started without a sample project: give it --sample DIR.")
+        Failure::new(
+            ErrorCode::NotFound,
+            "The server was started without a sample project: give it --sample DIR.",
+        )
     })?;
-    let id = sample::load(&app.db, folder, clock::now()).await.map_err(|error| Failure::internal(format!("{error:#}")))?;
+    let id = sample::load(&app.db, folder, clock::now())
+        .await
+        .map_err(|error| Failure::internal(format!("{error:#}")))?;
     Ok(Json(projects::get(&app.db, id).await?))
 }
 
@@ -102,7 +107,9 @@ pub async fn list_prompts(
     Query(page): Query<Page>,
 ) -> Answer<PromptPage> {
     let limit = page.limit.clamp(1, 200);
-    Ok(Json(prompts::page(&app.db, id, PromptId(page.after), limit).await?))
+    Ok(Json(
+        prompts::page(&app.db, id, PromptId(page.after), limit).await?,
+    ))
 }
 
 #[derive(Deserialize)]
@@ -126,7 +133,9 @@ pub async fn import_prompts(
     let report = prompts::import(&app.db, id, &body, import.skip_bad_lines, clock::now()).await?;
     if report.n_bad > 0 && !import.skip_bad_lines {
         let field = |bad: BadLine| FieldError::new(&format!("line {}", bad.line), bad.reason);
-        return Err(Failure::invalid(report.bad_lines.into_iter().map(field).collect()));
+        return Err(Failure::invalid(
+            report.bad_lines.into_iter().map(field).collect(),
+        ));
     }
     app.events.counts(id);
     Ok(Json(report))

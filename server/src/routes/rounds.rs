@@ -14,7 +14,9 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use laurel_protocol::{Adapter, AdapterId, ApiError, LogLine, MetricPoint, NewRound, ProjectId, Round, RoundId, Sample};
+use laurel_protocol::{
+    Adapter, AdapterId, ApiError, LogLine, MetricPoint, NewRound, ProjectId, Round, RoundId, Sample,
+};
 use tokio_util::io::ReaderStream;
 
 type Answer<T> = Result<Json<T>, Failure>;
@@ -61,7 +63,11 @@ pub async fn abort(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId
 /// All figures so far.
 #[utoipa::path(get, path = "/rounds/{id}/metrics", tag = "rounds", params(("id" = i64, Path)),
     responses((status = 200, body = [MetricPoint])))]
-pub async fn list_metrics(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>) -> Answer<Vec<MetricPoint>> {
+pub async fn list_metrics(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<RoundId>,
+) -> Answer<Vec<MetricPoint>> {
     Ok(Json(metrics::list(&app.db, id).await?))
 }
 
@@ -82,7 +88,11 @@ pub async fn samples(State(app): State<AppState>, _: Admin, Path(id): Path<Round
 /// The project's adapters, newest first.
 #[utoipa::path(get, path = "/projects/{id}/adapters", tag = "rounds", params(("id" = i64, Path)),
     responses((status = 200, body = [Adapter])))]
-pub async fn list_adapters(State(app): State<AppState>, _: Admin, Path(id): Path<ProjectId>) -> Answer<Vec<Adapter>> {
+pub async fn list_adapters(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<ProjectId>,
+) -> Answer<Vec<Adapter>> {
     Ok(Json(adapters::list(&app.db, id).await?))
 }
 
@@ -112,15 +122,20 @@ async fn file(app: &AppState, id: AdapterId, name: &str) -> Result<Response, Fai
     let adapter = adapters::get(&app.db, id).await?;
     let name = adapter_files::known_name(name).ok_or_else(Failure::not_found)?;
     let path = adapter_files::path(&app.settings.data, &adapter.hash, name);
-    let file = tokio::fs::File::open(&path).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Failure::not_found(),
-        _ => Failure::internal(error),
-    })?;
+    let file = tokio::fs::File::open(&path)
+        .await
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::not_found(),
+            _ => Failure::internal(error),
+        })?;
     let size = file.metadata().await.map_err(Failure::internal)?.len();
     let mut response = Stream::from_stream(ReaderStream::new(file)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
     if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
         headers.insert(header::CONTENT_DISPOSITION, value);
     }

@@ -26,7 +26,9 @@ pub async fn notify(app: &AppState, job: &jobs::Job) -> store::Result<()> {
             let id = completion_jobs::id_of(&app.db, job.id).await?;
             app.events.completion_job(job.project_id, id);
         }
-        jobs::JobKind::Round => app.events.round(job.project_id, rounds::id_of(&app.db, job.id).await?),
+        jobs::JobKind::Round => app
+            .events
+            .round(job.project_id, rounds::id_of(&app.db, job.id).await?),
     }
     Ok(())
 }
@@ -108,21 +110,29 @@ pub async fn upload(
 }
 
 async fn receive(folder: &std::path::Path, name: &str, body: Upload) -> Result<(), Failure> {
-    tokio::fs::create_dir_all(folder).await.map_err(Failure::internal)?;
+    tokio::fs::create_dir_all(folder)
+        .await
+        .map_err(Failure::internal)?;
     let part = folder.join(format!("{name}.part"));
     let mut file = tokio::fs::File::create(&part).await.map_err(Failure::internal)?;
     let mut size = 0_u64;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| Failure::new(ErrorCode::BadRequest, "The upload broke off: send it again."))?;
+        let chunk =
+            chunk.map_err(|_| Failure::new(ErrorCode::BadRequest, "The upload broke off: send it again."))?;
         size += chunk.len() as u64;
         if size > adapter_files::MAX_BYTES {
-            return Err(Failure::new(ErrorCode::TooLarge, "The file is larger than 2 GiB."));
+            return Err(Failure::new(
+                ErrorCode::TooLarge,
+                "The file is larger than 2 GiB.",
+            ));
         }
         file.write_all(&chunk).await.map_err(Failure::internal)?;
     }
     file.sync_all().await.map_err(Failure::internal)?;
-    tokio::fs::rename(&part, folder.join(name)).await.map_err(Failure::internal)
+    tokio::fs::rename(&part, folder.join(name))
+        .await
+        .map_err(Failure::internal)
 }
 
 /// Ends the job. A finish that is sent twice is answered alike.
@@ -147,8 +157,12 @@ pub async fn finish(
             // Leftovers cost space and nothing else.
             let _ = adapter_files::discard_uploads(&app.settings.data, job.id);
         }
-        (Outcome::Done, jobs::JobKind::Completions) => jobs::finish(&app.db, &lease, JobStatus::Done, None, now).await?,
-        (Outcome::Failed { error }, _) => jobs::finish(&app.db, &lease, JobStatus::Failed, Some(error), now).await?,
+        (Outcome::Done, jobs::JobKind::Completions) => {
+            jobs::finish(&app.db, &lease, JobStatus::Done, None, now).await?
+        }
+        (Outcome::Failed { error }, _) => {
+            jobs::finish(&app.db, &lease, JobStatus::Failed, Some(error), now).await?
+        }
         (Outcome::Aborted, _) => jobs::finish(&app.db, &lease, JobStatus::Aborted, None, now).await?,
     }
     notify(&app, &job).await?;

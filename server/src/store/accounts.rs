@@ -1,9 +1,7 @@
 //! People, their sessions, and the links that make accounts. Secrets are stored as hashes only.
 
 use super::{Db, Error, Result, text};
-use laurel_protocol::{
-    FieldError, Invite, InviteId, InviteOffer, Role, Timestamp, User, UserChange, UserId,
-};
+use laurel_protocol::{FieldError, Invite, InviteId, InviteOffer, Role, Timestamp, User, UserChange, UserId};
 use sqlx::SqliteConnection;
 
 pub const SESSION_SECONDS: i64 = 30 * 24 * 3600;
@@ -18,9 +16,10 @@ pub async fn needs_setup(db: &Db) -> Result<bool> {
 }
 
 pub async fn list(db: &Db) -> Result<Vec<User>> {
-    let rows: Vec<UserRow> = sqlx::query_as("select id, name, role, disabled, created_at from user order by id")
-        .fetch_all(db.read())
-        .await?;
+    let rows: Vec<UserRow> =
+        sqlx::query_as("select id, name, role, disabled, created_at from user order by id")
+            .fetch_all(db.read())
+            .await?;
     rows.into_iter().map(User::try_from).collect()
 }
 
@@ -48,6 +47,24 @@ pub async fn create(db: &Db, name: &str, password_hash: &str, role: Role, now: T
     let user = read(&mut tx, id).await?;
     tx.commit().await?;
     Ok(user)
+}
+
+/// The account that owns the token of a trainer started before the first person signed up. Nobody can sign in
+/// with it: what is stored is no hash of any password.
+pub async fn local_trainer(db: &Db, now: Timestamp) -> Result<UserId> {
+    const NAME: &str = "local trainer";
+    let mut tx = db.write().await?;
+    let known: Option<i64> =
+        sqlx::query_scalar("select id from user where name = ?1 and password_hash = '!'")
+            .bind(NAME)
+            .fetch_optional(&mut *tx)
+            .await?;
+    let id = match known {
+        Some(id) => UserId(id),
+        None => insert(&mut tx, NAME, "!", Role::Annotator, now).await?,
+    };
+    tx.commit().await?;
+    Ok(id)
 }
 
 /// Changes role or access. The last admin who can sign in stays one.
@@ -202,7 +219,9 @@ pub async fn accept(
     .bind(setup)
     .fetch_optional(&mut *tx)
     .await?;
-    let Some((invite, role)) = found else { return Ok(None) };
+    let Some((invite, role)) = found else {
+        return Ok(None);
+    };
     let user = insert(&mut tx, name, password_hash, text::from_name(&role)?, now).await?;
     sqlx::query("update invite set used_by = ?2 where id = ?1")
         .bind(invite)
@@ -237,7 +256,12 @@ async fn insert(
     id.map(UserId).ok_or_else(taken)
 }
 
-async fn insert_session(conn: &mut SqliteConnection, secret: &str, user: UserId, now: Timestamp) -> Result<()> {
+async fn insert_session(
+    conn: &mut SqliteConnection,
+    secret: &str,
+    user: UserId,
+    now: Timestamp,
+) -> Result<()> {
     sqlx::query("insert into session (token_hash, user_id, created_at, expires_at) values (?1, ?2, ?3, ?4)")
         .bind(text::sha256_hex(secret))
         .bind(user.0)

@@ -6,7 +6,7 @@ use super::{
     assignments::{self, Annotator, Slot, Status},
     comparisons, tasks, text,
 };
-use laurel_protocol::{Answer, AnnotationId, AssignmentId, Held, Judgement, ProjectId, Timestamp, UserId};
+use laurel_protocol::{AnnotationId, Answer, AssignmentId, Held, Judgement, ProjectId, Timestamp, UserId};
 use sqlx::SqliteConnection;
 
 /// What a submit did.
@@ -67,7 +67,9 @@ async fn is_repeat(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer) ->
         ));
     }
     if answer.revision != next_revision(conn, slot.id).await? {
-        return Err(Error::Conflict("This task changed in between: load the page again.".to_owned()));
+        return Err(Error::Conflict(
+            "This task changed in between: load the page again.".to_owned(),
+        ));
     }
     Ok(false)
 }
@@ -109,13 +111,23 @@ async fn store(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer, now: T
         }
         None => tasks::add_to_counter(conn, slot.task, 1).await?,
     }
-    comparisons::derive(conn, slot.project, slot.prompt, id, &answer.judgement, &slot.shown).await?;
+    comparisons::derive(
+        conn,
+        slot.project,
+        slot.prompt,
+        id,
+        &answer.judgement,
+        &slot.shown,
+    )
+    .await?;
     assignments::set_status(conn, slot.id, Status::Answered, now).await
 }
 
 /// Takes back a standing answer whose task its author now skips.
 pub(super) async fn withdraw(conn: &mut SqliteConnection, slot: &Slot) -> Result<()> {
-    let Some((id, _)) = standing(conn, slot.id).await? else { return Ok(()) };
+    let Some((id, _)) = standing(conn, slot.id).await? else {
+        return Ok(());
+    };
     comparisons::remove(conn, id).await?;
     sqlx::query("update annotation set withdrawn = 1 where id = ?1")
         .bind(id.0)

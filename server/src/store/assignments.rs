@@ -5,8 +5,8 @@
 use super::{Db, Error, Result, annotations, text};
 use crate::render;
 use laurel_protocol::{
-    Assignment, AssignmentId, CompletionId, Held, LabelType, Message, Progress, ProjectId, PromptId, ShownCompletion,
-    ShownMessage, Skip, TaskId, Timestamp, UserId,
+    Assignment, AssignmentId, CompletionId, Held, LabelType, Message, Progress, ProjectId, PromptId,
+    ShownCompletion, ShownMessage, Skip, TaskId, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
@@ -62,7 +62,14 @@ pub async fn hold(db: &Db, who: Annotator, n: u8) -> Result<Held> {
 
 /// Puts a task aside with a reason: its slot is free again, and this person does not get it again. Skipping an
 /// answered one withdraws the answer.
-pub async fn skip(db: &Db, id: AssignmentId, skip: &Skip, who_user: UserId, lease: u32, now: Timestamp) -> Result<Held> {
+pub async fn skip(
+    db: &Db,
+    id: AssignmentId,
+    skip: &Skip,
+    who_user: UserId,
+    lease: u32,
+    now: Timestamp,
+) -> Result<Held> {
     let mut tx = db.write().await?;
     let slot = read(&mut tx, id, who_user).await?;
     let who = Annotator {
@@ -89,7 +96,13 @@ pub async fn skip(db: &Db, id: AssignmentId, skip: &Skip, who_user: UserId, leas
 }
 
 /// Prolongs a hold; a hold that ran out goes on while its slot is free.
-pub async fn renew(db: &Db, id: AssignmentId, user: UserId, lease: u32, now: Timestamp) -> Result<Assignment> {
+pub async fn renew(
+    db: &Db,
+    id: AssignmentId,
+    user: UserId,
+    lease: u32,
+    now: Timestamp,
+) -> Result<Assignment> {
     let mut tx = db.write().await?;
     let slot = read(&mut tx, id, user).await?;
     let who = Annotator {
@@ -190,7 +203,9 @@ async fn claim(conn: &mut SqliteConnection, who: Annotator) -> Result<Option<Ass
     .bind(who.project.0)
     .fetch_optional(&mut *conn)
     .await?;
-    let Some((task, mine)) = found else { return Ok(None) };
+    let Some((task, mine)) = found else {
+        return Ok(None);
+    };
     if let Some(mine) = mine {
         take(conn, AssignmentId(mine), who).await?;
         return Ok(Some(AssignmentId(mine)));

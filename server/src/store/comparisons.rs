@@ -140,7 +140,10 @@ impl ComparisonRow {
                     annotation_id: AnnotationId(self.annotation_id),
                     chosen_id: CompletionId(self.chosen_id),
                     rejected_id: CompletionId(self.rejected_id),
-                    strength: self.strength.and_then(|strength| strength.try_into().ok()).unwrap_or(0),
+                    strength: self
+                        .strength
+                        .and_then(|strength| strength.try_into().ok())
+                        .unwrap_or(0),
                     annotator: pseudonym(&self.pseudonym_key, UserId(self.user_id)),
                     chosen_generator: generator(self.chosen_generator),
                     rejected_generator: generator(self.rejected_generator),

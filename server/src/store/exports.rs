@@ -2,8 +2,8 @@
 
 use super::{Db, Error, Result, comparisons, completion_jobs::BASE_MODEL, text};
 use laurel_protocol::{
-    AnnotationId, CompletionId, ExportFormat, ImplicitRow, Judgement, ProjectId, PromptId, RankedCompletion, RankingRow,
-    Timestamp, UserId,
+    AnnotationId, CompletionId, ExportFormat, ImplicitRow, Judgement, ProjectId, PromptId, RankedCompletion,
+    RankingRow, Timestamp, UserId,
 };
 use std::fmt::Write as _;
 
@@ -103,8 +103,11 @@ async fn rankings(db: &Db, project: ProjectId, after: i64) -> Result<Option<(Str
     Ok(Some((lines, last)))
 }
 
+/// Number, text, adapter's name, adapter's hash, finish reason.
+type CompletionRow = (i64, String, Option<String>, Option<String>, String);
+
 async fn ranking(db: &Db, row: AnnotationRow) -> Result<RankingRow> {
-    let completions: Vec<(i64, String, Option<String>, Option<String>, String)> = sqlx::query_as(
+    let completions: Vec<CompletionRow> = sqlx::query_as(
         "select c.id, c.text, a.name, a.hash, c.finish_reason
          from task_completion x join completion c on c.id = x.completion_id left join adapter a on a.id = c.adapter_id
          where x.task_id = ?1 order by x.position",
@@ -116,7 +119,10 @@ async fn ranking(db: &Db, row: AnnotationRow) -> Result<RankingRow> {
     let judgement: Judgement = text::from_json(&row.judgement)?;
     let by_position = ranks_by_position(&judgement, shown.len());
     let position = |id: i64| shown.iter().position(|other| *other == id);
-    let ranks = completions.iter().map(|c| position(c.0).and_then(|at| by_position[at])).collect();
+    let ranks = completions
+        .iter()
+        .map(|c| position(c.0).and_then(|at| by_position[at]))
+        .collect();
     let display_order = shown
         .iter()
         .filter_map(|id| completions.iter().position(|c| c.0 == *id))

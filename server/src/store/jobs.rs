@@ -2,7 +2,9 @@
 //! through [`set_status`]; every call of a trainer after the lease passes [`require_lease`], which renews it.
 
 use super::{Db, Error, Result, adapters, completion_jobs, rounds, text};
-use laurel_protocol::{AdapterId, JobId, JobStatus, LeaseRequest, LeasedJob, ProjectId, Timestamp, UserId, Work};
+use laurel_protocol::{
+    AdapterId, JobId, JobStatus, LeaseRequest, LeasedJob, ProjectId, Timestamp, UserId, Work,
+};
 use sqlx::SqliteConnection;
 
 /// Leases without any progress after which a job counts as failed.
@@ -26,7 +28,6 @@ pub struct Job {
     pub base_model: String,
     pub adapter_id: Option<AdapterId>,
     lease_hash: Option<String>,
-    lease_until: Option<i64>,
     n_attempts: i64,
     n_fruitless: i64,
 }
@@ -167,7 +168,13 @@ pub async fn is_over(db: &Db, lease: &Lease) -> Result<bool> {
 }
 
 /// Ends the job that the trainer holds.
-pub async fn finish(db: &Db, lease: &Lease, to: JobStatus, error: Option<&str>, now: Timestamp) -> Result<()> {
+pub async fn finish(
+    db: &Db,
+    lease: &Lease,
+    to: JobStatus,
+    error: Option<&str>,
+    now: Timestamp,
+) -> Result<()> {
     let mut tx = db.write().await?;
     let job = require_lease(&mut tx, lease, now).await?;
     end(&mut tx, &job, to, error, now).await?;
@@ -192,10 +199,11 @@ pub async fn sweep(db: &Db, now: Timestamp) -> Result<Vec<Job>> {
 }
 
 async fn release_expired(conn: &mut SqliteConnection, now: Timestamp) -> Result<Vec<Job>> {
-    let ids: Vec<i64> = sqlx::query_scalar("select id from job where status = 'running' and lease_until < ?1")
-        .bind(now.0)
-        .fetch_all(&mut *conn)
-        .await?;
+    let ids: Vec<i64> =
+        sqlx::query_scalar("select id from job where status = 'running' and lease_until < ?1")
+            .bind(now.0)
+            .fetch_all(&mut *conn)
+            .await?;
     let mut released = Vec::with_capacity(ids.len());
     for id in ids.into_iter().map(JobId) {
         let job = read(conn, id).await?;
@@ -283,7 +291,7 @@ pub async fn insert(conn: &mut SqliteConnection, job: &NewJob<'_>, now: Timestam
 pub async fn read(conn: &mut SqliteConnection, id: JobId) -> Result<Job> {
     let row: Option<JobRow> = sqlx::query_as(
         "select id, kind, project_id, status, abort_asked, base_model, adapter_id,
-                lease_hash, lease_until, n_attempts, n_fruitless
+                lease_hash, n_attempts, n_fruitless
          from job where id = ?1",
     )
     .bind(id.0)
@@ -343,7 +351,6 @@ struct JobRow {
     base_model: String,
     adapter_id: Option<i64>,
     lease_hash: Option<String>,
-    lease_until: Option<i64>,
     n_attempts: i64,
     n_fruitless: i64,
 }
@@ -361,7 +368,6 @@ impl TryFrom<JobRow> for Job {
             base_model: row.base_model,
             adapter_id: row.adapter_id.map(AdapterId),
             lease_hash: row.lease_hash,
-            lease_until: row.lease_until,
             n_attempts: row.n_attempts,
             n_fruitless: row.n_fruitless,
         })

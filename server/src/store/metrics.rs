@@ -21,7 +21,9 @@ pub async fn report(
         jobs::JobKind::Completions => false,
         jobs::JobKind::Round => store(&mut tx, &job, report).await?,
     };
-    let seconds_left = report.seconds_left.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+    let seconds_left = report
+        .seconds_left
+        .filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
     jobs::note_progress(&mut tx, job.id, forward, seconds_left).await?;
     let directive = Directive {
         abort: job.abort_asked,

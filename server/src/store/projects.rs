@@ -3,10 +3,10 @@
 use super::{Db, Error, Result, text};
 use crate::render;
 use laurel_protocol::{
-    AnnotatorFigures, FieldError, LabelType, Project, ProjectCounts, ProjectId, ProjectSettings, Timestamp, UserId,
+    AnnotatorFigures, FieldError, LabelType, Project, ProjectCounts, ProjectId, ProjectSettings, Timestamp,
+    UserId,
 };
 use sqlx::SqliteConnection;
-
 
 /// All projects, newest first.
 pub async fn list(db: &Db) -> Result<Vec<Project>> {
@@ -134,7 +134,12 @@ pub async fn annotators(db: &Db, id: ProjectId) -> Result<Vec<AnnotatorFigures>>
         .bind(user)
         .fetch_all(db.read())
         .await?;
-        let n_of = |choice: &str| answers.iter().filter(|(_, c)| c.as_deref() == Some(choice)).count() as f64;
+        let n_of = |choice: &str| {
+            answers
+                .iter()
+                .filter(|(_, c)| c.as_deref() == Some(choice))
+                .count() as f64
+        };
         let (first, second) = (n_of("first"), n_of("second"));
         figures.push(AnnotatorFigures {
             user: UserId(user),

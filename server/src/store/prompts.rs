@@ -2,7 +2,8 @@
 
 use super::{Db, Error, Result, text};
 use laurel_protocol::{
-    BadLine, ImportReport, Message, ProjectId, Prompt, PromptId, PromptPage, PromptText, Timestamp, validate_prompt,
+    BadLine, ImportReport, Message, ProjectId, Prompt, PromptId, PromptPage, PromptText, Timestamp,
+    validate_prompt,
 };
 use serde::Deserialize;
 use sqlx::SqliteConnection;
@@ -88,7 +89,10 @@ fn parse(line: &[u8]) -> std::result::Result<Vec<Message>, String> {
     })?;
     let messages = line.prompt.into_messages();
     validate_prompt(&messages).map_err(|errors| {
-        let reasons: Vec<String> = errors.into_iter().map(|e| format!("{} {}", e.field, e.reason)).collect();
+        let reasons: Vec<String> = errors
+            .into_iter()
+            .map(|e| format!("{} {}", e.field, e.reason))
+            .collect();
         reasons.join("; ")
     })?;
     Ok(messages)
@@ -151,7 +155,12 @@ mod tests {
         assert!(parse(b"{").unwrap_err().starts_with("is not JSON"));
         assert!(parse(br#"{"text": "hi"}"#).unwrap_err().contains("\"prompt\""));
         assert!(parse(b"\xff").unwrap_err().contains("UTF-8"));
-        let ends_with_assistant = br#"{"prompt": [{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#;
-        assert!(parse(ends_with_assistant).unwrap_err().contains("end with a user message"));
+        let ends_with_assistant =
+            br#"{"prompt": [{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#;
+        assert!(
+            parse(ends_with_assistant)
+                .unwrap_err()
+                .contains("end with a user message")
+        );
     }
 }

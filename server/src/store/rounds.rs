@@ -3,8 +3,8 @@
 use super::{Db, Error, Result, adapters, completion_jobs::BASE_MODEL, jobs, snapshots, text};
 use crate::adapter_files::Installed;
 use laurel_protocol::{
-    AdapterId, FieldError, JobId, JobStatus, NewRound, ProjectId, PromptId, Round, RoundId, RoundKind, RoundSpec,
-    Sample, Snapshot, SnapshotId, Timestamp, UserId, Work, WorkPrompt,
+    AdapterId, FieldError, JobId, JobStatus, NewRound, ProjectId, PromptId, Round, RoundId, RoundKind,
+    RoundSpec, Sample, Snapshot, SnapshotId, Timestamp, UserId, Work, WorkPrompt,
 };
 use sqlx::SqliteConnection;
 

@@ -155,7 +155,9 @@ fn against_earlier(new: &[Candidate], earlier: &[Candidate], shape: Shape) -> Ve
     let n_tasks = (new.len() / n_new).min(earlier.len() / n_earlier);
     if n_tasks > 0 {
         let pairs = new.chunks_exact(n_new).zip(earlier.chunks_exact(n_earlier));
-        return pairs.map(|(new, earlier)| [ids(new), ids(earlier)].concat()).collect();
+        return pairs
+            .map(|(new, earlier)| [ids(new), ids(earlier)].concat())
+            .collect();
     }
     // One side is short: a single task, the other side filling up.
     let size = shape.wanted.min(new.len() + earlier.len());
@@ -209,7 +211,10 @@ mod tests {
         let mut same = candidates(0..3);
         same[2].text_hash = same[0].text_hash.clone();
         assert_eq!(ids(&distinct(same, &HashSet::new())), [0, 1]);
-        assert_eq!(ids(&distinct(candidates(0..2), &HashSet::from(["0".to_owned()]))), [1]);
+        assert_eq!(
+            ids(&distinct(candidates(0..2), &HashSet::from(["0".to_owned()]))),
+            [1]
+        );
     }
 
     #[test]
@@ -227,7 +232,10 @@ mod tests {
                         against_earlier(&candidates(10..10 + n_new), &candidates(0..n_earlier), shape);
                     for group in groups {
                         let n_of_new = group.iter().filter(|&&id| id >= 10).count();
-                        assert!(n_of_new > 0 && n_of_new < group.len(), "{n_new} {n_earlier} {group:?}");
+                        assert!(
+                            n_of_new > 0 && n_of_new < group.len(),
+                            "{n_new} {n_earlier} {group:?}"
+                        );
                         assert!((shape.at_least..=shape.wanted).contains(&group.len()));
                     }
                 }

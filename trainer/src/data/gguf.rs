@@ -1,0 +1,137 @@
+//! The tokenizer that a GGUF file describes in its metadata (`tokenizer.ggml.…`), built as a `tokenizers`
+//! pipeline. Only byte-level BPE vocabularies, and only pre-tokenizers that are known: a guess would give other
+//! token ids than the model was trained on.
+
+use anyhow::{Context, Result, bail};
+use candle_core::quantized::gguf_file::{Content, Value};
+use tokenizers::{
+    AddedToken, Tokenizer,
+    decoders::byte_level::ByteLevel as ByteLevelDecoder,
+    models::bpe::BPE,
+    normalizers::unicode::NFC,
+    pre_tokenizers::{
+        PreTokenizerWrapper,
+        byte_level::ByteLevel,
+        digits::Digits,
+        sequence::Sequence,
+        split::{Split, SplitPattern},
+    },
+    tokenizer::SplitDelimiterBehavior,
+};
+
+/// `tokenizer.ggml.token_type` of a token with a meaning of its own, such as `<|im_end|>`.
+const CONTROL: u32 = 3;
+/// `tokenizer.ggml.token_type` of a token that was added to the vocabulary by hand.
+const USER_DEFINED: u32 = 4;
+
+/// The words split off before byte-level BPE, as in the models' own `tokenizer.json`.
+const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const LLAMA3_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+pub fn tokenizer(content: &Content) -> Result<Tokenizer> {
+    let model = text(content, "tokenizer.ggml.model")?;
+    if model != "gpt2" {
+        bail!("the GGUF file has a {model:?} vocabulary; only byte-level BPE (\"gpt2\") is supported");
+    }
+    let pre = text(content, "tokenizer.ggml.pre")?;
+    let tokens = texts(content, "tokenizer.ggml.tokens")?;
+    let merges = texts(content, "tokenizer.ggml.merges")?
+        .iter()
+        .map(|merge| match merge.split_once(' ') {
+            Some((left, right)) => Ok((left.to_owned(), right.to_owned())),
+            None => bail!("the GGUF file has the malformed merge {merge:?}"),
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let vocabulary: tokenizers::models::bpe::Vocab = tokens.iter().cloned().zip(0u32..).collect();
+    let bpe = BPE::builder()
+        .vocab_and_merges(vocabulary, merges)
+        .ignore_merges(pre == "llama-bpe")
+        .build()
+        .map_err(anyhow::Error::msg)
+        .context("read the GGUF file's merges")?;
+
+    let mut tokenizer = Tokenizer::new(bpe);
+    tokenizer.with_pre_tokenizer(Some(pre_tokenizer(pre)?));
+    tokenizer.with_decoder(Some(ByteLevelDecoder::default()));
+    if pre == "qwen2" {
+        tokenizer.with_normalizer(Some(NFC)).map_err(anyhow::Error::msg)?;
+    }
+    for (token, kind) in tokens.iter().zip(numbers(content, "tokenizer.ggml.token_type")?) {
+        let token = AddedToken::from(token.clone(), kind == CONTROL);
+        let added = match kind {
+            CONTROL => tokenizer.add_special_tokens([token]),
+            USER_DEFINED => tokenizer.add_tokens([token.normalized(false)]),
+            _ => continue,
+        };
+        added.map_err(anyhow::Error::msg)?;
+    }
+    Ok(tokenizer)
+}
+
+/// A token that the metadata names by its id, for example `tokenizer.ggml.eos_token_id`.
+pub fn named_token(content: &Content, name: &str) -> Option<String> {
+    let id = number(content.metadata.get(&format!("tokenizer.ggml.{name}_token_id"))?).ok()?;
+    let Value::Array(tokens) = content.metadata.get("tokenizer.ggml.tokens")? else {
+        return None;
+    };
+    tokens.get(id as usize)?.to_string().ok().cloned()
+}
+
+/// Whether plain text begins with the BOS token (a chat template writes its own).
+pub fn adds_bos(content: &Content) -> bool {
+    matches!(
+        content.metadata.get("tokenizer.ggml.add_bos_token"),
+        Some(Value::Bool(true))
+    )
+}
+
+fn pre_tokenizer(pre: &str) -> Result<PreTokenizerWrapper> {
+    let words = |pattern: &str| -> Result<PreTokenizerWrapper> {
+        let pattern = SplitPattern::Regex(pattern.to_owned());
+        let split =
+            Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(anyhow::Error::msg)?;
+        Ok(Sequence::new(vec![split.into(), ByteLevel::new(false, true, false).into()]).into())
+    };
+    match pre {
+        // Digits are split one by one before GPT-2's own words.
+        "smollm" | "starcoder" | "refact" | "command-r" => Ok(Sequence::new(vec![
+            Digits::new(true).into(),
+            ByteLevel::new(false, true, true).into(),
+        ])
+        .into()),
+        "gpt-2" => Ok(ByteLevel::new(false, true, true).into()),
+        "qwen2" => words(QWEN2_WORDS),
+        "llama-bpe" => words(LLAMA3_WORDS),
+        other => bail!(
+            "the GGUF file names the pre-tokenizer {other:?}, which is not supported; use the model's \
+             Hugging Face folder with its tokenizer.json"
+        ),
+    }
+}
+
+fn value<'a>(content: &'a Content, key: &str) -> Result<&'a Value> {
+    content
+        .metadata
+        .get(key)
+        .with_context(|| format!("the GGUF file lacks {key}"))
+}
+
+fn text<'a>(content: &'a Content, key: &str) -> Result<&'a str> {
+    Ok(value(content, key)?.to_string()?)
+}
+
+fn texts(content: &Content, key: &str) -> Result<Vec<String>> {
+    let list = value(content, key)?.to_vec()?;
+    list.iter().map(|item| Ok(item.to_string()?.clone())).collect()
+}
+
+fn numbers(content: &Content, key: &str) -> Result<Vec<u32>> {
+    value(content, key)?.to_vec()?.iter().map(number).collect()
+}
+
+fn number(value: &Value) -> Result<u32> {
+    match value {
+        Value::I32(number) => Ok(u32::try_from(*number)?),
+        _ => Ok(value.to_u32()?),
+    }
+}

@@ -1,0 +1,283 @@
+//! Rows of a dataset: JSON Lines in TRL's columns, one object a line; columns that are not named here are
+//! provenance and ignored. A bad line stops the reading with its number.
+
+use anyhow::{Context, Result, bail, ensure};
+use laurel_protocol::{Message, PromptText};
+use serde::Deserialize;
+use std::io::BufRead;
+
+/// A prompt or a completion: plain text, or turns for the chat template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Side {
+    Text(String),
+    Messages(Vec<Message>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    Preference(Preference),
+    Example(Example),
+    Ids(Ids),
+}
+
+/// A prompt with a better and a worse completion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preference {
+    pub prompt: Side,
+    pub chosen: Side,
+    pub rejected: Side,
+    /// The row's `prompt_id`, where it has one.
+    pub group: Option<u64>,
+}
+
+/// A prompt with a completion to imitate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    pub prompt: Side,
+    pub completion: Side,
+    pub group: Option<u64>,
+}
+
+/// A text as token ids; the tokens from position `from` on are of interest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ids {
+    pub ids: Vec<u32>,
+    pub from: usize,
+}
+
+/// Reads every row of `lines`. Blank lines are skipped, but counted.
+pub fn read_rows(lines: impl BufRead) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (at, line) in lines.lines().enumerate() {
+        let row = line
+            .context("not UTF-8, or the file broke off")
+            .and_then(|line| match line.trim() {
+                "" => Ok(None),
+                text => parse(text).map(Some),
+            });
+        rows.extend(row.with_context(|| format!("line {}", at + 1))?);
+    }
+    Ok(rows)
+}
+
+/// The columns as they stand in a line.
+#[derive(Deserialize)]
+struct Columns {
+    prompt: Option<PromptText>,
+    chosen: Option<PromptText>,
+    rejected: Option<PromptText>,
+    completion: Option<PromptText>,
+    messages: Option<Vec<Message>>,
+    ids: Option<Vec<u32>>,
+    from: Option<usize>,
+    prompt_id: Option<serde_json::Value>,
+}
+
+/// One line of JSON as a row.
+pub fn parse(line: &str) -> Result<Row> {
+    let columns: Columns =
+        serde_json::from_str(line).context("not a JSON object with the columns of a dataset")?;
+    let group = columns.prompt_id.as_ref().and_then(serde_json::Value::as_u64);
+    match columns {
+        Columns {
+            ids: Some(ids), from, ..
+        } => {
+            let from = from.unwrap_or(1);
+            ensure!(
+                (1..ids.len().max(2)).contains(&from) && !ids.is_empty(),
+                "\"from\" must be at least 1 and below the number of ids"
+            );
+            Ok(Row::Ids(Ids { ids, from }))
+        }
+        Columns {
+            prompt: Some(prompt),
+            chosen: Some(chosen),
+            rejected: Some(rejected),
+            ..
+        } => explicit(prompt, chosen, rejected, group),
+        Columns {
+            prompt: None,
+            chosen: Some(chosen),
+            rejected: Some(rejected),
+            ..
+        } => implicit(chosen.into(), rejected.into(), group),
+        Columns {
+            prompt: Some(prompt),
+            completion: Some(completion),
+            ..
+        } => {
+            let (prompt, completion) = same_kind(prompt.into(), completion.into())?;
+            Ok(Row::Example(Example {
+                prompt,
+                completion,
+                group,
+            }))
+        }
+        Columns {
+            messages: Some(messages),
+            ..
+        } => {
+            let (prompt, completion) = super::tokenizer::split_messages(messages)?;
+            Ok(Row::Example(Example {
+                prompt: Side::Messages(prompt),
+                completion: Side::Messages(completion),
+                group,
+            }))
+        }
+        _ => bail!(
+            "the columns are none of: prompt, chosen, rejected; chosen, rejected; prompt, completion; messages; ids"
+        ),
+    }
+}
+
+fn explicit(prompt: PromptText, chosen: PromptText, rejected: PromptText, group: Option<u64>) -> Result<Row> {
+    // Older sets give the prompt as text and repeat it as the first turns of whole conversations.
+    if let (PromptText::Text(text), PromptText::Messages(a), PromptText::Messages(b)) =
+        (&prompt, &chosen, &rejected)
+    {
+        let asked = |turns: &[Message]| turns.len() > 1 && turns.iter().any(|turn| turn.content == *text);
+        ensure!(
+            asked(a) && asked(b),
+            "the prompt is a text but chosen and rejected are messages that do not contain it"
+        );
+        return implicit(chosen.into(), rejected.into(), group);
+    }
+    let prompt = Side::from(prompt);
+    let (prompt, chosen) = same_kind(prompt, chosen.into())?;
+    let (prompt, rejected) = same_kind(prompt, rejected.into())?;
+    Ok(Row::Preference(Preference {
+        prompt,
+        chosen,
+        rejected,
+        group,
+    }))
+}
+
+/// The prompt is what chosen and rejected have in common at the start.
+fn implicit(chosen: Side, rejected: Side, group: Option<u64>) -> Result<Row> {
+    let (prompt, chosen, rejected) = match (chosen, rejected) {
+        (Side::Messages(mut chosen), Side::Messages(mut rejected)) => {
+            let shared = common_prefix(chosen.iter(), rejected.iter());
+            // Equal conversations, or one that goes on where the other ends, leave nothing to compare.
+            ensure!(
+                shared > 0 && shared < chosen.len() && shared < rejected.len(),
+                "chosen and rejected must share a prompt and then differ"
+            );
+            let prompt = chosen.drain(..shared).collect();
+            rejected.drain(..shared);
+            (
+                Side::Messages(prompt),
+                Side::Messages(chosen),
+                Side::Messages(rejected),
+            )
+        }
+        (Side::Text(chosen), Side::Text(rejected)) => {
+            let n_chars = common_prefix(chosen.chars(), rejected.chars());
+            let mut shared: usize = chosen.chars().take(n_chars).map(char::len_utf8).sum();
+            ensure!(chosen != rejected, "chosen and rejected are equal");
+            // A space belongs to the word behind it, as in TRL.
+            if chosen[..shared].ends_with(' ') {
+                shared -= 1;
+            }
+            let (prompt, answer) = chosen.split_at(shared);
+            (
+                Side::Text(prompt.to_owned()),
+                Side::Text(answer.to_owned()),
+                Side::Text(rejected[shared..].to_owned()),
+            )
+        }
+        _ => bail!("chosen and rejected must both be text or both be messages"),
+    };
+    Ok(Row::Preference(Preference {
+        prompt,
+        chosen,
+        rejected,
+        group,
+    }))
+}
+
+fn same_kind(prompt: Side, completion: Side) -> Result<(Side, Side)> {
+    match (&prompt, &completion) {
+        (Side::Messages(turns), Side::Messages(answer)) => {
+            ensure!(!turns.is_empty(), "the prompt has no message");
+            ensure!(!answer.is_empty(), "a completion has no message");
+        }
+        (Side::Text(_), Side::Text(_)) => {}
+        _ => bail!("the prompt and its completions must all be text or all be messages"),
+    }
+    Ok((prompt, completion))
+}
+
+fn common_prefix<T: PartialEq>(a: impl Iterator<Item = T>, b: impl Iterator<Item = T>) -> usize {
+    a.zip(b).take_while(|(left, right)| left == right).count()
+}
+
+impl From<PromptText> for Side {
+    fn from(text: PromptText) -> Self {
+        match text {
+            PromptText::Text(text) => Self::Text(text),
+            PromptText::Messages(messages) => Self::Messages(messages),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn preference(line: &str) -> Preference {
+        match parse(line).unwrap() {
+            Row::Preference(row) => row,
+            other => panic!("{other:?} is no preference"),
+        }
+    }
+
+    fn turn(role: &str, content: &str) -> String {
+        format!(r#"{{"role":"{role}","content":"{content}"}}"#)
+    }
+
+    #[test]
+    fn implicit_conversations_split_at_the_first_different_turn() {
+        let (ask, good, bad) = (turn("user", "q"), turn("assistant", "a"), turn("assistant", "b"));
+        let row = preference(&format!(
+            r#"{{"chosen":[{ask},{good}],"rejected":[{ask},{bad}]}}"#
+        ));
+        assert_eq!(row.prompt, Side::Messages(vec![Message::user("q")]));
+        assert_eq!(row.rejected, Side::Messages(vec![Message::assistant("b")]));
+    }
+
+    #[test]
+    fn implicit_texts_leave_the_space_to_the_completion() {
+        let row = preference(r#"{"chosen":"The sky is blue.","rejected":"The sky is green."}"#);
+        assert_eq!(row.prompt, Side::Text("The sky is".into()));
+        assert_eq!(row.chosen, Side::Text(" blue.".into()));
+    }
+
+    #[test]
+    fn older_sets_with_a_text_prompt_and_whole_conversations_are_understood() {
+        let (ask, good, bad) = (turn("user", "q"), turn("assistant", "a"), turn("assistant", "b"));
+        let row = preference(&format!(
+            r#"{{"prompt":"q","chosen":[{ask},{good}],"rejected":[{ask},{bad}]}}"#
+        ));
+        assert_eq!(row.chosen, Side::Messages(vec![Message::assistant("a")]));
+    }
+
+    #[test]
+    fn the_prompt_id_groups_rows_and_other_columns_are_ignored() {
+        let row = preference(r#"{"prompt":"a","chosen":" b","rejected":" c","prompt_id":7,"annotator":"x"}"#);
+        assert_eq!(row.group, Some(7));
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_its_number() {
+        let lines = "{\"prompt\":\"a\",\"completion\":\"b\"}\n\n{\"prompt\":\"a\"}\n";
+        let error = format!("{:#}", read_rows(lines.as_bytes()).unwrap_err());
+        assert!(error.starts_with("line 3: the columns are none of"), "{error}");
+    }
+
+    #[test]
+    fn messages_must_end_with_an_answer() {
+        let line = format!(r#"{{"messages":[{}]}}"#, turn("user", "q"));
+        assert!(parse(&line).is_err());
+    }
+}

@@ -1,0 +1,278 @@
+//! A model's tokenizer with its chat template, from a GGUF file or a Hugging Face folder: rows of text become
+//! token ids, sampled ids become text.
+
+use super::{ChatTemplate, Demonstration, PreferencePair, gguf, rows::Side};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use candle_core::quantized::gguf_file;
+use hf_chat_template::{ChatTemplateField, TokenField, TokenizerConfig};
+use laurel_protocol::{Message, Speaker};
+use sha2::{Digest, Sha256};
+use std::{fs, path::Path};
+
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    template: Option<ChatTemplate>,
+    eos: Option<String>,
+    bos_before_text: Option<u32>,
+    stop_ids: Vec<u32>,
+}
+
+impl Tokenizer {
+    /// Reads the tokenizer of the model at `path`: a GGUF file, or a folder with `tokenizer.json`.
+    pub fn load(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            return Self::from_folder(path).with_context(|| format!("read the tokenizer in {path:?}"));
+        }
+        let mut file = fs::File::open(path).with_context(|| format!("open the model {path:?}"))?;
+        let content = gguf_file::Content::read(&mut file)
+            .with_context(|| format!("{path:?} is neither a model folder nor a GGUF file"))?;
+        Self::from_gguf(&content).with_context(|| format!("read the tokenizer in {path:?}"))
+    }
+
+    pub fn from_gguf(content: &gguf_file::Content) -> Result<Self> {
+        let config = TokenizerConfig {
+            bos_token: gguf::named_token(content, "bos").map(TokenField::Str),
+            eos_token: gguf::named_token(content, "eos").map(TokenField::Str),
+            pad_token: gguf::named_token(content, "padding").map(TokenField::Str),
+            unk_token: gguf::named_token(content, "unknown").map(TokenField::Str),
+            ..TokenizerConfig::default()
+        };
+        let template = match content.metadata.get("tokenizer.chat_template") {
+            Some(source) => Some(ChatTemplate::new(source.to_string()?, &config)?),
+            None => None,
+        };
+        let mut tokenizer = Self::new(gguf::tokenizer(content)?, template, &config)?;
+        if gguf::adds_bos(content) {
+            tokenizer.bos_before_text = config
+                .bos_token
+                .as_ref()
+                .and_then(TokenField::as_str)
+                .and_then(|bos| tokenizer.inner.token_to_id(bos));
+        }
+        Ok(tokenizer)
+    }
+
+    pub fn from_folder(folder: &Path) -> Result<Self> {
+        let inner = tokenizers::Tokenizer::from_file(folder.join("tokenizer.json"))
+            .map_err(|error| anyhow!("read tokenizer.json: {error}"))?;
+        let config: TokenizerConfig = match fs::read(folder.join("tokenizer_config.json")) {
+            Ok(bytes) => serde_json::from_slice(&bytes).context("read tokenizer_config.json")?,
+            Err(_) => TokenizerConfig::default(),
+        };
+        // The file of its own wins over the field, as in transformers.
+        let source = match fs::read_to_string(folder.join("chat_template.jinja")) {
+            Ok(source) => Some(source),
+            Err(_) => default_template(&config)?,
+        };
+        let template = source
+            .map(|source| ChatTemplate::new(&source, &config))
+            .transpose()?;
+        let mut tokenizer = Self::new(inner, template, &config)?;
+        for id in generation_config_eos(folder) {
+            tokenizer.add_stop_id(id);
+        }
+        Ok(tokenizer)
+    }
+
+    fn new(
+        inner: tokenizers::Tokenizer,
+        template: Option<ChatTemplate>,
+        config: &TokenizerConfig,
+    ) -> Result<Self> {
+        let eos = config.eos_token.as_ref().and_then(TokenField::as_str);
+        let mut tokenizer = Self {
+            stop_ids: eos.and_then(|eos| inner.token_to_id(eos)).into_iter().collect(),
+            eos: eos.map(str::to_owned),
+            bos_before_text: None,
+            inner,
+            template,
+        };
+        if let Some(id) = tokenizer.turn_end()? {
+            tokenizer.add_stop_id(id);
+        }
+        Ok(tokenizer)
+    }
+
+    /// SHA-256 of the chat template, hex; empty where the model has none.
+    pub fn template_hash(&self) -> &str {
+        self.template.as_ref().map_or("", |template| &template.hash)
+    }
+
+    /// Tokens that end an answer.
+    pub fn stop_ids(&self) -> &[u32] {
+        &self.stop_ids
+    }
+
+    /// The ids of a text in which special tokens may stand, with nothing added.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|error| anyhow!("split a text into tokens: {error}"))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of `ids` without special tokens.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.inner
+            .decode(ids, true)
+            .map_err(|error| anyhow!("turn tokens into text: {error}"))
+    }
+
+    /// A conversation up to where the assistant's answer begins.
+    pub fn prompt_ids(&self, prompt: &[Message]) -> Result<Vec<u32>> {
+        self.encode(&self.chat_template()?.render(prompt, true)?)
+    }
+
+    /// Token ids of a prompt and each of its completions.
+    pub fn split<const N: usize>(
+        &self,
+        prompt: &Side,
+        completions: [&Side; N],
+    ) -> Result<(Vec<u32>, [Vec<u32>; N])> {
+        let prompt_ids = match prompt {
+            Side::Messages(messages) => self.prompt_ids(messages)?,
+            Side::Text(text) => self.plain_text(text)?,
+        };
+        let mut ids: [Vec<u32>; N] = std::array::from_fn(|_| Vec::new());
+        for (slot, completion) in ids.iter_mut().zip(completions) {
+            let whole = self.whole(prompt, completion)?;
+            ensure!(
+                whole.starts_with(&prompt_ids),
+                "the tokens of the prompt are not a prefix of the tokens of the whole row: the chat template \
+                 (or the text where prompt and completion meet) does not keep them apart"
+            );
+            *slot = whole[prompt_ids.len()..].to_vec();
+            ensure!(!slot.is_empty(), "a completion is empty");
+        }
+        Ok((prompt_ids, ids))
+    }
+
+    pub fn preference(&self, row: &super::rows::Preference) -> Result<PreferencePair> {
+        let (prompt, [chosen, rejected]) = self.split(&row.prompt, [&row.chosen, &row.rejected])?;
+        Ok(PreferencePair {
+            group: row.group.unwrap_or_else(|| group_of(&prompt)),
+            prompt,
+            chosen,
+            rejected,
+        })
+    }
+
+    pub fn demonstration(&self, row: &super::rows::Example) -> Result<Demonstration> {
+        let (prompt, [completion]) = self.split(&row.prompt, [&row.completion])?;
+        Ok(Demonstration {
+            group: row.group.unwrap_or_else(|| group_of(&prompt)),
+            prompt,
+            completion,
+        })
+    }
+
+    fn whole(&self, prompt: &Side, completion: &Side) -> Result<Vec<u32>> {
+        match (prompt, completion) {
+            (Side::Messages(prompt), Side::Messages(completion)) => {
+                let whole: Vec<_> = prompt.iter().chain(completion).cloned().collect();
+                self.encode(&self.chat_template()?.render(&whole, false)?)
+            }
+            // Plain rows end with the EOS text, which a trainer adds where it is missing.
+            (Side::Text(prompt), Side::Text(completion)) => {
+                let eos = self.eos.as_deref().unwrap_or("");
+                let end = if completion.ends_with(eos) { "" } else { eos };
+                self.plain_text(&format!("{prompt}{completion}{end}"))
+            }
+            _ => bail!("prompt and completion must both be text or both be messages"),
+        }
+    }
+
+    fn plain_text(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self
+            .inner
+            .encode_fast(text, true)
+            .map_err(|error| anyhow!("split a text into tokens: {error}"))?;
+        Ok(self
+            .bos_before_text
+            .iter()
+            .chain(encoding.get_ids())
+            .copied()
+            .collect())
+    }
+
+    fn chat_template(&self) -> Result<&ChatTemplate> {
+        self.template
+            .as_ref()
+            .context("the model has no chat template, so it cannot read messages; use rows of plain text")
+    }
+
+    /// The special token that the template puts right behind an answer.
+    fn turn_end(&self) -> Result<Option<u32>> {
+        let Some(template) = &self.template else {
+            return Ok(None);
+        };
+        let turns = [Message::user("question"), Message::assistant("answer")];
+        let whole = template.render(&turns, false)?;
+        let Some((_, behind)) = whole.rsplit_once("answer") else {
+            return Ok(None);
+        };
+        let first = self.encode(behind)?.first().copied();
+        let special = self.inner.get_added_tokens_decoder();
+        Ok(first.filter(|id| special.get(id).is_some_and(|token| token.special)))
+    }
+
+    fn add_stop_id(&mut self, id: u32) {
+        if !self.stop_ids.contains(&id) {
+            self.stop_ids.push(id);
+        }
+    }
+}
+
+/// A message list's last turn is the answer; all before it is the prompt.
+pub fn split_messages(mut messages: Vec<Message>) -> Result<(Vec<Message>, Vec<Message>)> {
+    match messages.pop() {
+        Some(answer) if answer.role == Speaker::Assistant && !messages.is_empty() => {
+            Ok((messages, vec![answer]))
+        }
+        _ => bail!("the messages must be a prompt and an assistant's answer, which comes last"),
+    }
+}
+
+/// Rows without a prompt id are grouped by the prompt itself.
+fn group_of(prompt: &[u32]) -> u64 {
+    let mut hash = Sha256::new();
+    for id in prompt {
+        hash.update(id.to_le_bytes());
+    }
+    let digest = hash.finalize();
+    u64::from_le_bytes(std::array::from_fn(|at| digest[at]))
+}
+
+fn default_template(config: &TokenizerConfig) -> Result<Option<String>> {
+    match &config.chat_template {
+        None => Ok(None),
+        Some(ChatTemplateField::Single(source)) => Ok(Some(source.clone())),
+        Some(ChatTemplateField::Named(list)) => list
+            .iter()
+            .find(|named| named.name == "default" || list.len() == 1)
+            .map(|named| Some(named.template.clone()))
+            .context("tokenizer_config.json has several chat templates and none is named \"default\""),
+    }
+}
+
+fn generation_config_eos(folder: &Path) -> Vec<u32> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(u32),
+        Many(Vec<u32>),
+    }
+    #[derive(serde::Deserialize)]
+    struct GenerationConfig {
+        eos_token_id: Option<OneOrMany>,
+    }
+    let config = fs::read(folder.join("generation_config.json"))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<GenerationConfig>(&bytes).ok());
+    match config.and_then(|config| config.eos_token_id) {
+        Some(OneOrMany::One(id)) => vec![id],
+        Some(OneOrMany::Many(ids)) => ids,
+        None => Vec::new(),
+    }
+}

@@ -1,0 +1,97 @@
+//! The subcommand `generate`: prompts from a file, one JSON line a completion.
+
+use super::{Engine, Request};
+use crate::{adapters::Adapter, data::Tokenizer, device, model::Model};
+use anyhow::{Context, Result, bail};
+use candle_core::DType;
+use laurel_protocol::{FinishReason, PromptText, Sampling};
+use serde::Deserialize;
+use serde_json::json;
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::PathBuf,
+};
+
+/// Sample completions of prompts, one JSON line a completion.
+#[derive(clap::Args)]
+pub struct GenerateArgs {
+    /// GGUF file or Hugging Face folder
+    #[arg(long)]
+    model: PathBuf,
+    /// PEFT folder
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    /// JSON Lines: {"prompt": "text"} or {"prompt": [{"role", "content"}, …]}
+    #[arg(long)]
+    prompts: PathBuf,
+    /// Completions a prompt
+    #[arg(long, default_value_t = 1)]
+    n: u32,
+    /// New tokens at most
+    #[arg(long, default_value_t = 200)]
+    max_tokens: u32,
+    /// 0 is greedy
+    #[arg(long, default_value_t = 0.9)]
+    temperature: f64,
+    #[arg(long, default_value_t = 0.95)]
+    top_p: f64,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// auto, cpu, cuda:N or metal
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    prompt: PromptText,
+}
+
+pub fn run(args: &GenerateArgs) -> Result<()> {
+    let sampling = Sampling {
+        temperature: args.temperature,
+        top_p: args.top_p,
+        max_tokens: args.max_tokens,
+        seed: args.seed,
+    };
+    if let Err(errors) = sampling.validate() {
+        bail!("{} {}", errors[0].field, errors[0].reason);
+    }
+    let file = std::fs::File::open(&args.prompts).with_context(|| format!("open {:?}", args.prompts))?;
+    let tokenizer = Tokenizer::load(&args.model)?;
+    let mut requests = Vec::new();
+    for (at, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.with_context(|| format!("read {:?}", args.prompts))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let line: Line =
+            serde_json::from_str(&line).with_context(|| format!("{:?}, line {}", args.prompts, at + 1))?;
+        requests.push(Request {
+            key: at as u64,
+            prompt: tokenizer.prompt_ids(&line.prompt.into_messages())?,
+            indexes: (0..args.n).collect(),
+        });
+    }
+    let model = Model::load(&args.model, &device::open(&args.device)?, DType::F32)?;
+    let adapter = args
+        .adapter
+        .as_deref()
+        .map(|path| Adapter::load_peft(path, &model))
+        .transpose()?;
+    let engine = Engine::new(&model, adapter.as_ref(), &sampling, tokenizer.stop_ids())?;
+    let mut out = std::io::stdout().lock();
+    engine.run(requests, &mut |done| {
+        let reason = match done.reason {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+        };
+        let line = json!({
+            "prompt_index": done.key, "index": done.index, "completion": tokenizer.decode(&done.ids)?,
+            "n_tokens": done.ids.len(), "finish_reason": reason,
+            "logprob": done.logprobs[..done.ids.len()].iter().sum::<f32>(),
+        });
+        writeln!(out, "{line}")?;
+        Ok(true)
+    })
+}

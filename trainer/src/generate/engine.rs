@@ -1,0 +1,348 @@
+//! The engine: continuous batching. Each step takes one new token of every sequence in a slot through the model in
+//! one batch; a sequence that ends frees its slot for the next request.
+
+use super::{
+    cache::{Cache, Segment},
+    sample,
+};
+use crate::{
+    adapters::{Adapter, Module, Weight},
+    model::Model,
+    ops::{matmul_transposed, rms_norm_value, swiglu_value},
+    rng::{Rng, Stream},
+};
+use anyhow::{Result, ensure};
+use candle_core::Tensor;
+use laurel_protocol::{FinishReason, Sampling};
+use rayon::prelude::*;
+use std::{collections::VecDeque, sync::Arc};
+
+/// Sequences in one batch.
+const SLOTS: usize = 16;
+
+/// A prompt and which of its completions are wanted.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Names the prompt in the random streams, and in [`Finished`].
+    pub key: u64,
+    pub prompt: Vec<u32>,
+    pub indexes: Vec<u32>,
+}
+
+/// A finished completion.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    pub key: u64,
+    pub index: u32,
+    /// Without the token that ended it.
+    pub ids: Vec<u32>,
+    /// Of each token, at temperature 1.
+    pub logprobs: Vec<f32>,
+    pub reason: FinishReason,
+}
+
+/// Samples from a model with an adapter or none. The adapter is merged into a copy of the layers that it changes.
+pub struct Engine {
+    model: Model,
+    layers: Vec<[Tensor; 7]>,
+    sampling: Sampling,
+    stop_ids: Vec<u32>,
+}
+
+struct Slot {
+    key: u64,
+    index: u32,
+    cache: Cache,
+    position: u32,
+    /// Sampled, not yet taken through the model.
+    next: u32,
+    ids: Vec<u32>,
+    logprobs: Vec<f32>,
+    stream: Stream,
+}
+
+impl Engine {
+    pub fn new(
+        model: &Model,
+        adapter: Option<&Adapter>,
+        sampling: &Sampling,
+        stop_ids: &[u32],
+    ) -> Result<Self> {
+        let mut layers = Vec::with_capacity(model.layers.len());
+        for layer in &model.layers {
+            let mut weights = Vec::with_capacity(7);
+            for linear in layer.linears() {
+                let module = adapter.and_then(|adapter| adapter.modules.get(&linear.path));
+                weights.push(merged(&linear.weight, module)?);
+            }
+            let weights: [Tensor; 7] = weights
+                .try_into()
+                .unwrap_or_else(|_| unreachable!("a block has seven"));
+            layers.push(weights);
+        }
+        Ok(Self {
+            model: model.clone(),
+            layers,
+            sampling: sampling.clone(),
+            stop_ids: stop_ids.to_vec(),
+        })
+    }
+
+    /// Completes all requests. `finished` takes each completion as it ends and answers whether to go on.
+    pub fn run(
+        &self,
+        requests: Vec<Request>,
+        finished: &mut dyn FnMut(Finished) -> Result<bool>,
+    ) -> Result<()> {
+        let mut requests = VecDeque::from(requests);
+        let mut waiting: VecDeque<Slot> = VecDeque::new();
+        let mut active: Vec<Slot> = Vec::new();
+        loop {
+            while active.len() < SLOTS {
+                if let Some(slot) = waiting.pop_front() {
+                    active.push(slot);
+                } else if let Some(request) = requests.pop_front() {
+                    waiting.extend(self.prefill(&request)?);
+                } else {
+                    break;
+                }
+            }
+            if active.is_empty() {
+                return Ok(());
+            }
+            let mut going = Vec::with_capacity(active.len());
+            for slot in active {
+                match self.ended(&slot) {
+                    None => going.push(slot),
+                    Some(reason) => {
+                        let done = Finished {
+                            key: slot.key,
+                            index: slot.index,
+                            ids: slot.ids,
+                            logprobs: slot.logprobs,
+                            reason,
+                        };
+                        if !finished(done)? {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            active = going;
+            if !active.is_empty() {
+                self.step(&mut active)?;
+            }
+        }
+    }
+
+    /// Whether the token sampled last ends the sequence; otherwise it belongs to it.
+    fn ended(&self, slot: &Slot) -> Option<FinishReason> {
+        if self.stop_ids.contains(&slot.next) {
+            return Some(FinishReason::Stop);
+        }
+        let full = slot.position as usize + 1 >= self.model.config.max_positions;
+        (full || slot.ids.len() >= self.sampling.max_tokens as usize).then_some(FinishReason::Length)
+    }
+
+    /// Takes a prompt through the model once and samples the first token of each of its completions.
+    fn prefill(&self, request: &Request) -> Result<Vec<Slot>> {
+        let n = request.prompt.len();
+        ensure!(n > 0, "a prompt is empty");
+        ensure!(
+            n < self.model.config.max_positions,
+            "a prompt has {n} tokens; the model reads at most {}",
+            self.model.config.max_positions
+        );
+        let mut cache = Cache {
+            prompt: None,
+            own: Segment::new(self.layers.len()),
+        };
+        let positions: Vec<u32> = (0..n as u32).collect();
+        let hidden = self.forward(&request.prompt, &positions, &mut [&mut cache])?;
+        let logits = self.logits(&hidden.narrow(0, n - 1, 1)?)?;
+        let prompt = Arc::new(cache.own);
+        let rng = Rng::new(self.sampling.seed);
+        let slots = request.indexes.iter().map(|&index| {
+            let mut stream = rng.stream(&format!("completion {}", request.key), u64::from(index));
+            let (next, logprob) = sample::draw(&logits, &self.sampling, &mut stream);
+            Slot {
+                key: request.key,
+                index,
+                cache: Cache {
+                    prompt: Some(prompt.clone()),
+                    own: Segment::new(self.layers.len()),
+                },
+                position: n as u32,
+                next,
+                ids: Vec::new(),
+                logprobs: vec![logprob],
+                stream,
+            }
+        });
+        Ok(slots.collect())
+    }
+
+    /// One token of each sequence.
+    fn step(&self, slots: &mut [Slot]) -> Result<()> {
+        let ids: Vec<u32> = slots.iter().map(|slot| slot.next).collect();
+        let positions: Vec<u32> = slots.iter().map(|slot| slot.position).collect();
+        let mut caches: Vec<&mut Cache> = slots.iter_mut().map(|slot| &mut slot.cache).collect();
+        let hidden = self.forward(&ids, &positions, &mut caches)?;
+        let logits = self.logits(&hidden)?;
+        let vocab = self.model.config.vocab;
+        slots
+            .par_iter_mut()
+            .zip(logits.par_chunks_exact(vocab))
+            .for_each(|(slot, logits)| {
+                slot.ids.push(slot.next);
+                let (next, logprob) = sample::draw(logits, &self.sampling, &mut slot.stream);
+                slot.next = next;
+                slot.position += 1;
+                slot.logprobs.push(logprob);
+            });
+        Ok(())
+    }
+
+    /// Rows through all blocks. With one cache, all rows are that sequence's, in order; else row i is cache i's.
+    fn forward(&self, ids: &[u32], positions: &[u32], caches: &mut [&mut Cache]) -> Result<Tensor> {
+        let config = &self.model.config;
+        let (kv_width, q_width) = (
+            config.n_kv_heads * config.head_dim,
+            config.n_heads * config.head_dim,
+        );
+        let mut hidden = self.model.embed(ids)?;
+        for (at, (layer, [q, k, v, o, gate, up, down])) in
+            self.model.layers.iter().zip(&self.layers).enumerate()
+        {
+            let biased =
+                |x: &Tensor, weight: &Tensor, bias: &Option<Tensor>| -> candle_core::Result<Tensor> {
+                    let y = matmul_transposed(x, weight)?;
+                    bias.as_ref().map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
+                };
+            let x = rms_norm_value(&hidden, &layer.attention_norm, config.rms_eps)?;
+            let queries = self.model.rope.apply(&biased(&x, q, &layer.q.bias)?, positions)?;
+            let keys = self.model.rope.apply(&biased(&x, k, &layer.k.bias)?, positions)?;
+            let (queries, keys) = (numbers(&queries)?, numbers(&keys)?);
+            let values = numbers(&biased(&x, v, &layer.v.bias)?)?;
+            let mut attended = vec![0.0; ids.len() * q_width];
+            let rows = queries
+                .chunks_exact(q_width)
+                .zip(keys.chunks_exact(kv_width).zip(values.chunks_exact(kv_width)));
+            if let [cache] = caches {
+                for ((query, (key, value)), out) in rows.zip(attended.chunks_exact_mut(q_width)) {
+                    cache.push(at, key, value);
+                    cache.attend(at, query, config, out);
+                }
+            } else {
+                let rows: Vec<_> = rows.zip(attended.chunks_exact_mut(q_width)).collect();
+                caches
+                    .par_iter_mut()
+                    .zip(rows)
+                    .for_each(|(cache, ((query, (key, value)), out))| {
+                        cache.push(at, key, value);
+                        cache.attend(at, query, config, out);
+                    });
+            }
+            let attended = Tensor::from_vec(attended, (ids.len(), q_width), &self.model.device)?;
+            hidden = (hidden + biased(&attended, o, &layer.o.bias)?)?;
+            let x = rms_norm_value(&hidden, &layer.feed_forward_norm, config.rms_eps)?;
+            let inner = swiglu_value(
+                &biased(&x, gate, &layer.gate.bias)?,
+                &biased(&x, up, &layer.up.bias)?,
+            )?;
+            hidden = (hidden + biased(&inner, down, &layer.down.bias)?)?;
+        }
+        Ok(hidden)
+    }
+
+    fn logits(&self, hidden: &Tensor) -> Result<Vec<f32>> {
+        let states = rms_norm_value(hidden, &self.model.norm, self.model.config.rms_eps)?;
+        numbers(&self.model.logits(&states)?)
+    }
+}
+
+fn numbers(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor
+        .to_dtype(candle_core::DType::F32)?
+        .flatten_all()?
+        .to_vec1()?)
+}
+
+/// A layer's weight with what an adapter adds to it. Shape: `(out, in)`.
+fn merged(weight: &Tensor, module: Option<&Module>) -> Result<Tensor> {
+    let tensor = |weight: &Weight| weight.tensor().detach();
+    Ok(match module {
+        None => weight.clone(),
+        Some(Module::Lora { a, b, scaling }) => (weight + (tensor(b).matmul(&tensor(a))? * *scaling)?)?,
+        Some(Module::Ia3 {
+            factors,
+            feed_forward: true,
+        }) => weight.broadcast_mul(&tensor(factors))?,
+        Some(Module::Ia3 {
+            factors,
+            feed_forward: false,
+        }) => weight.broadcast_mul(&tensor(factors).unsqueeze(1)?)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::tiny, rounds::cli::id_logps};
+    use laurel_protocol::adapter::AdapterConfig;
+
+    fn complete(engine: &Engine, requests: Vec<Request>) -> Vec<Finished> {
+        let mut all = Vec::new();
+        engine
+            .run(requests, &mut |finished| {
+                all.push(finished);
+                Ok(true)
+            })
+            .unwrap();
+        all.sort_by_key(|finished| (finished.key, finished.index));
+        all
+    }
+
+    fn request(key: u64, indexes: std::ops::Range<u32>) -> Request {
+        Request {
+            key,
+            prompt: vec![1 + key as u32, 5, 9],
+            indexes: indexes.collect(),
+        }
+    }
+
+    fn sampling() -> Sampling {
+        Sampling {
+            temperature: 1.0,
+            top_p: 1.0,
+            max_tokens: 12,
+            seed: 3,
+        }
+    }
+
+    #[test]
+    fn a_completion_does_not_depend_on_what_else_is_in_the_batch() {
+        let engine = Engine::new(&tiny::model(0), None, &sampling(), &[2]).unwrap();
+        let together = complete(&engine, (0..7).map(|key| request(key, 0..5)).collect());
+        assert_eq!(together.len(), 35);
+        let alone = complete(&engine, vec![request(3, 2..3)]);
+        let same = together.iter().find(|it| (it.key, it.index) == (3, 2)).unwrap();
+        assert_eq!(alone[0].ids, same.ids);
+    }
+
+    #[test]
+    fn sampled_log_probabilities_agree_with_the_training_forward() {
+        let model = tiny::model(0);
+        let adapter = Adapter::init(&AdapterConfig::default(), &model, &Rng::new(1)).unwrap();
+        tiny::disturb(&adapter, 0.05);
+        let engine = Engine::new(&model, Some(&adapter), &sampling(), &[]).unwrap();
+        for done in complete(&engine, vec![request(0, 0..3)]) {
+            assert_eq!((done.ids.len(), done.reason), (12, FinishReason::Length));
+            let ids = [vec![1, 5, 9], done.ids.clone()].concat();
+            let expected = id_logps(&model, Some(&adapter), &ids, 3).unwrap();
+            for (sampled, trained) in done.logprobs.iter().zip(expected) {
+                assert!((sampled - trained).abs() < 1e-3, "{sampled} against {trained}");
+            }
+        }
+    }
+}

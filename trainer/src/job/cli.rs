@@ -1,0 +1,259 @@
+//! The subcommand `work`: lease, run, hand in, again, until it is told to stop.
+
+use super::{
+    client::{Client, JobClient, LeaseLost},
+    completions,
+    heart::{Heart, Wishes},
+    round,
+};
+use crate::{
+    adapters::Adapter,
+    data::{Tokenizer, template::hex},
+    device,
+    model::Model,
+};
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device};
+use laurel_protocol::{AdapterRef, LeaseRequest, LeasedJob, Outcome, Work};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+    thread,
+    time::Duration,
+};
+
+/// Lease rounds and completion jobs from a server and run them.
+#[derive(clap::Args)]
+pub struct WorkArgs {
+    /// The server's address, for example http://127.0.0.1:8080
+    #[arg(long, env = "LAUREL_SERVER")]
+    server: String,
+    /// File with a worker token
+    #[arg(long, env = "LAUREL_TOKEN_FILE")]
+    token_file: PathBuf,
+    /// A base model that this trainer has, NAME=PATH; may be given several times
+    #[arg(long = "model", required = true, value_parser = named_path)]
+    models: Vec<(String, PathBuf)>,
+    /// Folder for checkpoints and adapters
+    #[arg(long, default_value = "laurel-work")]
+    work_dir: PathBuf,
+    /// auto, cpu, cuda:N or metal
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+fn named_path(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err("must be NAME=PATH".to_owned()),
+    }
+}
+
+/// The end to report after a piece of work that came to `end`; `None` leaves the job to whoever leases it next.
+pub fn outcome(wishes: &Wishes, end: Outcome) -> Option<Outcome> {
+    if wishes.lost.load(Ordering::SeqCst) {
+        return None;
+    }
+    if wishes.abort.load(Ordering::SeqCst) {
+        return Some(Outcome::Aborted);
+    }
+    if wishes.quit.load(Ordering::SeqCst) {
+        None
+    } else {
+        Some(end)
+    }
+}
+
+/// The base model in memory, kept for the next job.
+struct Loaded {
+    name: String,
+    model: Model,
+    tokenizer: Tokenizer,
+}
+
+struct Worker {
+    client: Client,
+    models: BTreeMap<String, PathBuf>,
+    work_dir: PathBuf,
+    device: Device,
+    loaded: Option<Loaded>,
+}
+
+pub fn run(args: &WorkArgs) -> Result<()> {
+    let token =
+        fs::read_to_string(&args.token_file).with_context(|| format!("read {:?}", args.token_file))?;
+    for (name, path) in &args.models {
+        ensure!(path.exists(), "the model {name} is not at {path:?}");
+    }
+    fs::create_dir_all(&args.work_dir)
+        .with_context(|| format!("make the work folder {:?}", args.work_dir))?;
+    let device = device::open(&args.device)?;
+    let wishes = Wishes::default();
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, wishes.quit.clone())?;
+    signal_hook::flag::register(signal_hook::consts::SIGINT, wishes.quit.clone())?;
+    let request = LeaseRequest {
+        worker: hostname::get().map_or_else(
+            |_| "trainer".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        ),
+        device: device::name(&device),
+        models: args.models.iter().map(|(name, _)| name.clone()).collect(),
+        wait_seconds: 10,
+    };
+    let mut worker = Worker {
+        client: Client::new(&args.server, token.trim()),
+        models: args.models.iter().cloned().collect(),
+        work_dir: args.work_dir.clone(),
+        device,
+        loaded: None,
+    };
+    tracing::info!(server = args.server, "Waiting for work from {}", args.server);
+    let mut pause = Duration::from_millis(250);
+    while !wishes.quit.load(Ordering::SeqCst) {
+        match worker.client.lease(&request) {
+            Ok(Some(job)) => {
+                pause = Duration::from_millis(250);
+                worker.work(&job, &wishes.quit)?;
+            }
+            Ok(None) => pause = Duration::from_millis(250),
+            Err(error) => {
+                tracing::warn!("No lease: {error:#}");
+                thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+        }
+    }
+    tracing::info!("Stopped");
+    Ok(())
+}
+
+impl Worker {
+    /// Runs one job to its end and reports the end.
+    fn work(&mut self, job: &LeasedJob, quit: &std::sync::Arc<std::sync::atomic::AtomicBool>) -> Result<()> {
+        let client = self.client.with_lease(job);
+        let wishes = Wishes {
+            quit: quit.clone(),
+            ..Wishes::default()
+        };
+        let folder = self.work_dir.join(format!("job-{}", job.job_id));
+        tracing::info!(job.id = %job.job_id, attempt = job.attempt, "Took job {}", job.job_id);
+        let heart = Heart::start(client.clone(), job.lease_seconds, wishes.clone());
+        let end = self.run(job, &client, &folder, &wishes);
+        drop(heart);
+        let end = match end {
+            Ok(end) => end,
+            Err(error) if error.is::<LeaseLost>() => None,
+            Err(error) => {
+                tracing::error!(job.id = %job.job_id, "Job {} failed: {error:#}", job.job_id);
+                let causes: Vec<String> = error
+                    .chain()
+                    .filter_map(|cause| cause.to_string().lines().next().map(str::to_owned))
+                    .collect();
+                Some(Outcome::Failed {
+                    error: causes.join(": "),
+                })
+            }
+        };
+        let Some(end) = end else {
+            tracing::info!(job.id = %job.job_id, "Left job {} to whoever takes it next", job.job_id);
+            return Ok(());
+        };
+        match client.post_raw("finish", &end) {
+            Ok(_) => tracing::info!(job.id = %job.job_id, "Job {} has ended", job.job_id),
+            Err(error) if error.is::<LeaseLost>() => {}
+            Err(error) => tracing::error!("The end of job {} was not taken: {error:#}", job.job_id),
+        }
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("clear {folder:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        job: &LeasedJob,
+        client: &JobClient,
+        folder: &Path,
+        wishes: &Wishes,
+    ) -> Result<Option<Outcome>> {
+        let path = self
+            .models
+            .get(&job.base_model)
+            .with_context(|| format!("this trainer has no model named {}", job.base_model))?;
+        if self
+            .loaded
+            .as_ref()
+            .is_none_or(|loaded| loaded.name != job.base_model)
+        {
+            self.loaded = None; // one base model in memory at a time
+            self.loaded = Some(Loaded {
+                name: job.base_model.clone(),
+                model: Model::load(path, &self.device, DType::F32)?,
+                tokenizer: Tokenizer::load(path)?,
+            });
+        }
+        let Some(loaded) = &self.loaded else {
+            bail!("no model is loaded")
+        };
+        let adapter = match &job.adapter {
+            Some(reference) => Some(fetch(&self.work_dir, client, reference, &loaded.model)?),
+            None => None,
+        };
+        match &job.work {
+            Work::Completions { sampling, .. } => completions::run(
+                client,
+                &loaded.model,
+                &loaded.tokenizer,
+                adapter.as_ref(),
+                sampling,
+                wishes,
+            ),
+            Work::Round {
+                spec,
+                snapshot_hash,
+                sample_prompts,
+                ..
+            } => round::run(&round::Task {
+                client,
+                model: &loaded.model,
+                tokenizer: &loaded.tokenizer,
+                base_model: &job.base_model,
+                adapter: adapter.as_ref(),
+                spec,
+                snapshot_hash,
+                sample_prompts,
+                folder,
+                wishes,
+            }),
+        }
+    }
+}
+
+/// The adapter from the work folder, or from the server into it.
+fn fetch(work_dir: &Path, client: &JobClient, reference: &AdapterRef, model: &Model) -> Result<Adapter> {
+    ensure!(
+        reference.hash.len() == 64 && reference.hash.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "the server named an adapter without a proper hash"
+    );
+    let folder = work_dir.join("adapters").join(&reference.hash);
+    if !folder.is_dir() {
+        let part = work_dir.join("adapters").join(format!("{}.part", reference.hash));
+        fs::create_dir_all(&part).with_context(|| format!("make {part:?}"))?;
+        for name in ["adapter_config.json", "adapter_model.safetensors"] {
+            let bytes = client.adapter_file(reference.id, name)?;
+            if name.ends_with(".safetensors") {
+                let hash = hex(&Sha256::digest(&bytes));
+                ensure!(
+                    hash == reference.hash,
+                    "the adapter that arrived has another hash: {hash}"
+                );
+            }
+            fs::write(part.join(name), bytes).with_context(|| format!("write {name}"))?;
+        }
+        fs::rename(&part, &folder).with_context(|| format!("put the adapter into {folder:?}"))?;
+    }
+    Adapter::load_peft(&folder, model)
+}

@@ -1,0 +1,77 @@
+//! A completion job: prompts from the server, completions back as they finish.
+
+use super::{client::JobClient, heart::Wishes};
+use crate::{
+    adapters::Adapter,
+    data::Tokenizer,
+    generate::{Engine, Request},
+    model::Model,
+};
+use anyhow::{Context, Result};
+use laurel_protocol::{
+    Directive, FinishedCompletion, FinishedCompletions, Outcome, PromptId, Report, Sampling, WorkPrompt,
+};
+use std::time::{Duration, Instant};
+
+/// Finished completions wait this long at most for others to be sent with.
+const GATHER: Duration = Duration::from_millis(1500);
+
+/// Samples what is missing. `None` when the job was stopped without an end of its own.
+pub fn run(
+    client: &JobClient,
+    model: &Model,
+    tokenizer: &Tokenizer,
+    adapter: Option<&Adapter>,
+    sampling: &Sampling,
+    wishes: &Wishes,
+) -> Result<Option<Outcome>> {
+    let lines = client.get("prompts")?;
+    let mut requests = Vec::new();
+    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let prompt: WorkPrompt = serde_json::from_slice(line).context("read a prompt of the job")?;
+        requests.push(Request {
+            key: prompt.prompt_id.0 as u64,
+            prompt: tokenizer.prompt_ids(&prompt.messages)?,
+            indexes: prompt.indexes,
+        });
+    }
+    let n_total: usize = requests.iter().map(|request| request.indexes.len()).sum();
+    let engine = Engine::new(model, adapter, sampling, tokenizer.stop_ids())?;
+    let begun = Instant::now();
+    let mut n_done = 0;
+    let mut last_sent = Instant::now();
+    let mut batch: Vec<FinishedCompletion> = Vec::new();
+    let send = |batch: &mut Vec<FinishedCompletion>| -> Result<()> {
+        let finished = FinishedCompletions {
+            template_hash: tokenizer.template_hash().to_owned(),
+            completions: std::mem::take(batch),
+        };
+        wishes.heed(client.post::<Directive>("completions", &finished)?);
+        Ok(())
+    };
+    engine.run(requests, &mut |done| {
+        n_done += 1;
+        batch.push(FinishedCompletion {
+            prompt_id: PromptId(done.key as i64),
+            index: done.index,
+            text: tokenizer.decode(&done.ids)?,
+            n_tokens: done.ids.len() as u32,
+            finish_reason: done.reason,
+        });
+        if last_sent.elapsed() > GATHER {
+            send(&mut batch)?;
+            last_sent = Instant::now();
+            let rate = begun.elapsed().as_secs_f64() / f64::from(n_done);
+            let report = Report {
+                seconds_left: Some(rate * (n_total as f64 - f64::from(n_done))),
+                ..Report::default()
+            };
+            wishes.heed(client.post::<Directive>("report", &report)?);
+        }
+        Ok(!wishes.stop())
+    })?;
+    if !batch.is_empty() {
+        send(&mut batch)?;
+    }
+    Ok(super::cli::outcome(wishes, Outcome::Done))
+}

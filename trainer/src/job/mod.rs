@@ -1,0 +1,9 @@
+//! The worker: leases jobs from a server over HTTP, runs them, and hands in what comes out. It needs a URL, a token and
+//! base models on its disk, nothing else. Killed at any moment, it loses no more than the steps since the last
+//! checkpoint: the lease runs out, the job is leased again, and goes on from the work folder.
+
+pub mod cli;
+mod client;
+mod completions;
+mod heart;
+mod round;

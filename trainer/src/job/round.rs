@@ -1,0 +1,195 @@
+//! A round for a server: rows in, checked against their hash; figures, log lines and samples out while it runs; the
+//! adapter's files at the end.
+
+use super::{client::JobClient, heart::Wishes};
+use crate::{
+    adapters::Adapter,
+    data::{Row, Tokenizer, read_rows, template::hex},
+    generate::{Engine, Request},
+    model::Model,
+    report::{Directive, Progress, Reporter},
+    rounds::{self, Input, RoundOutcome},
+};
+use anyhow::{Context, Result, bail, ensure};
+use laurel_protocol::{
+    Directive as ServerDirective, LogLevel, LogLine, MetricPoint, Outcome, Report, RoundKind, RoundSpec,
+    Sample, Sampling, Timestamp, WorkPrompt,
+};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// How the samples before and after are drawn: the same for both, so that they differ by the weights alone.
+const SAMPLE_TOKENS: u32 = 160;
+/// Reports wait this long at most for others to be sent with.
+const GATHER: Duration = Duration::from_millis(500);
+
+pub struct Task<'a> {
+    pub client: &'a JobClient,
+    pub model: &'a Model,
+    pub tokenizer: &'a Tokenizer,
+    pub base_model: &'a str,
+    pub adapter: Option<&'a Adapter>,
+    pub spec: &'a RoundSpec,
+    pub snapshot_hash: &'a str,
+    pub sample_prompts: &'a [WorkPrompt],
+    /// Keeps the checkpoints of this job.
+    pub folder: &'a Path,
+    pub wishes: &'a Wishes,
+}
+
+/// Runs the round. `None` when it was stopped without an end of its own.
+pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
+    let lines = task.client.get("rows")?;
+    let hash = hex(&Sha256::digest(&lines));
+    ensure!(
+        hash == task.snapshot_hash,
+        "the rows that arrived are not those of the snapshot: their hash is {hash}"
+    );
+    let mut pairs = Vec::new();
+    for row in read_rows(lines.as_slice())? {
+        match row {
+            Row::Preference(row) => pairs.push(task.tokenizer.preference(&row)?),
+            _ => bail!("a row of the snapshot is no preference"),
+        }
+    }
+    let mut reporter = ToServer::new(task);
+    let before = match task.spec.kind {
+        RoundKind::Reward => HashMap::new(),
+        _ => complete(task, task.adapter)?,
+    };
+    reporter.pending.samples = samples(task, &before, &HashMap::new());
+    reporter.send();
+    let input = Input {
+        spec: task.spec,
+        model: task.model,
+        base_model: task.base_model,
+        starting_adapter: task.adapter,
+        rows: pairs,
+        out: task.folder,
+    };
+    let outcome = rounds::run(input, &mut reporter)?;
+    reporter.send();
+    if outcome == RoundOutcome::Stopped || task.wishes.stop() {
+        return Ok(super::cli::outcome(task.wishes, Outcome::Aborted));
+    }
+    let made = task.folder.join("adapter");
+    if task.spec.kind != RoundKind::Reward {
+        let adapter = Adapter::load_peft(&made, task.model)?;
+        reporter.pending.samples = samples(task, &before, &complete(task, Some(&adapter))?);
+        reporter.send();
+    }
+    for entry in fs::read_dir(&made).context("read the adapter's folder")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let bytes = fs::read(made.join(&name)).with_context(|| format!("read {name}"))?;
+        task.client.put(&format!("adapter/{name}"), &bytes)?;
+    }
+    Ok(super::cli::outcome(task.wishes, Outcome::Done))
+}
+
+/// The answer to each fixed prompt, by its number.
+fn complete(task: &Task<'_>, adapter: Option<&Adapter>) -> Result<HashMap<u64, String>> {
+    let sampling = Sampling {
+        temperature: 0.7,
+        top_p: 1.0,
+        max_tokens: SAMPLE_TOKENS,
+        seed: task.spec.seed,
+    };
+    let mut requests = Vec::new();
+    for prompt in task.sample_prompts {
+        requests.push(Request {
+            key: prompt.prompt_id.0 as u64,
+            prompt: task.tokenizer.prompt_ids(&prompt.messages)?,
+            indexes: vec![0],
+        });
+    }
+    let mut answers = HashMap::new();
+    Engine::new(task.model, adapter, &sampling, task.tokenizer.stop_ids())?.run(requests, &mut |done| {
+        answers.insert(done.key, task.tokenizer.decode(&done.ids)?);
+        Ok(!task.wishes.stop())
+    })?;
+    Ok(answers)
+}
+
+fn samples(task: &Task<'_>, before: &HashMap<u64, String>, after: &HashMap<u64, String>) -> Vec<Sample> {
+    if before.is_empty() {
+        return Vec::new();
+    }
+    let text = |answers: &HashMap<u64, String>, prompt: &WorkPrompt| {
+        answers
+            .get(&(prompt.prompt_id.0 as u64))
+            .cloned()
+            .unwrap_or_default()
+    };
+    let sample = |prompt: &WorkPrompt| Sample {
+        prompt_id: prompt.prompt_id,
+        prompt: prompt.messages.clone(),
+        before: text(before, prompt),
+        after: text(after, prompt),
+    };
+    task.sample_prompts.iter().map(sample).collect()
+}
+
+/// Sends what a round reports, gathered over half a second.
+struct ToServer<'a> {
+    client: &'a JobClient,
+    wishes: &'a Wishes,
+    pending: Report,
+    last_sent: Instant,
+}
+
+impl<'a> ToServer<'a> {
+    fn new(task: &Task<'a>) -> Self {
+        Self {
+            client: task.client,
+            wishes: task.wishes,
+            pending: Report::default(),
+            last_sent: Instant::now(),
+        }
+    }
+
+    fn send(&mut self) {
+        let report = std::mem::take(&mut self.pending);
+        self.last_sent = Instant::now();
+        match self.client.post::<ServerDirective>("report", &report) {
+            Ok(directive) => self.wishes.heed(directive),
+            Err(error) if error.is::<super::client::LeaseLost>() => {
+                self.wishes.lost.store(true, std::sync::atomic::Ordering::SeqCst);
+            }
+            Err(error) => tracing::warn!("A report could not be sent: {error:#}"),
+        }
+    }
+}
+
+impl Reporter for ToServer<'_> {
+    fn log(&mut self, level: LogLevel, text: &str) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.pending.log.push(LogLine {
+            at: Timestamp(since.as_millis() as i64),
+            level,
+            text: text.to_owned(),
+        });
+    }
+
+    fn metrics(&mut self, point: &MetricPoint) {
+        self.pending.metrics.push(point.clone());
+    }
+
+    fn progress(&mut self, progress: Progress) -> Directive {
+        self.pending.step = Some(progress.step);
+        self.pending.n_steps = Some(progress.n_steps);
+        self.pending.seconds_left = progress.seconds_left;
+        if self.last_sent.elapsed() > GATHER {
+            self.send();
+        }
+        if self.wishes.stop() {
+            Directive::Stop
+        } else {
+            Directive::GoOn
+        }
+    }
+}
