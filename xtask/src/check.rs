@@ -69,7 +69,7 @@ const KEPT_OUT: [(&str, &[&str]); 4] = [
         "laurel-protocol",
         &["tokio", "axum", "sqlx", "leptos", "candle-core"],
     ),
-    ("laurel-app", &["tokio", "axum", "sqlx", "candle-core"]),
+    ("laurel-app", &["axum", "sqlx", "candle-core"]),
     ("laurel-server", &["leptos", "candle-core", "tokenizers"]),
     ("laurel-trainer", &["leptos", "sqlx"]),
 ];

@@ -23,6 +23,7 @@ mod wasm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Set up, run, test and measure Laurel")]
@@ -51,9 +52,20 @@ enum Task {
     Parity(parity::Options),
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match perform(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The causes on one line; a backtrace of this program would tell nobody anything.
+            say::line(&format!("✗ {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
     let place = place::Place::find()?;
-    match Cli::parse().command {
+    match task {
         Task::Run(options) => run::run(&place, &options),
         Task::Test(options) => test::run(&place, &options),
         Task::Setup => setup(&place),
