@@ -21,7 +21,7 @@ pub fn top(name: String, top: Top) -> AnyView {
     let share = move || {
         let n_left = top.progress.get().map_or(0, |progress| progress.n_left_for_me);
         let all = top.n_mine.get() + n_left;
-        if all == 0 { 0 } else { top.n_mine.get() * 100 / all }
+        (top.n_mine.get() * 100).checked_div(all).unwrap_or(0)
     };
     let left = move || {
         top.progress.get().map(|progress| {
