@@ -1,6 +1,8 @@
 //! Who is signed in, and the guards that pages stand behind.
 //!
-//! Asked from the server once at the start (`GET /session`); a 401 on any later call empties it.
+//! Asked from the server once (`GET /session`), by the first page that wants to know: the pages of links and of
+//! sign-in do not, so that a stranger's first page starts without a refused request. A 401 on any later call
+//! empties it.
 
 use crate::{api, components::notice::notice, error::AppError, pages};
 use laurel_protocol::{ErrorCode, Role, User};
@@ -19,7 +21,10 @@ pub enum Who {
 }
 
 #[derive(Clone, Copy)]
-pub struct Session(RwSignal<Who>);
+pub struct Session {
+    who: RwSignal<Who>,
+    asked: StoredValue<bool>,
+}
 
 /// Proof that an admin looks at the page.
 #[derive(Clone, PartialEq)]
@@ -27,43 +32,53 @@ pub struct Admin(pub User);
 
 impl Session {
     pub fn get(self) -> Who {
-        self.0.get()
+        self.who.get()
     }
 
     pub fn user(self) -> Option<User> {
-        match self.0.get() {
+        match self.who.get() {
             Who::User(user) => Some(user),
             Who::Unknown | Who::Nobody | Who::Failed(_) => None,
         }
     }
 
     pub fn sign_in(self, user: User) {
-        self.0.set(Who::User(user));
+        self.who.set(Who::User(user));
     }
 
     pub fn sign_out(self) {
-        self.0.set(Who::Nobody);
+        self.who.set(Who::Nobody);
+    }
+
+    /// Asks the server who this is, unless it is known or was asked before.
+    fn ask_once(self) {
+        if !self.asked.get_value() && self.who.get_untracked() == Who::Unknown {
+            self.ask();
+        }
     }
 
     /// Asks the server who this is.
     pub fn ask(self) {
+        self.asked.set_value(true);
         spawn_local(async move {
             let who = match api::account::session().await {
                 Ok(session) => Who::User(session.user),
                 Err(error) if error.code() == Some(ErrorCode::NotSignedIn) => Who::Nobody,
                 Err(error) => Who::Failed(error),
             };
-            self.0.set(who);
+            self.who.set(who);
         });
     }
 }
 
 /// Makes the session known to all pages. Called once, by the app.
 pub fn provide() {
-    let session = Session(RwSignal::new(Who::Unknown));
+    let session = Session {
+        who: RwSignal::new(Who::Unknown),
+        asked: StoredValue::new(false),
+    };
     provide_context(session);
     api::on_signed_out(move || session.sign_out());
-    session.ask();
 }
 
 pub fn use_session() -> Session {
@@ -73,6 +88,7 @@ pub fn use_session() -> Session {
 /// Shows `page` to whoever is signed in; asks to sign in otherwise and comes back.
 pub fn signed_in(page: fn(User) -> AnyView) -> AnyView {
     let session = use_session();
+    session.ask_once();
     // A memo, so that the same answer given twice does not build the page again.
     let who = Memo::new(move |_| session.get());
     (move || match who.get() {
@@ -87,6 +103,7 @@ pub fn signed_in(page: fn(User) -> AnyView) -> AnyView {
 /// Shows `page` to admins only.
 pub fn admin(page: fn(Admin) -> AnyView) -> AnyView {
     let session = use_session();
+    session.ask_once();
     let who = Memo::new(move |_| session.get());
     (move || match who.get() {
         Who::Unknown => ().into_any(),
