@@ -1,0 +1,321 @@
+//! Labels under concurrency: completions come in as from a trainer, many annotators answer, skip, undo and repeat
+//! themselves at once, and the database is checked afterwards.
+
+#![allow(clippy::unwrap_used)] // a failed step fails the test
+
+use laurel_protocol::*;
+use laurel_server::store::{
+    Db, accounts, annotations,
+    assignments::{self, Annotator},
+    completion_jobs, completions, exports, jobs, projects, prompts, rounds,
+};
+
+const NOW: Timestamp = Timestamp(1_000_000);
+const LEASE: u32 = 900;
+
+struct Fixture {
+    _folder: tempfile::TempDir,
+    db: Db,
+    project: ProjectId,
+    users: Vec<UserId>,
+}
+
+/// A pick project with one task a prompt, its completions handed in by a trainer.
+async fn fixture(n_tasks: u32, overlap: u8, n_users: usize) -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(folder.path()).await.unwrap();
+    let settings = ProjectSettings {
+        name: "p".into(),
+        guidelines: String::new(),
+        label_type: LabelType::Pick,
+        completions_per_task: 2,
+        overlap,
+        ask_strength: false,
+        leave_out_truncated: false,
+        base_model: DEFAULT_MODEL.into(),
+    };
+    let project = projects::create(&db, &settings, NOW).await.unwrap();
+    let lines: String = (0..n_tasks)
+        .map(|n| format!("{{\"prompt\": \"question {n}\"}}\n"))
+        .collect();
+    prompts::import(&db, project, lines.as_bytes(), false, NOW)
+        .await
+        .unwrap();
+    let mut users = Vec::new();
+    for n in 0..n_users {
+        let user = accounts::create(&db, &format!("user {n}"), "none", Role::Annotator, NOW)
+            .await
+            .unwrap();
+        users.push(user.id);
+    }
+    let order = NewCompletionJob {
+        adapter: None,
+        completions_per_prompt: 2,
+        sampling: Sampling::default(),
+        task_plan: TaskPlan::Together,
+        n_prompts: None,
+    };
+    completion_jobs::create(&db, project, &order, users[0], NOW)
+        .await
+        .unwrap();
+    let fixture = Fixture {
+        _folder: folder,
+        db,
+        project,
+        users,
+    };
+    let lease = fixture.lease().await;
+    let mut finished = FinishedCompletions {
+        template_hash: "t".into(),
+        completions: Vec::new(),
+    };
+    for prompt in completion_jobs::missing(&fixture.db, lease.job, PromptId(0), 10_000)
+        .await
+        .unwrap()
+    {
+        finished
+            .completions
+            .extend(prompt.indexes.iter().map(|index| FinishedCompletion {
+                prompt_id: prompt.prompt_id,
+                index: *index,
+                text: format!("answer {index}"),
+                n_tokens: 2,
+                finish_reason: FinishReason::Stop,
+            }));
+    }
+    completions::store(&fixture.db, &lease, &finished, NOW)
+        .await
+        .unwrap();
+    let again = completions::store(&fixture.db, &lease, &finished, NOW)
+        .await
+        .unwrap();
+    assert_eq!(again.n_tasks_made, 0, "what comes twice makes nothing");
+    jobs::finish(&fixture.db, &lease, JobStatus::Done, None, NOW)
+        .await
+        .unwrap();
+    fixture
+}
+
+impl Fixture {
+    async fn lease(&self) -> jobs::Lease {
+        let request = LeaseRequest {
+            worker: "w".into(),
+            device: "cpu".into(),
+            models: vec![DEFAULT_MODEL.into()],
+            wait_seconds: 0,
+        };
+        let (leased, _) = jobs::lease(&self.db, &request, 60, NOW).await.unwrap().unwrap();
+        jobs::Lease {
+            job: leased.job_id,
+            secret: leased.lease,
+            seconds: 60,
+        }
+    }
+
+    fn annotator(&self, n: usize) -> Annotator {
+        Annotator {
+            user: self.users[n],
+            project: self.project,
+            lease_seconds: LEASE,
+            now: NOW,
+        }
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(self.db.read()).await.unwrap()
+    }
+}
+
+fn answer(choice: Choice, revision: u32) -> Answer {
+    Answer {
+        judgement: Judgement::Pick {
+            choice,
+            strength: None,
+        },
+        comment: String::new(),
+        seconds: 1.0,
+        revision,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_task_gets_exactly_its_overlap_from_annotators_at_once() {
+    let fixture = fixture(30, 3, 8).await;
+    let mut annotators = tokio::task::JoinSet::new();
+    for n in 0..fixture.users.len() {
+        let (db, who) = (fixture.db.clone(), fixture.annotator(n));
+        annotators.spawn(async move {
+            let mut n_answers = 0;
+            loop {
+                let held = assignments::hold(&db, who, 3).await.unwrap();
+                let Some(first) = held.assignments.first() else {
+                    return n_answers;
+                };
+                let choice = if n % 2 == 0 { Choice::First } else { Choice::Tie };
+                let sent = answer(choice, first.revision);
+                for _ in 0..2 {
+                    annotations::submit(&db, first.id, &sent, who.user, LEASE, NOW)
+                        .await
+                        .unwrap();
+                }
+                n_answers += 1;
+                if n_answers % 5 == 0 {
+                    let back = assignments::undo(&db, who).await.unwrap().assignments.remove(0);
+                    let other = answer(Choice::Second, back.revision);
+                    annotations::submit(&db, back.id, &other, who.user, LEASE, NOW)
+                        .await
+                        .unwrap();
+                }
+            }
+        });
+    }
+    let n_answers: i64 = annotators.join_all().await.into_iter().sum();
+    assert_eq!(n_answers, 90);
+    let standing = "select count(*) from annotation where replaced_by is null and withdrawn = 0";
+    assert_eq!(fixture.count(standing).await, 90);
+    assert_eq!(
+        fixture
+            .count("select count(*) from task where status = 'done' and n_annotations = 3")
+            .await,
+        30
+    );
+    let doubled =
+        "select count(*) from (select task_id, user_id from assignment group by 1, 2 having count(*) > 1)";
+    assert_eq!(fixture.count(doubled).await, 0);
+    assert_eq!(fixture.count("select count(*) from comparison").await, 90);
+    let stray = "select count(*) from comparison c join annotation n on n.id = c.annotation_id
+                 where n.replaced_by is not null or n.withdrawn = 1";
+    assert_eq!(fixture.count(stray).await, 0);
+}
+
+#[tokio::test]
+async fn an_expired_hold_is_answered_while_its_slot_is_free_and_lost_once_it_is_taken() {
+    let fixture = fixture(1, 1, 2).await;
+    let mine = assignments::hold(&fixture.db, fixture.annotator(0), 1)
+        .await
+        .unwrap()
+        .assignments
+        .remove(0);
+    let later = Timestamp(NOW.0 + 1000 * i64::from(LEASE) + 1);
+    let other = Annotator {
+        now: later,
+        ..fixture.annotator(1)
+    };
+    assert_eq!(
+        assignments::hold(&fixture.db, other, 1)
+            .await
+            .unwrap()
+            .assignments
+            .len(),
+        1
+    );
+    let sent = answer(Choice::First, 0);
+    let late = annotations::submit(&fixture.db, mine.id, &sent, fixture.users[0], LEASE, later).await;
+    assert!(matches!(late, Err(laurel_server::store::Error::LeaseLost)));
+    let even_later = Timestamp(later.0 + 1000 * i64::from(LEASE) + 1);
+    annotations::submit(
+        &fixture.db,
+        mine.id,
+        &answer(Choice::First, 0),
+        fixture.users[0],
+        LEASE,
+        even_later,
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        fixture
+            .count("select count(*) from task where status = 'done'")
+            .await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_stale_answer_conflicts_and_skipping_an_answered_task_withdraws_it() {
+    let fixture = fixture(1, 1, 1).await;
+    let who = fixture.annotator(0);
+    let mine = assignments::hold(&fixture.db, who, 1)
+        .await
+        .unwrap()
+        .assignments
+        .remove(0);
+    let (first, second) = (answer(Choice::First, 0), answer(Choice::Second, 0));
+    annotations::submit(&fixture.db, mine.id, &first, who.user, LEASE, NOW)
+        .await
+        .unwrap();
+    let stale = annotations::submit(&fixture.db, mine.id, &second, who.user, LEASE, NOW).await;
+    assert!(matches!(stale, Err(laurel_server::store::Error::Conflict(_))));
+    let skip = Skip {
+        reason: SkipReason::Other,
+        comment: String::new(),
+    };
+    assignments::skip(&fixture.db, mine.id, &skip, who.user, LEASE, NOW)
+        .await
+        .unwrap();
+    assert_eq!(fixture.count("select count(*) from comparison").await, 0);
+    assert_eq!(fixture.count("select n_annotations from task").await, 0);
+}
+
+#[tokio::test]
+async fn a_round_freezes_what_the_export_holds_and_a_lost_lease_brings_it_back() {
+    let fixture = fixture(4, 1, 1).await;
+    let who = fixture.annotator(0);
+    while let Some(next) = assignments::hold(&fixture.db, who, 1)
+        .await
+        .unwrap()
+        .assignments
+        .pop()
+    {
+        annotations::submit(
+            &fixture.db,
+            next.id,
+            &answer(Choice::First, 0),
+            who.user,
+            LEASE,
+            NOW,
+        )
+        .await
+        .unwrap();
+    }
+    let spec = RoundSpec {
+        kind: RoundKind::Dpo,
+        adapter: AdapterConfig::default(),
+        hyper: Hyper::default(),
+        seed: 0,
+    };
+    let new = NewRound {
+        name: String::new(),
+        spec,
+        starting_adapter: None,
+    };
+    let round = rounds::create(&fixture.db, fixture.project, &new, who.user, NOW)
+        .await
+        .unwrap();
+    let (lines, _) = exports::page(&fixture.db, fixture.project, ExportFormat::Preference, 0)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((round.snapshot.n_rows, round.name.as_str()), (4, "DPO 1"));
+    assert_eq!(
+        round.snapshot.hash,
+        laurel_server::store::text::sha256_hex(&lines)
+    );
+
+    let lease = fixture.lease().await;
+    let late = Timestamp(NOW.0 + 60_001);
+    assert_eq!(
+        jobs::sweep(&fixture.db, late).await.unwrap()[0].status,
+        JobStatus::Queued
+    );
+    jobs::renew(&fixture.db, &lease, late).await.unwrap(); // nobody else took it: it goes on
+    jobs::sweep(&fixture.db, Timestamp(late.0 + 60_001))
+        .await
+        .unwrap();
+    let next = fixture.lease().await;
+    assert!(matches!(
+        jobs::renew(&fixture.db, &lease, late).await,
+        Err(laurel_server::store::Error::LeaseLost)
+    ));
+    assert_eq!(next.job, lease.job);
+}
