@@ -321,7 +321,7 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
 /// What the round will train on.
 fn data(project: &Project) -> AnyView {
     let counts = project.counts;
-    let strict = counts.n_comparisons.saturating_sub(counts.n_ties);
+    let strict = counts.n_comparisons;
     let ties = (counts.n_ties > 0).then(|| {
         format!(
             " {} left out: this loss cannot use them.",
