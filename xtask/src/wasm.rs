@@ -10,8 +10,6 @@ use std::{
 };
 
 pub const TARGET: &str = "wasm32-unknown-unknown";
-/// Leptos then boxes each view instead of compiling every combination of them: a smaller download.
-const ERASE_VIEW_TYPES: &str = "--cfg erase_components";
 const DEBIAN_PACKAGES: [&str; 5] = [
     "rustc-web",
     "cargo-web",
@@ -50,23 +48,23 @@ impl Toolchain {
 
     /// A cargo that builds for wasm32; the caller adds the subcommand.
     pub fn cargo(&self, place: &Place) -> Command {
-        let mut flags = ERASE_VIEW_TYPES.to_owned();
         let mut command = match self {
             Self::Active => shell::cargo(place),
             Self::Debian { sysroot } => {
-                flags += &format!(" --sysroot={}", sysroot.display());
                 let mut command = Command::new(debian("cargo"));
                 command
                     .current_dir(&place.root)
                     .env("RUSTC", debian("rustc"))
+                    .env(
+                        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+                        format!("--sysroot={}", sysroot.display()),
+                    )
                     // Set by the outer cargo for its own toolchain's libraries.
                     .env_remove("LD_LIBRARY_PATH");
                 command
             }
         };
-        command
-            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", flags)
-            .env("CARGO_TARGET_DIR", &place.wasm_target);
+        command.env("CARGO_TARGET_DIR", &place.wasm_target);
         command
     }
 }
