@@ -34,8 +34,7 @@ fn clippy(place: &Place) -> Result<()> {
     step.done();
     let toolchain = Toolchain::ensure(place)?;
     let step = say::step("Clippy, wasm32 (front end and protocol)");
-    shell::run(toolchain.cargo(place).args([
-        "clippy",
+    shell::run(toolchain.clippy(place).args([
         "-p",
         "laurel-app",
         "-p",

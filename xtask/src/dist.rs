@@ -39,8 +39,7 @@ pub fn build(place: &Place) -> Result<PathBuf> {
 fn compile(place: &Place) -> Result<PathBuf> {
     let toolchain = Toolchain::ensure(place)?;
     let step = say::step("Build the front end");
-    shell::run(toolchain.cargo(place).args([
-        "build",
+    shell::run(toolchain.build(place).args([
         "--package",
         "laurel-app",
         "--profile",

@@ -10,6 +10,8 @@ use std::{
 };
 
 pub const TARGET: &str = "wasm32-unknown-unknown";
+/// Leptos then boxes each view instead of compiling every combination of them: a smaller download.
+const ERASE_VIEW_TYPES: &str = "--cfg erase_components";
 const DEBIAN_PACKAGES: [&str; 5] = [
     "rustc-web",
     "cargo-web",
@@ -46,25 +48,37 @@ impl Toolchain {
         Ok(Self::Debian { sysroot })
     }
 
-    /// A cargo that builds for wasm32; the caller adds the subcommand.
-    pub fn cargo(&self, place: &Place) -> Command {
+    /// `cargo build` for wasm32; the caller adds the arguments.
+    pub fn build(&self, place: &Place) -> Command {
+        self.command(place, "cargo", "build")
+    }
+
+    /// `cargo clippy` for wasm32. Called as `cargo-clippy` itself: `cargo` would look for it in its own home
+    /// first and find the other toolchain's, whose compiler cannot read what this one built.
+    pub fn clippy(&self, place: &Place) -> Command {
+        self.command(place, "cargo-clippy", "clippy")
+    }
+
+    fn command(&self, place: &Place, program: &str, subcommand: &str) -> Command {
+        let mut flags = ERASE_VIEW_TYPES.to_owned();
         let mut command = match self {
             Self::Active => shell::cargo(place),
             Self::Debian { sysroot } => {
-                let mut command = Command::new(debian("cargo"));
+                flags += &format!(" --sysroot={}", sysroot.display());
+                let mut command = Command::new(debian(program));
                 command
                     .current_dir(&place.root)
+                    .env("CARGO", debian("cargo"))
                     .env("RUSTC", debian("rustc"))
-                    .env(
-                        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
-                        format!("--sysroot={}", sysroot.display()),
-                    )
                     // Set by the outer cargo for its own toolchain's libraries.
                     .env_remove("LD_LIBRARY_PATH");
                 command
             }
         };
-        command.env("CARGO_TARGET_DIR", &place.wasm_target);
+        command
+            .arg(subcommand)
+            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", flags)
+            .env("CARGO_TARGET_DIR", &place.wasm_target);
         command
     }
 }
