@@ -83,6 +83,8 @@ pub enum ErrorCode {
     CrossOrigin,
     /// 404
     NotFound,
+    /// 405: the address takes other methods, which the header `Allow` names.
+    MethodNotAllowed,
     /// 409: the thing changed in between, or the name is taken.
     Conflict,
     /// 409: the lease ran out and someone else has the slot now.

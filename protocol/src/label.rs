@@ -90,12 +90,19 @@ pub struct Answer {
     pub revision: u32,
 }
 
+/// The longest comment on an answer or a skip.
+const MAX_COMMENT_BYTES: usize = 8 * 1024;
+
 impl Answer {
     /// Checks the answer against what was asked.
     pub fn validate(&self, label_type: LabelType, n_completions: usize, ask_strength: bool) -> Validation {
         let mut check = Check::default();
         check
-            .ensure(self.comment.len() <= 8 * 1024, "comment", "is longer than 8 KiB")
+            .ensure(
+                self.comment.len() <= MAX_COMMENT_BYTES,
+                "comment",
+                "is longer than 8 KiB",
+            )
             .ensure(
                 self.seconds.is_finite() && self.seconds >= 0.0,
                 "seconds",
@@ -227,6 +234,18 @@ pub struct Skip {
     pub reason: SkipReason,
     #[serde(default)]
     pub comment: String,
+}
+
+impl Skip {
+    pub fn validate(&self) -> Validation {
+        Check::default()
+            .ensure(
+                self.comment.len() <= MAX_COMMENT_BYTES,
+                "comment",
+                "is longer than 8 KiB",
+            )
+            .finish()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

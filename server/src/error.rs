@@ -4,12 +4,10 @@
 use crate::store;
 use axum::{
     Json,
-    extract::{FromRequest, Request, rejection::JsonRejection},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use laurel_protocol::{ApiError, ErrorCode, FieldError};
-use serde::de::DeserializeOwned;
 
 tokio::task_local! {
     /// The id of the request in hand, set by the router's outermost layer.
@@ -120,7 +118,7 @@ impl IntoResponse for Failure {
         if status == StatusCode::TOO_MANY_REQUESTS {
             response
                 .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("300"));
         }
         response
     }
@@ -134,6 +132,7 @@ fn describe(code: ErrorCode) -> (StatusCode, &'static str) {
         ErrorCode::Forbidden => (StatusCode::FORBIDDEN, "Not allowed"),
         ErrorCode::CrossOrigin => (StatusCode::FORBIDDEN, "From another site"),
         ErrorCode::NotFound => (StatusCode::NOT_FOUND, "Not found"),
+        ErrorCode::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
         ErrorCode::Conflict => (StatusCode::CONFLICT, "Conflict"),
         ErrorCode::LeaseLost => (StatusCode::CONFLICT, "The lease is lost"),
         ErrorCode::LinkExpired => (StatusCode::GONE, "The link is used up"),
@@ -142,27 +141,5 @@ fn describe(code: ErrorCode) -> (StatusCode, &'static str) {
         ErrorCode::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "Too many tries"),
         ErrorCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
         ErrorCode::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Not available now"),
-    }
-}
-
-/// A JSON body; what cannot be read is answered as problem details.
-pub struct Body<T>(pub T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
-    type Rejection = Failure;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(value)) => Ok(Self(value)),
-            Err(JsonRejection::BytesRejection(rejection))
-                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE =>
-            {
-                Err(Failure::new(
-                    ErrorCode::TooLarge,
-                    "The request is too large: send less at once.",
-                ))
-            }
-            Err(rejection) => Err(Failure::new(ErrorCode::BadRequest, rejection.body_text())),
-        }
     }
 }

@@ -98,7 +98,12 @@ impl FromRequestParts<AppState> for Leased {
             )
         })?;
         Ok(Self(jobs::Lease {
-            job: job.ok_or_else(Failure::not_found)?,
+            job: job.ok_or_else(|| {
+                Failure::new(
+                    ErrorCode::BadRequest,
+                    "The number of the job in the path cannot be read.",
+                )
+            })?,
             secret: secret.to_owned(),
             seconds: state.settings.lease_seconds,
         }))
@@ -123,12 +128,9 @@ impl FromRequestParts<AppState> for Address {
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get(header::AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .strip_prefix("Bearer ")
-        .map(str::trim)
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// The cookie's name: over TLS the prefix makes the browser insist on Secure and Path=/.

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod error;
 pub mod events;
+pub mod extract;
 pub mod guards;
 pub mod passwords;
 pub mod render;

@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use laurel_protocol::ErrorCode;
 use std::time::Instant;
@@ -108,15 +108,15 @@ pub fn router(state: AppState) -> Router {
     let pages = static_files::routes(&state.settings);
     let api = api
         .route("/openapi.json", get(move || async move { Json(document) }))
-        .fallback(|| async { Failure::not_found() })
-        .method_not_allowed_fallback(|| async {
-            Failure::new(ErrorCode::NotFound, "This address does not take this method.")
-        });
+        .fallback(nothing_here);
     Router::new()
         .nest("/api/v1", api)
         .route("/api/docs", get(move || async move { Html(page) }))
+        .route("/api", any(nothing_here))
+        .route("/api/{*rest}", any(nothing_here))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .method_not_allowed_fallback(wrong_method)
         .with_state(state.clone())
         .layer(CompressionLayer::new())
         .fallback_service(pages)
@@ -126,6 +126,16 @@ pub fn router(state: AppState) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), same_origin))
         .layer(middleware::from_fn(secure))
         .layer(middleware::from_fn(name_and_log))
+}
+
+async fn nothing_here() -> Failure {
+    Failure::not_found()
+}
+
+/// The header `Allow` is axum's.
+async fn wrong_method() -> Failure {
+    let detail = "This address does not take this method: see the header Allow.";
+    Failure::new(ErrorCode::MethodNotAllowed, detail)
 }
 
 /// Refuses a browser's writing request that another site made it send.
@@ -157,7 +167,7 @@ const HEADERS: [(&str, &str); 8] = [
 ];
 
 async fn secure(request: Request, next: Next) -> Response {
-    let is_api = request.uri().path().starts_with("/api/v1");
+    let is_api = request.uri().path().starts_with("/api");
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in HEADERS {

@@ -44,38 +44,39 @@ pub struct AppState {
     pub stopping: watch::Receiver<bool>,
 }
 
-/// Failed sign-ins by (name, address) in the last minutes.
+/// Sign-ins by (name, address) in the last minutes that did not succeed.
 #[derive(Default)]
 pub struct SignIns(Mutex<HashMap<(String, String), Vec<Instant>>>);
 
 const WINDOW: Duration = Duration::from_secs(5 * 60);
 const MAX_FAILURES: usize = 8;
 const MAX_KEYS: usize = 10_000;
+/// Longer names belong to nobody; they are not kept whole.
+const MAX_NAME_CHARS: usize = 64;
 
 impl SignIns {
-    /// Whether this name may be tried from this address now.
+    /// Whether this name may be tried from this address now. The try counts as failed until [`Self::forget`], so
+    /// that tries at the same time cannot get past the limit.
     pub fn may_try(&self, name: &str, address: &str) -> bool {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match failures.get_mut(&key(name, address)) {
-            Some(times) => {
-                times.retain(|time| time.elapsed() < WINDOW);
-                times.len() < MAX_FAILURES
-            }
-            None => true,
-        }
-    }
-
-    pub fn note_failure(&self, name: &str, address: &str) {
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() >= MAX_KEYS {
+        let key = key(name, address);
+        if failures.len() >= MAX_KEYS && !failures.contains_key(&key) {
             failures.retain(|_, times| times.iter().any(|time| time.elapsed() < WINDOW));
+            if failures.len() >= MAX_KEYS {
+                // So many tries in a window buy a handful more: memory is worth more.
+                failures.clear();
+            }
         }
-        failures
-            .entry(key(name, address))
-            .or_default()
-            .push(Instant::now());
+        let times = failures.entry(key).or_default();
+        times.retain(|time| time.elapsed() < WINDOW);
+        if times.len() >= MAX_FAILURES {
+            return false;
+        }
+        times.push(Instant::now());
+        true
     }
 
+    /// The name signed in: what failed before no longer counts.
     pub fn forget(&self, name: &str, address: &str) {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failures.remove(&key(name, address));
@@ -83,5 +84,6 @@ impl SignIns {
 }
 
 fn key(name: &str, address: &str) -> (String, String) {
-    (name.trim().to_lowercase(), address.to_owned())
+    let name = name.trim().chars().take(MAX_NAME_CHARS).collect::<String>();
+    (name.to_lowercase(), address.to_owned())
 }

@@ -1,7 +1,8 @@
 //! The front end's files from the folder that `cargo xtask wasm` makes. Names with a hash never change and are kept
-//! for a year; the page itself is asked for anew each time. Any other path is a page of the app.
+//! for a year; the page itself is asked for anew each time. Any other path without an ending is a page of the app;
+//! a file that is not there is not found, so that a page of yesterday's build is never fed HTML as its script.
 
-use crate::state::Settings;
+use crate::{error::Failure, state::Settings};
 use axum::{
     Router,
     extract::Request,
@@ -30,7 +31,11 @@ pub fn routes(settings: &Settings) -> Router {
                 .precompressed_br()
                 .precompressed_gzip()
                 .append_index_html_on_directories(true)
-                .fallback(index);
+                .fallback(
+                    Router::new()
+                        .fallback_service(index)
+                        .layer(middleware::from_fn(pages_only)),
+                );
             Router::new()
                 .fallback_service(files)
                 .layer(middleware::from_fn(cache))
@@ -44,16 +49,20 @@ async fn missing() -> impl IntoResponse {
     (StatusCode::NOT_FOUND, text)
 }
 
+async fn pages_only(request: Request, next: Next) -> Response {
+    if file_name(request.uri().path()).contains('.') {
+        return Failure::not_found().into_response();
+    }
+    next.run(request).await
+}
+
 async fn cache(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = next.run(request).await;
-    if reads && response.status().is_success() {
-        let html = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-        let value = if has_hash(&path) && !html { FOREVER } else { ANEW };
+    let status = response.status();
+    if reads && (status.is_success() || status == StatusCode::NOT_MODIFIED) {
+        let value = if has_hash(&path) { FOREVER } else { ANEW };
         response.headers_mut().insert(header::CACHE_CONTROL, value);
     }
     response
@@ -61,10 +70,15 @@ async fn cache(request: Request, next: Next) -> Response {
 
 /// Whether the file's name carries a hash of its content: `app-0123456789abcdef.js`.
 fn has_hash(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let stem = name.split('.').next().unwrap_or_default();
+    let Some((stem, _)) = file_name(path).split_once('.') else {
+        return false;
+    };
     stem.rsplit_once('-')
         .is_some_and(|(_, hash)| hash.len() >= 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -76,5 +90,6 @@ mod tests {
         assert!(has_hash("/app-0123456789abcdef.js"));
         assert!(!has_hash("/index.html"));
         assert!(!has_hash("/round-new"));
+        assert!(!has_hash("/invite/a-0123456789abcdef"));
     }
 }

@@ -7,7 +7,7 @@ use laurel_protocol::*;
 use laurel_server::store::{
     Db, accounts, annotations,
     assignments::{self, Annotator},
-    completion_jobs, completions, exports, jobs, projects, prompts, rounds,
+    completion_jobs, completions, exports, jobs, projects, prompts, rounds, undo,
 };
 
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -160,7 +160,7 @@ async fn every_task_gets_exactly_its_overlap_from_annotators_at_once() {
                 }
                 n_answers += 1;
                 if n_answers % 5 == 0 {
-                    let back = assignments::undo(&db, who).await.unwrap().assignments.remove(0);
+                    let back = undo::undo(&db, who).await.unwrap().assignments.remove(0);
                     let other = answer(Choice::Second, back.revision);
                     annotations::submit(&db, back.id, &other, who.user, LEASE, NOW)
                         .await

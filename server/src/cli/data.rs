@@ -2,7 +2,7 @@
 
 use crate::{
     clock, sample as sample_project,
-    store::{Db, exports, prompts},
+    store::{Db, exports, projects, prompts},
 };
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -84,7 +84,7 @@ pub async fn export(options: Export) -> Result<()> {
         FormatName::ImplicitPreference => ExportFormat::ImplicitPreference,
         FormatName::Ranking => ExportFormat::Ranking,
     };
-    exports::project_name(&db, options.project)
+    projects::require(&db, options.project)
         .await
         .with_context(|| format!("find project {}", options.project))?;
     let mut out: Box<dyn Write> = match &options.out {

@@ -2,7 +2,8 @@
 
 use crate::{
     clock,
-    error::{Body, Failure},
+    error::Failure,
+    extract::{Body, Path},
     guards::{Address, Admin, CurrentUser, SessionSecret, cookie_name},
     passwords,
     state::{AppState, Settings},
@@ -10,7 +11,7 @@ use crate::{
 };
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
 };
 use laurel_protocol::*;
@@ -111,7 +112,6 @@ pub async fn sign_in(
     let fits = credentials.password.len() <= MAX_PASSWORD_BYTES
         && passwords::verify(credentials.password, hash).await?;
     let Some(user) = user.filter(|user| fits && !user.disabled) else {
-        app.sign_ins.note_failure(&name, &address);
         let detail = "Name and password do not match an account: check both.";
         return Err(Failure::new(ErrorCode::WrongCredentials, detail));
     };

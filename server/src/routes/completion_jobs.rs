@@ -2,15 +2,13 @@
 
 use crate::{
     clock,
-    error::{Body, Failure},
+    error::Failure,
+    extract::{Body, Path},
     guards::Admin,
     state::AppState,
     store::completion_jobs,
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use laurel_protocol::{ApiError, CompletionJob, CompletionJobId, NewCompletionJob, ProjectId};
 
 /// The project's completion jobs, newest first.

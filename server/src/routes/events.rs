@@ -4,12 +4,13 @@
 use crate::{
     error::Failure,
     events::Notice,
+    extract::Path,
     guards::Admin,
     state::AppState,
     store::{self, completion_jobs, metrics, projects, rounds},
 };
 use axum::{
-    extract::{Path, State},
+    extract::State,
     response::sse::{Event, KeepAlive, KeepAliveStream, Sse},
 };
 use futures_util::{Stream, StreamExt, stream};

@@ -2,18 +2,17 @@
 
 use crate::{
     clock,
-    error::{Body, Failure},
+    error::Failure,
+    extract::{Body, Path},
     guards::CurrentUser,
     state::AppState,
     store::{
         annotations,
         assignments::{self, Annotator},
+        undo,
     },
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use laurel_protocol::{
     Answer, ApiError, Assignment, AssignmentId, FieldError, Held, Hold, ProjectId, Skip, User,
 };
@@ -68,6 +67,7 @@ pub async fn skip(
     Path(id): Path<AssignmentId>,
     Body(skip): Body<Skip>,
 ) -> Result<Json<Held>, Failure> {
+    skip.validate()?;
     let lease = app.settings.assignment_seconds;
     Ok(Json(
         assignments::skip(&app.db, id, &skip, user.id, lease, clock::now()).await?,
@@ -88,7 +88,7 @@ pub async fn renew(
     ))
 }
 
-/// Gives back what this person answered or skipped last.
+/// Gives back what this person answered or skipped last; called again, what came before that.
 #[utoipa::path(post, path = "/projects/{id}/undo", tag = "labelling", params(("id" = i64, Path)),
     responses((status = 200, body = Held), (status = 409, body = ApiError)))]
 pub async fn undo(
@@ -96,7 +96,5 @@ pub async fn undo(
     CurrentUser(user): CurrentUser,
     Path(id): Path<ProjectId>,
 ) -> Result<Json<Held>, Failure> {
-    Ok(Json(
-        assignments::undo(&app.db, annotator(&app, &user, id)).await?,
-    ))
+    Ok(Json(undo::undo(&app.db, annotator(&app, &user, id)).await?))
 }

@@ -2,13 +2,14 @@
 
 use crate::{
     error::Failure,
+    extract::{Path, Query},
     guards::{Admin, Leased, Worker},
     state::AppState,
-    store::{self, completion_jobs, exports, jobs, rounds, snapshots},
+    store::{self, completion_jobs, exports, jobs, projects, rounds, snapshots},
 };
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, Query, State},
+    extract::State,
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
@@ -35,7 +36,7 @@ pub async fn export(
         let detail = "The format must be preference, implicit_preference or ranking.";
         Failure::new(ErrorCode::BadRequest, detail)
     })?;
-    exports::project_name(&app.db, id).await?;
+    projects::require(&app.db, id).await?;
     let db = app.db;
     let pages = stream::try_unfold(0, move |after| {
         let db = db.clone();

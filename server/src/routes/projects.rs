@@ -2,17 +2,14 @@
 
 use crate::{
     clock,
-    error::{Body, Failure},
+    error::Failure,
+    extract::{Body, Path, Query, RawBody},
     guards::{Admin, CurrentUser},
     sample,
     state::AppState,
     store::{completions, projects, prompts},
 };
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{Path, Query, State},
-};
+use axum::{Json, extract::State};
 use laurel_protocol::*;
 use serde::Deserialize;
 
@@ -128,7 +125,7 @@ pub async fn import_prompts(
     _: Admin,
     Path(id): Path<ProjectId>,
     Query(import): Query<Import>,
-    body: Bytes,
+    RawBody(body): RawBody,
 ) -> Answer<ImportReport> {
     let report = prompts::import(&app.db, id, &body, import.skip_bad_lines, clock::now()).await?;
     if report.n_bad > 0 && !import.skip_bad_lines {

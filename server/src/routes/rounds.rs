@@ -2,7 +2,8 @@
 
 use crate::{
     adapter_files, clock,
-    error::{Body, Failure},
+    error::Failure,
+    extract::{Body, Path},
     guards::{Admin, Worker},
     state::AppState,
     store::{adapters, metrics, rounds},
@@ -10,7 +11,7 @@ use crate::{
 use axum::{
     Json,
     body::Body as Stream,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };

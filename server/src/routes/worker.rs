@@ -2,7 +2,8 @@
 
 use crate::{
     adapter_files, clock,
-    error::{Body, Failure},
+    error::Failure,
+    extract::{Body, Path},
     guards::{Leased, Worker},
     state::AppState,
     store::{self, completion_jobs, completions, jobs, metrics, rounds},
@@ -10,7 +11,7 @@ use crate::{
 use axum::{
     Json,
     body::Body as Upload,
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };

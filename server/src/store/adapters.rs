@@ -1,13 +1,14 @@
 //! Adapters: the list of what rounds have made, and what a trainer needs to load one. The files themselves lie in
 //! the data folder, see [`crate::adapter_files`].
 
-use super::{Db, Error, Result, text};
+use super::{Db, Error, Result, projects, text};
 use crate::adapter_files::Installed;
 use laurel_protocol::{Adapter, AdapterId, AdapterRef, ProjectId, RoundId, RoundKind, Timestamp};
 use sqlx::SqliteConnection;
 
 /// The project's adapters, newest first.
 pub async fn list(db: &Db, project: ProjectId) -> Result<Vec<Adapter>> {
+    projects::require(db, project).await?;
     let rows: Vec<AdapterRow> = sqlx::query_as(
         "select id, project_id, name, kind, round_id, parent_id, hash, size_bytes, files, created_at
          from adapter where project_id = ?1 order by id desc",

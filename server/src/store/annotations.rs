@@ -4,7 +4,7 @@
 use super::{
     Db, Error, Result,
     assignments::{self, Annotator, Slot, Status},
-    comparisons, tasks, text,
+    comparisons, tasks, text, undo,
 };
 use laurel_protocol::{AnnotationId, Answer, AssignmentId, Held, Judgement, ProjectId, Timestamp, UserId};
 use sqlx::SqliteConnection;
@@ -41,6 +41,7 @@ pub async fn submit(
         store(&mut tx, &slot, answer, now).await?;
     }
     let n = u8::try_from(n_before).unwrap_or(assignments::MAX_HELD);
+    undo::end(&mut tx, who).await?;
     let ids = assignments::top_up(&mut tx, who, n).await?;
     let held = assignments::held(&mut tx, who, &ids).await?;
     tx.commit().await?;

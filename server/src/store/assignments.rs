@@ -2,7 +2,7 @@
 //! transaction, so a task never has more live holds and answers than its overlap. Every change of an assignment's
 //! status goes through [`set_status`].
 
-use super::{Db, Error, Result, annotations, text};
+use super::{Db, Error, Result, annotations, text, undo};
 use crate::render;
 use laurel_protocol::{
     Assignment, AssignmentId, CompletionId, Held, LabelType, Message, Progress, ProjectId, PromptId,
@@ -54,6 +54,7 @@ pub async fn hold(db: &Db, who: Annotator, n: u8) -> Result<Held> {
         .fetch_optional(&mut *tx)
         .await?;
     known.ok_or(Error::NotFound)?;
+    undo::end(&mut tx, who).await?;
     let ids = top_up(&mut tx, who, n).await?;
     let held = held(&mut tx, who, &ids).await?;
     tx.commit().await?;
@@ -89,6 +90,7 @@ pub async fn skip(
         .bind(&skip.comment)
         .execute(&mut *tx)
         .await?;
+    undo::end(&mut tx, who).await?;
     let ids = top_up(&mut tx, who, n_before.clamp(1, MAX_HELD.into()) as u8).await?;
     let held = held(&mut tx, who, &ids).await?;
     tx.commit().await?;
@@ -120,33 +122,6 @@ pub async fn renew(
     Ok(shown)
 }
 
-/// Gives back what this person answered or skipped last. The answer stands until it is replaced.
-pub async fn undo(db: &Db, who: Annotator) -> Result<Held> {
-    let mut tx = db.write().await?;
-    let last: Option<(i64, String)> = sqlx::query_as(
-        "select a.id, a.status from assignment a join task t on t.id = a.task_id
-         where a.user_id = ?1 and t.project_id = ?2 and a.status in ('answered', 'skipped')
-         order by a.changed_at desc, a.id desc limit 1",
-    )
-    .bind(who.user.0)
-    .bind(who.project.0)
-    .fetch_optional(&mut *tx)
-    .await?;
-    let (id, status) = last.ok_or_else(|| Error::Conflict("There is nothing to undo.".to_owned()))?;
-    let id = AssignmentId(id);
-    if text::from_name::<Status>(&status)? == Status::Skipped {
-        let slot = read(&mut tx, id, who.user).await?;
-        require_free(&mut tx, &slot, who.now).await?;
-        take(&mut tx, id, who).await?;
-    }
-    let mut ids = live(&mut tx, who).await?;
-    ids.retain(|other| *other != id);
-    ids.insert(0, id);
-    let held = held(&mut tx, who, &ids).await?;
-    tx.commit().await?;
-    Ok(held)
-}
-
 /// What the person holds now, oldest first, and new tasks until it is `n`.
 pub(super) async fn top_up(conn: &mut SqliteConnection, who: Annotator, n: u8) -> Result<Vec<AssignmentId>> {
     expire(conn, who.project, who.now).await?;
@@ -162,9 +137,9 @@ pub(super) async fn top_up(conn: &mut SqliteConnection, who: Annotator, n: u8) -
 
 pub(super) async fn live(conn: &mut SqliteConnection, who: Annotator) -> Result<Vec<AssignmentId>> {
     let ids: Vec<i64> = sqlx::query_scalar(
-        "select a.id from assignment a join task t on t.id = a.task_id
-         where a.user_id = ?1 and a.status = 'held' and a.lease_until > ?2 and t.project_id = ?3
-         order by a.created_at, a.id",
+        "select id from assignment
+         where user_id = ?1 and project_id = ?3 and status = 'held' and lease_until > ?2
+         order by created_at, id",
     )
     .bind(who.user.0)
     .bind(who.now.0)
@@ -232,7 +207,7 @@ async fn claim(conn: &mut SqliteConnection, who: Annotator) -> Result<Option<Ass
 }
 
 /// Holds an assignment (again) for a whole lease.
-async fn take(conn: &mut SqliteConnection, id: AssignmentId, who: Annotator) -> Result<()> {
+pub(super) async fn take(conn: &mut SqliteConnection, id: AssignmentId, who: Annotator) -> Result<()> {
     set_status(conn, id, Status::Held, who.now).await?;
     sqlx::query("update assignment set lease_until = ?2 where id = ?1")
         .bind(id.0)
@@ -319,34 +294,37 @@ pub(super) async fn held(conn: &mut SqliteConnection, who: Annotator, ids: &[Ass
     for id in ids {
         assignments.push(show(conn, *id).await?);
     }
-    let (n_mine, n_touched): (i64, i64) = sqlx::query_as(
-        "select coalesce(sum(a.status = 'answered'), 0), count(*) from assignment a join task t on t.id = a.task_id
-         where a.user_id = ?1 and t.project_id = ?2 and a.status in ('answered', 'skipped')",
+    Ok(Held {
+        assignments,
+        progress: progress(conn, who).await?,
+        can_undo: undo::is_possible(conn, who).await?,
+    })
+}
+
+/// How far this person and the project are. All counts come from indexes, a person's own from their assignments.
+async fn progress(conn: &mut SqliteConnection, who: Annotator) -> Result<Progress> {
+    let (n_mine, n_past_on_open): (i64, i64) = sqlx::query_as(
+        "select (select count(*) from assignment where user_id = ?1 and project_id = ?2 and status = 'answered'),
+                (select count(*) from assignment a join task t on t.id = a.task_id
+                 where a.user_id = ?1 and a.project_id = ?2 and a.status in ('answered', 'skipped')
+                   and t.status = 'open')",
     )
     .bind(who.user.0)
     .bind(who.project.0)
     .fetch_one(&mut *conn)
     .await?;
-    let (n_tasks, n_done, n_left): (i64, i64, i64) = sqlx::query_as(
-        "select count(*), coalesce(sum(t.status = 'done'), 0),
-                coalesce(sum(t.status = 'open' and not exists (
-                    select 1 from assignment a where a.task_id = t.id
-                      and a.user_id = ?2 and a.status in ('answered', 'skipped'))), 0)
-         from task t where t.project_id = ?1",
+    let (n_open, n_done): (i64, i64) = sqlx::query_as(
+        "select (select count(*) from task where project_id = ?1 and status = 'open'),
+                (select count(*) from task where project_id = ?1 and status = 'done')",
     )
     .bind(who.project.0)
-    .bind(who.user.0)
     .fetch_one(conn)
     .await?;
-    Ok(Held {
-        assignments,
-        progress: Progress {
-            n_mine: text::count(n_mine),
-            n_left_for_me: text::count(n_left),
-            n_tasks: text::count(n_tasks),
-            n_tasks_done: text::count(n_done),
-        },
-        can_undo: n_touched > 0,
+    Ok(Progress {
+        n_mine: text::count(n_mine),
+        n_left_for_me: text::count(n_open - n_past_on_open),
+        n_tasks: text::count(n_open + n_done),
+        n_tasks_done: text::count(n_done),
     })
 }
 

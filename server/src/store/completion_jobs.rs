@@ -1,7 +1,7 @@
 //! Completion jobs: an admin orders so many completions a prompt, a trainer asks what is still missing, and
 //! [`super::completions`] stores what comes.
 
-use super::{Db, Error, Result, adapters, jobs, text};
+use super::{Db, Error, Result, adapters, jobs, projects, text};
 use laurel_protocol::{
     AdapterId, CompletionJob, CompletionJobId, FieldError, JobId, NewCompletionJob, ProjectId, PromptId,
     RoundKind, Timestamp, UserId, Work, WorkPrompt,
@@ -79,6 +79,7 @@ pub async fn create(
 
 /// The project's completion jobs, newest first.
 pub async fn list(db: &Db, project: ProjectId) -> Result<Vec<CompletionJob>> {
+    projects::require(db, project).await?;
     let rows: Vec<CompletionJobRow> = sqlx::query_as(
         "select c.id, j.project_id, c.request, a.name as adapter_name, j.status, c.n_done, c.n_total,
                 j.seconds_left, j.worker, j.error, j.created_at, j.started_at, j.finished_at

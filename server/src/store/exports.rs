@@ -1,6 +1,6 @@
 //! Exports, a page at a time: memory stays constant however much there is.
 
-use super::{Db, Error, Result, comparisons, completion_jobs::BASE_MODEL, text};
+use super::{Db, Result, comparisons, completion_jobs::BASE_MODEL, text};
 use laurel_protocol::{
     AnnotationId, CompletionId, ExportFormat, ImplicitRow, Judgement, ProjectId, PromptId, RankedCompletion,
     RankingRow, Timestamp, UserId,
@@ -23,15 +23,6 @@ pub async fn page(
         }
         ExportFormat::Ranking => rankings(db, project, after).await,
     }
-}
-
-/// The project's name, or `NotFound` before anything is streamed.
-pub async fn project_name(db: &Db, project: ProjectId) -> Result<String> {
-    let name: Option<String> = sqlx::query_scalar("select name from project where id = ?1")
-        .bind(project.0)
-        .fetch_optional(db.read())
-        .await?;
-    name.ok_or(Error::NotFound)
 }
 
 async fn preferences(

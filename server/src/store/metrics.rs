@@ -1,7 +1,7 @@
 //! What a trainer reports on its way: steps, figures, log lines, samples. A resumed round repeats steps, so a
 //! (step, split) that comes again replaces the earlier one; a report that is sent twice changes nothing.
 
-use super::{Db, Result, jobs, text};
+use super::{Db, Result, jobs, rounds, text};
 use laurel_protocol::{Directive, LogLine, MetricPoint, Report, RoundId, Timestamp};
 use sqlx::SqliteConnection;
 
@@ -34,6 +34,7 @@ pub async fn report(
 
 /// All figures of a round, in the order of its steps.
 pub async fn list(db: &Db, round: RoundId) -> Result<Vec<MetricPoint>> {
+    rounds::require(db, round).await?;
     let rows: Vec<(i64, String, String)> = sqlx::query_as(
         r#"select step, split, "values" from metric where round_id = ?1 order by step, split desc"#,
     )
@@ -52,6 +53,7 @@ pub async fn list(db: &Db, round: RoundId) -> Result<Vec<MetricPoint>> {
 
 /// The last log lines of a round, oldest first.
 pub async fn log(db: &Db, round: RoundId) -> Result<Vec<LogLine>> {
+    rounds::require(db, round).await?;
     let rows: Vec<(i64, String, String)> = sqlx::query_as(
         "select at, level, text from (
              select id, at, level, text from log_line where round_id = ?1 order by id desc limit ?2)

@@ -19,6 +19,7 @@ pub mod snapshots;
 pub mod tasks;
 pub mod text;
 pub mod tokens;
+pub mod undo;
 
 pub use db::Db;
 use laurel_protocol::FieldError;

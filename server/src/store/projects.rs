@@ -31,6 +31,15 @@ pub async fn get(db: &Db, id: ProjectId) -> Result<Project> {
     row.with(counts(db, id).await?)
 }
 
+/// Fails with `NotFound` unless there is such a project.
+pub async fn require(db: &Db, id: ProjectId) -> Result<()> {
+    let known: Option<i64> = sqlx::query_scalar("select id from project where id = ?1")
+        .bind(id.0)
+        .fetch_optional(db.read())
+        .await?;
+    known.map(drop).ok_or(Error::NotFound)
+}
+
 pub async fn create(db: &Db, settings: &ProjectSettings, now: Timestamp) -> Result<ProjectId> {
     let mut tx = db.write().await?;
     let id = insert(&mut tx, settings, now).await?;
@@ -89,11 +98,10 @@ pub async fn counts(db: &Db, id: ProjectId) -> Result<ProjectCounts> {
                  where j.project_id = ?1),
                 (select count(*) from task where project_id = ?1),
                 (select count(*) from task where project_id = ?1 and status = 'done'),
-                (select coalesce(sum(n_annotations), 0) from task where project_id = ?1),
+                (select count(*) from assignment where project_id = ?1 and status = 'answered'),
                 (select count(*) from comparison where project_id = ?1 and tie = 0),
                 (select count(*) from comparison where project_id = ?1 and tie = 1),
-                (select count(*) from assignment a join task t on t.id = a.task_id
-                 where t.project_id = ?1 and a.status = 'skipped')",
+                (select count(*) from assignment where project_id = ?1 and status = 'skipped')",
     )
     .bind(id.0)
     .fetch_one(db.read())

@@ -1,6 +1,6 @@
 //! Prompts: import of JSON Lines, all or nothing unless bad lines are to be skipped, and listing.
 
-use super::{Db, Error, Result, text};
+use super::{Db, Error, Result, projects, text};
 use laurel_protocol::{
     BadLine, ImportReport, Message, ProjectId, Prompt, PromptId, PromptPage, PromptText, Timestamp,
     validate_prompt,
@@ -121,6 +121,7 @@ async fn insert(
 
 /// One page in the order of import.
 pub async fn page(db: &Db, project: ProjectId, after: PromptId, limit: u32) -> Result<PromptPage> {
+    projects::require(db, project).await?;
     let rows: Vec<(i64, String, i64)> = sqlx::query_as(
         "select p.id, p.messages, (select count(*) from completion c where c.prompt_id = p.id)
          from prompt p where p.project_id = ?1 and p.id > ?2 order by p.id limit ?3",

@@ -1,6 +1,6 @@
 //! Rounds: an admin starts one on a frozen snapshot, a trainer runs it under a lease, and an adapter comes out.
 
-use super::{Db, Error, Result, adapters, completion_jobs::BASE_MODEL, jobs, snapshots, text};
+use super::{Db, Error, Result, adapters, completion_jobs::BASE_MODEL, jobs, projects, snapshots, text};
 use crate::adapter_files::Installed;
 use laurel_protocol::{
     AdapterId, FieldError, JobId, JobStatus, NewRound, ProjectId, PromptId, Round, RoundId, RoundKind,
@@ -62,6 +62,7 @@ pub async fn create(
 
 /// The project's rounds, newest first.
 pub async fn list(db: &Db, project: ProjectId) -> Result<Vec<Round>> {
+    projects::require(db, project).await?;
     let ids: Vec<i64> = sqlx::query_scalar(
         "select r.id from round r join job j on j.id = r.job_id where j.project_id = ?1 order by r.id desc",
     )
@@ -74,6 +75,15 @@ pub async fn list(db: &Db, project: ProjectId) -> Result<Vec<Round>> {
         rounds.push(read(&mut conn, RoundId(id)).await?);
     }
     Ok(rounds)
+}
+
+/// Fails with `NotFound` unless there is such a round.
+pub async fn require(db: &Db, id: RoundId) -> Result<()> {
+    let known: Option<i64> = sqlx::query_scalar("select id from round where id = ?1")
+        .bind(id.0)
+        .fetch_optional(db.read())
+        .await?;
+    known.map(drop).ok_or(Error::NotFound)
 }
 
 pub async fn get(db: &Db, id: RoundId) -> Result<Round> {
