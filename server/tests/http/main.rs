@@ -1,0 +1,16 @@
+//! The server through its whole router: who may do what, what errors look like, the pages, and a labelled project
+//! from import to export. One test program, so that it is linked once.
+
+#![allow(clippy::unwrap_used)] // a failed step fails the test
+
+mod accounts;
+mod app;
+mod errors;
+mod exports;
+mod origin;
+mod pages;
+mod prompts;
+mod roles;
+mod scene;
+mod tasks;
+mod undo;

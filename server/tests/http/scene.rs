@@ -1,0 +1,183 @@
+//! The steps of the loop as an admin's script and a trainer take them, through the API.
+
+use crate::app::{Answered, App, Caller};
+use laurel_protocol::*;
+use serde_json::json;
+
+pub fn settings(label_type: LabelType, completions_per_task: u8) -> ProjectSettings {
+    ProjectSettings {
+        name: "p".into(),
+        guidelines: String::new(),
+        label_type,
+        completions_per_task,
+        overlap: 1,
+        ask_strength: false,
+        leave_out_truncated: false,
+        base_model: DEFAULT_MODEL.into(),
+    }
+}
+
+pub fn order(completions_per_prompt: u8) -> NewCompletionJob {
+    NewCompletionJob {
+        adapter: None,
+        completions_per_prompt,
+        sampling: Sampling::default(),
+        task_plan: TaskPlan::Together,
+        n_prompts: None,
+    }
+}
+
+pub fn pick(choice: Choice, assignment: &Assignment) -> Answer {
+    Answer {
+        judgement: Judgement::Pick {
+            choice,
+            strength: None,
+        },
+        comment: String::new(),
+        seconds: 2.5,
+        revision: assignment.revision,
+    }
+}
+
+/// A project, its admin and a trainer.
+pub struct Scene {
+    pub app: App,
+    pub admin: Caller,
+    pub worker: Caller,
+    pub project: ProjectId,
+}
+
+impl Scene {
+    /// A project with the prompts "question 1" to "question n".
+    pub async fn new(settings: &ProjectSettings, n_prompts: usize) -> Self {
+        let app = App::start().await;
+        let admin = app.admin().await;
+        let worker = app.token(&admin, TokenScope::Worker).await;
+        let project: Project = admin.make("/projects", settings).await;
+        let scene = Self {
+            app,
+            admin,
+            worker,
+            project: project.id,
+        };
+        scene.import(1..=n_prompts).await;
+        scene
+    }
+
+    /// A pick project with a task for each prompt.
+    pub async fn with_tasks(n_tasks: usize) -> Self {
+        let scene = Self::new(&settings(LabelType::Pick, 2), n_tasks).await;
+        scene.complete(&order(2), plain).await;
+        scene
+    }
+
+    pub fn path(&self, rest: &str) -> String {
+        format!("/projects/{}{rest}", self.project)
+    }
+
+    pub async fn import(&self, numbers: std::ops::RangeInclusive<usize>) {
+        let lines: String = numbers
+            .map(|n| json!({"prompt": format!("question {n}")}).to_string() + "\n")
+            .collect();
+        let report = self.admin.send("POST", &self.path("/prompts"), lines).await;
+        assert_eq!(report.json::<ImportReport>().n_bad, 0);
+    }
+
+    async fn lease(&self) -> (LeasedJob, Caller) {
+        let request = LeaseRequest {
+            worker: "w".into(),
+            device: "cpu".into(),
+            models: vec![DEFAULT_MODEL.into()],
+            wait_seconds: 0,
+        };
+        let job: LeasedJob = self.worker.make("/worker/lease", &request).await;
+        let holder = self.worker.with(LEASE_HEADER, &job.lease);
+        (job, holder)
+    }
+
+    /// Orders completions and hands them in as a trainer would.
+    pub async fn complete(&self, order: &NewCompletionJob, text: impl Fn(&WorkPrompt, u32) -> String) {
+        let _: CompletionJob = self.admin.make(&self.path("/completion-jobs"), order).await;
+        let (job, holder) = self.lease().await;
+        let path = |rest: &str| format!("/worker/jobs/{}/{rest}", job.job_id);
+        let prompts: Vec<WorkPrompt> = holder.get(&path("prompts")).await.lines();
+        let completions = prompts.iter().flat_map(|prompt| {
+            let finished = |index: &u32| FinishedCompletion {
+                prompt_id: prompt.prompt_id,
+                index: *index,
+                text: text(prompt, *index),
+                n_tokens: 2,
+                finish_reason: FinishReason::Stop,
+            };
+            prompt.indexes.iter().map(finished).collect::<Vec<_>>()
+        });
+        let finished = FinishedCompletions {
+            template_hash: "t".into(),
+            completions: completions.collect(),
+        };
+        let _: Directive = holder.make(&path("completions"), &finished).await;
+        let done = holder.post(&path("finish"), &Outcome::Done).await;
+        assert_eq!(done.status, 204, "{done:?}");
+    }
+
+    /// Runs a DPO round as a trainer would; gives the adapter that comes out.
+    pub async fn train(&self) -> Adapter {
+        let spec = RoundSpec {
+            kind: RoundKind::Dpo,
+            adapter: AdapterConfig::default(),
+            hyper: Hyper::default(),
+            seed: 0,
+        };
+        let new = NewRound {
+            name: String::new(),
+            spec,
+            starting_adapter: None,
+        };
+        let _: Round = self.admin.make(&self.path("/rounds"), &new).await;
+        let (job, holder) = self.lease().await;
+        let path = |rest: &str| format!("/worker/jobs/{}/{rest}", job.job_id);
+        let header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let mut weights = (header.len() as u64).to_le_bytes().to_vec();
+        weights.extend_from_slice(header.as_bytes());
+        weights.extend_from_slice(&1_f32.to_le_bytes());
+        let files = [
+            ("adapter_config.json", b"{}".to_vec()),
+            ("adapter_model.safetensors", weights),
+        ];
+        for (name, bytes) in files {
+            let put = holder.send("PUT", &path(&format!("adapter/{name}")), bytes).await;
+            assert_eq!(put.status, 204, "{put:?}");
+        }
+        let done = holder.post(&path("finish"), &Outcome::Done).await;
+        assert_eq!(done.status, 204, "{done:?}");
+        let adapters: Vec<Adapter> = self.admin.get(&self.path("/adapters")).await.json();
+        adapters.into_iter().next().unwrap()
+    }
+
+    pub async fn hold(&self, who: &Caller, n: u8) -> Held {
+        who.make(&self.path("/assignments"), &Hold { n }).await
+    }
+
+    /// Answers what is held first.
+    pub async fn answer(&self, who: &Caller, answer: impl Fn(&Assignment) -> Answer) -> Assignment {
+        let first = self.hold(who, 1).await.assignments.remove(0);
+        let path = format!("/assignments/{}/annotation", first.id);
+        let _: Held = who.make(&path, &answer(&first)).await;
+        first
+    }
+
+    pub async fn undo(&self, who: &Caller) -> Answered {
+        who.send("POST", &self.path("/undo"), "").await
+    }
+
+    pub async fn export(&self, format: &str) -> Answered {
+        self.admin
+            .get(&self.path(&format!("/export?format={format}")))
+            .await
+    }
+}
+
+/// "question 1, answer 0".
+pub fn plain(prompt: &WorkPrompt, index: u32) -> String {
+    format!("{}, answer {index}", prompt.messages[0].content)
+}
