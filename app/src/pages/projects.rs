@@ -44,12 +44,18 @@ pub fn page(user: User) -> AnyView {
         view! { <ul class="cards">{cards}</ul> }.into_any()
     });
     let tools = is_admin.then(|| {
-        let any = move || projects.get().is_some_and(|projects| !projects.is_empty());
-        view! {
-            <div class="actions" hidden=move || !any()>
-                {sample_button(load_sample, action)}
-                <A href="/projects/new" attr:class="button button-main" attr:data-test="new-project">"New project"</A>
-            </div>
+        let any = Memo::new(move |_| projects.get().is_some_and(|projects| !projects.is_empty()));
+        move || {
+            any.get().then(|| {
+                view! {
+                    <div class="actions">
+                        {sample_button(load_sample, action)}
+                        <A href="/projects/new" attr:class="button button-main" attr:data-test="new-project">
+                            "New project"
+                        </A>
+                    </div>
+                }
+            })
         }
     });
     view! {

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     adapters::{Adapter, Module, Weight},
     model::Model,
-    ops::{matmul_transposed, rms_norm_value, swiglu_value},
+    ops::{few_rows_transposed, rms_norm_value, swiglu_value},
     rng::{Rng, Stream},
 };
 use anyhow::{Result, ensure};
@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use std::{collections::VecDeque, sync::Arc};
 
 /// Sequences in one batch.
-const SLOTS: usize = 16;
+const SLOTS: usize = 32;
 
 /// A prompt and which of its completions are wanted.
 #[derive(Clone, Debug)]
@@ -216,7 +216,7 @@ impl Engine {
         {
             let biased =
                 |x: &Tensor, weight: &Tensor, bias: &Option<Tensor>| -> candle_core::Result<Tensor> {
-                    let y = matmul_transposed(x, weight)?;
+                    let y = few_rows_transposed(x, weight)?;
                     bias.as_ref().map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
                 };
             let x = rms_norm_value(&hidden, &layer.attention_norm, config.rms_eps)?;

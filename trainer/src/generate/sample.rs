@@ -1,41 +1,35 @@
 //! Drawing a token: temperature, then nucleus (Holtzman et al. 2020), from a stream of random numbers.
 
-use crate::rng::Stream;
+use crate::{ops::exp::exp, rng::Stream};
 use laurel_protocol::Sampling;
 
 /// The drawn token and its log-probability under the model at temperature 1.
 pub fn draw(logits: &[f32], sampling: &Sampling, stream: &mut Stream) -> (u32, f32) {
-    let token = if sampling.temperature == 0.0 {
-        greedy(logits)
-    } else {
-        nucleus(logits, sampling, stream.uniform())
-    };
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f64 = logits.iter().map(|&logit| f64::from(logit - top).exp()).sum();
+    let mut weights: Vec<f32> = logits.iter().map(|&logit| exp(logit - top)).collect();
+    let total = sum(&weights);
+    let token = if sampling.temperature == 0.0 {
+        logits.iter().position(|&logit| logit == top).unwrap_or(0)
+    } else {
+        if sampling.temperature != 1.0 {
+            let sharpness = (1.0 / sampling.temperature) as f32;
+            for (weight, logit) in weights.iter_mut().zip(logits) {
+                *weight = exp((logit - top) * sharpness);
+            }
+        }
+        nucleus(&weights, sampling.top_p, stream.uniform())
+    };
     let logprob = f64::from(logits[token] - top) - total.ln();
     (token as u32, logprob as f32)
 }
 
-fn greedy(logits: &[f32]) -> usize {
-    let mut best = 0;
-    for (at, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = at;
-        }
-    }
-    best
-}
-
-fn nucleus(logits: &[f32], sampling: &Sampling, uniform: f64) -> usize {
-    let top = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let weights: Vec<f64> = logits
-        .iter()
-        .map(|&logit| ((f64::from(logit) - top) / sampling.temperature).exp())
-        .collect();
-    let total: f64 = weights.iter().sum();
+/// The smallest set of the likeliest tokens that holds `top_p` of the weight, and one of them drawn by weight.
+fn nucleus(weights: &[f32], top_p: f64, uniform: f64) -> usize {
+    let weight = |at: usize| f64::from(weights[at]);
+    let total = sum(weights);
     // Tokens far below the top cannot be in a nucleus of less than all: leave them out of the sorting.
-    let floor = if sampling.top_p < 1.0 {
-        (1.0 - sampling.top_p) * total / weights.len() as f64
+    let floor = if top_p < 1.0 {
+        ((1.0 - top_p) * total / weights.len() as f64) as f32
     } else {
         0.0
     };
@@ -44,20 +38,31 @@ fn nucleus(logits: &[f32], sampling: &Sampling, uniform: f64) -> usize {
     let mut kept = 0.0;
     let mut n_kept = 0;
     for &at in &order {
-        kept += weights[at];
+        kept += weight(at);
         n_kept += 1;
-        if kept >= sampling.top_p * total {
+        if kept >= top_p * total {
             break;
         }
     }
     let mut left = uniform * kept;
     for &at in &order[..n_kept] {
-        left -= weights[at];
+        left -= weight(at);
         if left < 0.0 {
             return at;
         }
     }
     order[n_kept - 1]
+}
+
+/// In f64, eight sums side by side: a fixed order that the compiler can vectorise.
+fn sum(numbers: &[f32]) -> f64 {
+    let mut sums = [0.0_f64; 8];
+    for chunk in numbers.chunks(8) {
+        for (sum, &number) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(number);
+        }
+    }
+    sums.iter().sum()
 }
 
 #[cfg(test)]

@@ -98,6 +98,6 @@ impl Model {
 
     /// Logits of (already normalised) hidden states. Shapes: `(rows, hidden)` to `(rows, vocab)`.
     pub fn logits(&self, hidden: &Tensor) -> candle_core::Result<Tensor> {
-        crate::ops::matmul_transposed(hidden, &self.head)
+        crate::ops::few_rows_transposed(hidden, &self.head)
     }
 }

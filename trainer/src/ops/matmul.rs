@@ -4,7 +4,7 @@
 //! This is the one file of the crate with `unsafe`: the kernels take pointers.
 #![allow(unsafe_code)]
 
-use super::{fuses, with_slices};
+use super::{few_rows, fuses, with_slices};
 use candle_core::{Result, Tensor};
 use gemm::Parallelism;
 
@@ -165,6 +165,19 @@ pub fn matmul_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
             View::new(w, out, inner).transposed(),
         ))
     })?;
+    Tensor::from_vec(y, (rows, out), x.device())
+}
+
+/// [`matmul_transposed`] for a step of sampling. A row's result does not depend on the other rows while there
+/// are few of them.
+pub fn few_rows_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let ((rows, inner), (out, _)) = (x.dims2()?, w.dims2()?);
+    if !fuses(&[x, w]) || rows > few_rows::MOST_ROWS || inner == 0 {
+        return matmul_transposed(x, w);
+    }
+    check(inner, w.dim(1)?, x, w)?;
+    let (x, w) = (x.contiguous()?, w.contiguous()?);
+    let y = with_slices([&x, &w], |[x, w]| Ok(few_rows::multiply(x, w, inner)))?;
     Tensor::from_vec(y, (rows, out), x.device())
 }
 

@@ -8,7 +8,8 @@
 
 mod attention;
 mod attention_cpu;
-mod exp;
+pub(crate) mod exp;
+mod few_rows;
 mod linear;
 mod logprob;
 mod matmul;
@@ -20,7 +21,7 @@ mod tape;
 pub use attention::attention;
 pub use linear::{LowRank, add, linear, lora, scale};
 pub use logprob::{log_softmax, token_logprobs};
-pub use matmul::{matmul, matmul_transposed, transposed_matmul};
+pub use matmul::{few_rows_transposed, matmul, matmul_transposed, transposed_matmul};
 pub use norm::{rms_norm, rms_norm_value};
 pub use rope::Rope;
 pub use swiglu::{swiglu, swiglu_value};
