@@ -3,7 +3,11 @@
 
 use ammonia::Builder;
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, Options, Parser, Tag, TagEnd, html};
-use std::{collections::HashSet, sync::LazyLock};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
 use syntect::{
     html::{ClassStyle, ClassedHTMLGenerator},
     parsing::SyntaxSet,
@@ -12,6 +16,18 @@ use syntect::{
 
 /// Longer code is shown without colours: colouring costs time.
 const MAX_COLOURED_BYTES: usize = 20_000;
+
+/// HTML that is kept: a completion is shown several times, and colouring its code takes tens of milliseconds.
+const MAX_KEPT_BYTES: usize = 32 << 20;
+
+static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
+
+/// HTML by the hash of its text.
+#[derive(Default)]
+struct Kept {
+    html: HashMap<[u8; 32], Arc<str>>,
+    n_bytes: usize,
+}
 
 static SYNTAXES: LazyLock<SyntaxSet> = LazyLock::new(SyntaxSet::load_defaults_newlines);
 
@@ -67,6 +83,23 @@ static SANITISER: LazyLock<Builder<'static>> = LazyLock::new(|| {
 
 /// Sanitised HTML of a markdown text. HTML in the text is shown as text, as the model wrote it.
 pub fn markdown(text: &str) -> String {
+    let key: [u8; 32] = Sha256::digest(text).into();
+    let kept = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(html) = kept().html.get(&key) {
+        return html.to_string();
+    }
+    let html = fresh(text);
+    let mut kept = kept();
+    if kept.n_bytes + html.len() > MAX_KEPT_BYTES {
+        *kept = Kept::default();
+    }
+    if kept.html.insert(key, html.as_str().into()).is_none() {
+        kept.n_bytes += html.len();
+    }
+    html
+}
+
+fn fresh(text: &str) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
     let mut events = Vec::new();
     let mut code: Option<(String, String)> = None; // language, text
@@ -148,6 +181,12 @@ mod tests {
         let html = markdown("a\nb\n\n```python\ndef f(): return 1\n```");
         assert!(html.contains("a<br>"), "{html}");
         assert!(html.contains("<span class=\"hl-"), "{html}");
+    }
+
+    #[test]
+    fn a_text_that_is_kept_is_the_same_again() {
+        let text = "*twice*\n\n```rust\nfn main() {}\n```";
+        assert_eq!([markdown(text), markdown(text)], [fresh(text), fresh(text)]);
     }
 
     #[test]

@@ -43,10 +43,9 @@ pub async fn submit(
     let n = u8::try_from(n_before).unwrap_or(assignments::MAX_HELD);
     undo::end(&mut tx, who).await?;
     let ids = assignments::top_up(&mut tx, who, n).await?;
-    let held = assignments::held(&mut tx, who, &ids).await?;
     tx.commit().await?;
     Ok(Submitted {
-        held,
+        held: assignments::held(db, who, &ids).await?,
         project: slot.project,
     })
 }

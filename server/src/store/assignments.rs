@@ -56,9 +56,8 @@ pub async fn hold(db: &Db, who: Annotator, n: u8) -> Result<Held> {
     known.ok_or(Error::NotFound)?;
     undo::end(&mut tx, who).await?;
     let ids = top_up(&mut tx, who, n).await?;
-    let held = held(&mut tx, who, &ids).await?;
     tx.commit().await?;
-    Ok(held)
+    held(db, who, &ids).await
 }
 
 /// Puts a task aside with a reason: its slot is free again, and this person does not get it again. Skipping an
@@ -92,9 +91,8 @@ pub async fn skip(
         .await?;
     undo::end(&mut tx, who).await?;
     let ids = top_up(&mut tx, who, n_before.clamp(1, MAX_HELD.into()) as u8).await?;
-    let held = held(&mut tx, who, &ids).await?;
     tx.commit().await?;
-    Ok(held)
+    held(db, who, &ids).await
 }
 
 /// Prolongs a hold; a hold that ran out goes on while its slot is free.
@@ -117,9 +115,9 @@ pub async fn renew(
         require_free(&mut tx, &slot, now).await?;
         take(&mut tx, id, who).await?;
     }
-    let shown = show(&mut tx, id).await?;
     tx.commit().await?;
-    Ok(shown)
+    let mut conn = db.read().acquire().await?;
+    show(&mut conn, id).await
 }
 
 /// What the person holds now, oldest first, and new tasks until it is `n`.
@@ -288,8 +286,9 @@ pub(super) async fn read(conn: &mut SqliteConnection, id: AssignmentId, user: Us
     })
 }
 
-/// The answer to a claim, submit, skip or undo.
-pub(super) async fn held(conn: &mut SqliteConnection, who: Annotator, ids: &[AssignmentId]) -> Result<Held> {
+/// The answer to a claim, submit, skip or undo, read after its transaction: making HTML keeps no writer waiting.
+pub(super) async fn held(db: &Db, who: Annotator, ids: &[AssignmentId]) -> Result<Held> {
+    let conn = &mut *db.read().acquire().await?;
     let mut assignments = Vec::with_capacity(ids.len());
     for id in ids {
         assignments.push(show(conn, *id).await?);

@@ -42,9 +42,8 @@ pub async fn undo(db: &Db, who: Annotator) -> Result<Held> {
     let mut ids = assignments::live(&mut tx, who).await?;
     ids.retain(|other| *other != id);
     ids.insert(0, id);
-    let held = assignments::held(&mut tx, who, &ids).await?;
     tx.commit().await?;
-    Ok(held)
+    assignments::held(db, who, &ids).await
 }
 
 /// The next undo begins at the last answer or skip again.
