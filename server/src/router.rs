@@ -19,11 +19,18 @@ use axum::{
 };
 use laurel_protocol::ErrorCode;
 use std::time::Instant;
-use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer,
+        predicate::{DefaultPredicate, NotForContentType, Predicate},
+    },
+};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-/// The largest JSON body, and the largest import.
+/// The largest JSON body about an account, the largest other one, and the largest import.
+const MAX_ACCOUNT_BYTES: usize = 64 << 10;
 const MAX_BODY_BYTES: usize = 16 << 20;
 const MAX_IMPORT_BYTES: usize = 64 << 20;
 
@@ -40,17 +47,6 @@ struct Description;
 
 fn table() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Description::openapi())
-        // Accounts
-        .routes(routes!(accounts::setup_state))
-        .routes(routes!(accounts::setup))
-        .routes(routes!(accounts::session, accounts::sign_in, accounts::sign_out))
-        .routes(routes!(accounts::users))
-        .routes(routes!(accounts::change_user))
-        .routes(routes!(accounts::invites, accounts::invite))
-        .routes(routes!(accounts::delete_invite))
-        .routes(routes!(accounts::invite_offer, accounts::accept_invite))
-        .routes(routes!(accounts::list_tokens, accounts::create_token))
-        .routes(routes!(accounts::delete_token))
         // Projects
         .routes(routes!(projects::list, projects::create))
         .routes(routes!(projects::create_sample))
@@ -88,6 +84,21 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(lines::worker_prompts))
         .routes(routes!(rounds::worker_adapter_file))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        // Accounts: small bodies, for some of them come from strangers
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(accounts::setup_state))
+                .routes(routes!(accounts::setup))
+                .routes(routes!(accounts::session, accounts::sign_in, accounts::sign_out))
+                .routes(routes!(accounts::users))
+                .routes(routes!(accounts::change_user))
+                .routes(routes!(accounts::invites, accounts::invite))
+                .routes(routes!(accounts::delete_invite))
+                .routes(routes!(accounts::invite_offer, accounts::accept_invite))
+                .routes(routes!(accounts::list_tokens, accounts::create_token))
+                .routes(routes!(accounts::delete_token))
+                .layer(DefaultBodyLimit::max(MAX_ACCOUNT_BYTES)),
+        )
         // Large bodies
         .merge(
             OpenApiRouter::new()
@@ -118,7 +129,7 @@ pub fn router(state: AppState) -> Router {
         .route("/readyz", get(health::readyz))
         .method_not_allowed_fallback(wrong_method)
         .with_state(state.clone())
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(worth_compressing()))
         .fallback_service(pages)
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             Failure::internal("a handler panicked").into_response()
@@ -126,6 +137,11 @@ pub fn router(state: AppState) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), same_origin))
         .layer(middleware::from_fn(secure))
         .layer(middleware::from_fn(name_and_log))
+}
+
+/// Weights of an adapter are as small as they get, and their length is to be known before they have come.
+fn worth_compressing() -> impl Predicate {
+    DefaultPredicate::new().and(NotForContentType::const_new("application/octet-stream"))
 }
 
 async fn nothing_here() -> Failure {

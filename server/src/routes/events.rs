@@ -14,9 +14,14 @@ use axum::{
     response::sse::{Event, KeepAlive, KeepAliveStream, Sse},
 };
 use futures_util::{Stream, StreamExt, stream};
-use laurel_protocol::{LogLine, MetricPoint, ProjectEvent, ProjectId, RoundEvent, RoundId};
+use laurel_protocol::{LogLine, MetricPoint, ProjectEvent, ProjectId, RoundEvent, RoundId, Split};
 use serde::Serialize;
-use std::{collections::VecDeque, convert::Infallible, pin::Pin, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    pin::Pin,
+    time::Duration,
+};
 use tokio::sync::{broadcast, watch};
 
 /// Notices that come within this time are answered by one read.
@@ -124,20 +129,19 @@ pub async fn round(
 /// What a listener has been sent.
 #[derive(Default)]
 struct Seen {
-    points: Vec<MetricPoint>,
+    points: HashMap<(u64, Split), MetricPoint>,
     log: Vec<LogLine>,
     samples_of: Option<(usize, bool)>,
 }
 
 async fn read_round(app: &AppState, id: RoundId, seen: &mut Seen) -> store::Result<Vec<RoundEvent>> {
     let round = rounds::get(&app.db, id).await?;
-    let all_points = metrics::list(&app.db, id).await?;
-    let points: Vec<_> = all_points
-        .iter()
-        .filter(|point| !seen.points.contains(point))
-        .cloned()
-        .collect();
-    seen.points = all_points;
+    let mut points = metrics::list(&app.db, id).await?;
+    // A resumed round repeats steps: a point with other values is news.
+    points.retain(|point| {
+        let earlier = seen.points.insert((point.step, point.split), point.clone());
+        earlier.as_ref() != Some(point)
+    });
     let log = metrics::log(&app.db, id).await?;
     let lines: Vec<_> = log
         .iter()

@@ -21,7 +21,7 @@ use tower::ServiceExt;
 pub struct App {
     pub db: Db,
     router: Router,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
     _folder: tempfile::TempDir,
 }
 
@@ -53,9 +53,14 @@ impl App {
         Self {
             db,
             router: router::router(state),
-            _stop: stop,
+            stop,
             _folder: folder,
         }
+    }
+
+    /// Ends every stream once it has said what there is.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
     }
 
     pub fn stranger(&self) -> Caller {
@@ -171,6 +176,10 @@ impl Answered {
     /// The header, or an empty text.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.body
     }
 
     pub fn text(&self) -> &str {

@@ -136,6 +136,9 @@ async fn a_body_that_is_too_large_is_refused_as_such() {
         (answered.status.as_u16(), answered.code()),
         (413, ErrorCode::TooLarge)
     );
+    let stranger = scene.app.stranger().with("content-type", "application/json");
+    let from_outside = stranger.send("POST", "/session", mebibytes(1)).await;
+    assert_eq!(from_outside.code(), ErrorCode::TooLarge);
     let import = scene
         .admin
         .send("POST", &scene.path("/prompts"), mebibytes(65))

@@ -13,4 +13,5 @@ mod prompts;
 mod roles;
 mod scene;
 mod tasks;
+mod trainer;
 mod undo;

@@ -83,7 +83,8 @@ impl Scene {
         assert_eq!(report.json::<ImportReport>().n_bad, 0);
     }
 
-    async fn lease(&self) -> (LeasedJob, Caller) {
+    /// The job that waits, and the trainer that holds it now.
+    pub async fn lease(&self) -> (LeasedJob, Caller) {
         let request = LeaseRequest {
             worker: "w".into(),
             device: "cpu".into(),
@@ -120,8 +121,8 @@ impl Scene {
         assert_eq!(done.status, 204, "{done:?}");
     }
 
-    /// Runs a DPO round as a trainer would; gives the adapter that comes out.
-    pub async fn train(&self) -> Adapter {
+    /// Starts a DPO round and leases it.
+    pub async fn lease_round(&self) -> (LeasedJob, Caller) {
         let spec = RoundSpec {
             kind: RoundKind::Dpo,
             adapter: AdapterConfig::default(),
@@ -134,17 +135,17 @@ impl Scene {
             starting_adapter: None,
         };
         let _: Round = self.admin.make(&self.path("/rounds"), &new).await;
-        let (job, holder) = self.lease().await;
+        self.lease().await
+    }
+
+    /// Runs a DPO round as a trainer would; gives the adapter that comes out.
+    pub async fn train(&self) -> Adapter {
+        let (job, holder) = self.lease_round().await;
         let path = |rest: &str| format!("/worker/jobs/{}/{rest}", job.job_id);
-        let header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
-        let mut weights = (header.len() as u64).to_le_bytes().to_vec();
-        weights.extend_from_slice(header.as_bytes());
-        weights.extend_from_slice(&1_f32.to_le_bytes());
-        let files = [
+        for (name, bytes) in [
             ("adapter_config.json", b"{}".to_vec()),
-            ("adapter_model.safetensors", weights),
-        ];
-        for (name, bytes) in files {
+            ("adapter_model.safetensors", weights()),
+        ] {
             let put = holder.send("PUT", &path(&format!("adapter/{name}")), bytes).await;
             assert_eq!(put.status, 204, "{put:?}");
         }
@@ -180,4 +181,13 @@ impl Scene {
 /// "question 1, answer 0".
 pub fn plain(prompt: &WorkPrompt, index: u32) -> String {
     format!("{}, answer {index}", prompt.messages[0].content)
+}
+
+/// A safetensors file with one tensor, large enough to be worth compressing.
+pub fn weights() -> Vec<u8> {
+    let header = r#"{"a":{"dtype":"F32","shape":[100],"data_offsets":[0,400]}}"#;
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(header.as_bytes());
+    file.resize(file.len() + 400, 0);
+    file
 }

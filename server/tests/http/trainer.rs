@@ -1,0 +1,105 @@
+//! What a trainer hands in, and what an admin then finds.
+
+use crate::scene::{Scene, pick, weights};
+use laurel_protocol::{Choice, ErrorCode, JobStatus, Outcome, Round, Work};
+use laurel_server::store::text::sha256_hex;
+
+async fn labelled() -> Scene {
+    let scene = Scene::with_tasks(2).await;
+    for _ in 0..2 {
+        scene
+            .answer(&scene.admin, |shown| pick(Choice::Second, shown))
+            .await;
+    }
+    scene
+}
+
+#[tokio::test]
+async fn an_adapters_file_comes_back_as_it_was_uploaded() {
+    let scene = labelled().await;
+    let adapter = scene.train().await;
+    assert_eq!(adapter.hash, sha256_hex(weights()));
+    let file = format!("adapters/{}/files/adapter_model.safetensors", adapter.id);
+    for (caller, path) in [
+        (&scene.admin, format!("/{file}")),
+        (&scene.worker, format!("/worker/{file}")),
+    ] {
+        let got = caller.with("accept-encoding", "br, gzip").get(&path).await;
+        assert_eq!(got.status, 200, "{got:?}");
+        assert_eq!(got.bytes(), weights());
+        assert_eq!(got.header("content-length"), weights().len().to_string());
+        assert_eq!(
+            got.header("content-disposition"),
+            "attachment; filename=\"adapter_model.safetensors\""
+        );
+    }
+    let outside = format!("/adapters/{}/files/..%2F..%2Flaurel.sqlite", adapter.id);
+    assert_eq!(scene.admin.get(&outside).await.code(), ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn a_round_streams_the_rows_that_it_names_by_hash() {
+    let scene = labelled().await;
+    let (job, holder) = scene.lease_round().await;
+    let Work::Round {
+        round_id,
+        n_rows,
+        snapshot_hash,
+        ..
+    } = &job.work
+    else {
+        panic!("a round was leased, not {job:?}");
+    };
+    let rows = holder.get(&format!("/worker/jobs/{}/rows", job.job_id)).await;
+    assert_eq!((*n_rows, sha256_hex(rows.text())), (2, snapshot_hash.clone()));
+    let same = scene.admin.get(&format!("/rounds/{round_id}/rows")).await;
+    assert_eq!(same.text(), rows.text());
+}
+
+#[tokio::test]
+async fn a_round_is_not_done_before_its_files_are_there() {
+    let scene = labelled().await;
+    let (job, holder) = scene.lease_round().await;
+    let path = |rest: &str| format!("/worker/jobs/{}/{rest}", job.job_id);
+    let early = holder.post(&path("finish"), &Outcome::Done).await.problem();
+    assert_eq!(early.fields[0].field, "adapter_config.json");
+    let strange = holder.send("PUT", &path("adapter/run.sh"), "rm").await;
+    assert_eq!(strange.code(), ErrorCode::NotFound);
+    let rounds: Vec<Round> = scene.admin.get(&scene.path("/rounds")).await.json();
+    assert_eq!(rounds[0].status, JobStatus::Running);
+}
+
+#[tokio::test]
+async fn a_finish_that_is_sent_twice_is_answered_alike() {
+    let scene = labelled().await;
+    let (job, holder) = scene.lease_round().await;
+    let path = format!("/worker/jobs/{}/finish", job.job_id);
+    let failed = Outcome::Failed {
+        error: "The model is not here: fetch it.".into(),
+    };
+    for _ in 0..2 {
+        assert_eq!(holder.post(&path, &failed).await.status, 204);
+    }
+    let rounds: Vec<Round> = scene.admin.get(&scene.path("/rounds")).await.json();
+    assert_eq!(rounds[0].status, JobStatus::Failed);
+    assert_eq!(
+        rounds[0].error.as_deref(),
+        Some("The model is not here: fetch it.")
+    );
+}
+
+#[tokio::test]
+async fn streams_of_events_say_what_there_is_and_end_when_the_server_stops() {
+    let scene = labelled().await;
+    scene.lease_round().await;
+    scene.app.stop();
+    let project = scene.admin.get(&scene.path("/events")).await;
+    assert_eq!(project.header("content-type"), "text/event-stream");
+    assert!(
+        project.text().starts_with("event: update\ndata: {"),
+        "{project:?}"
+    );
+    assert!(project.text().contains("\"n_annotations\":2"), "{project:?}");
+    let round = scene.admin.get("/rounds/1/events").await;
+    assert!(round.text().contains("\"status\":\"running\""), "{round:?}");
+}
