@@ -20,9 +20,7 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
     match options.what {
         What::Page => {
             let built = Built::make(place)?;
-            let mut cargo = shell::cargo(place);
-            built.name_in(&mut cargo);
-            shell::run(cargo.args(["run", "--quiet", "-p", "laurel-tests", "--bin", "bench_page"]))
+            shell::run(&mut built.program(place, "bench_page"))
         }
     }
 }

@@ -15,15 +15,30 @@ pub struct Binaries {
 
 pub fn binaries(place: &Place) -> Result<Binaries> {
     let step = say::step("Build the server and the trainer");
-    let mut cargo = shell::cargo(place);
-    shell::run(cargo.args(["build", "-p", "laurel-server", "-p", "laurel-trainer", "--bins"]))?;
-    let built = place.native_target.join("debug");
-    let binaries = Binaries {
-        server: keep(&built.join("laurel"), &place.bin())?,
-        trainer: keep(&built.join("laurel-trainer"), &place.bin())?,
-    };
+    shell::run(shell::cargo(place).args(["build", "-p", "laurel-server", "-p", "laurel-trainer", "--bins"]))?;
+    let binaries = Binaries::keep(place)?;
     step.done();
     Ok(binaries)
+}
+
+/// The programs together with the tests. Libraries are built with the features that the packages of one call ask
+/// for together: one call for both, since two would build the large ones twice.
+pub fn binaries_and_tests(place: &Place) -> Result<Binaries> {
+    let step = say::step("Build the server, the trainer and the tests");
+    shell::run(shell::cargo(place).args(["build", "--workspace", "--bins", "--tests"]))?;
+    let binaries = Binaries::keep(place)?;
+    step.done();
+    Ok(binaries)
+}
+
+impl Binaries {
+    fn keep(place: &Place) -> Result<Self> {
+        let built = place.native_target.join("debug");
+        Ok(Self {
+            server: keep(&built.join("laurel"), &place.bin())?,
+            trainer: keep(&built.join("laurel-trainer"), &place.bin())?,
+        })
+    }
 }
 
 /// Links (or copies) a built program into this clone, so that a build of another clone that shares the target

@@ -32,10 +32,7 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
     fs::create_dir_all(&out).with_context(|| format!("make {out:?}"))?;
 
     let step = say::step("Label, train and export a small data set with Laurel");
-    let mut cargo = shell::cargo(place);
-    built.name_in(&mut cargo);
-    cargo.args(["run", "-p", "laurel-tests", "--bin", "parity_run", "--"]);
-    shell::run(cargo.arg(&out))?;
+    shell::run(built.program(place, "parity_run").arg(&out))?;
     step.done();
 
     let step = say::step("Compare with TRL and PEFT");

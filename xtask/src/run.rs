@@ -87,6 +87,7 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
         let mut trainer = Command::new(&binaries.trainer);
         trainer.args(["work", "--server", &format!("http://{}", options.listen)]);
         trainer.arg("--token-file").arg(&token);
+        trainer.arg("--work-dir").arg(options.data.join("trainer"));
         trainer
             .arg("--model")
             .arg(format!("{}={}", model::NAME, model.display()));

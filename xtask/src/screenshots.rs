@@ -6,10 +6,8 @@ use anyhow::Result;
 pub fn run(place: &Place) -> Result<()> {
     let built = Built::make(place)?;
     let step = say::step("Take the screenshots");
-    let mut cargo = shell::cargo(place);
-    built.name_in(&mut cargo);
-    cargo.args(["run", "-p", "laurel-tests", "--bin", "screenshots", "--"]);
-    shell::run(cargo.arg(place.root.join("docs").join("screenshots")))?;
+    let folder = place.root.join("docs").join("screenshots");
+    shell::run(built.program(place, "screenshots").arg(folder))?;
     step.done();
     Ok(())
 }

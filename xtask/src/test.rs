@@ -19,7 +19,7 @@ pub struct Options {
     /// Leave out formatting, clippy and the arrows.
     #[arg(long)]
     no_check: bool,
-    /// Handed to nextest, for example `-- -p laurel-tests --test learn`.
+    /// Handed to nextest, for example `-- -E 'binary(learn)'`.
     #[arg(last = true)]
     nextest: Vec<String>,
 }
@@ -37,10 +37,7 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
     let built = Built::make(place)?;
     say::line("▸ Run the tests");
     let mut nextest = shell::cargo(place);
-    nextest.args(["nextest", "run"]);
-    if options.nextest.is_empty() {
-        nextest.args(["--workspace", "--exclude", "laurel-app"]);
-    }
+    nextest.args(["nextest", "run", "--workspace"]);
     built.name_in(&mut nextest);
     shell::run(nextest.args(&options.nextest))
 }
@@ -62,9 +59,16 @@ impl Built {
             sample: place.sample(),
             axe: axe::ensure(place)?,
             browser: browser::ensure()?,
-            binaries: build::binaries(place)?,
+            binaries: build::binaries_and_tests(place)?,
             dist: dist::build(place)?,
         })
+    }
+
+    /// A program of the crate `tests`, with the paths in its environment.
+    pub fn program(&self, place: &Place, name: &str) -> Command {
+        let mut command = Command::new(place.native_target.join("debug").join(name));
+        self.name_in(command.current_dir(&place.root));
+        command
     }
 
     /// Puts the paths into the environment of the flows.

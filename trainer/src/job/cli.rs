@@ -92,8 +92,11 @@ pub fn run(args: &WorkArgs) -> Result<()> {
         .with_context(|| format!("make the work folder {:?}", args.work_dir))?;
     let device = device::open(&args.device)?;
     let wishes = Wishes::default();
-    signal_hook::flag::register(signal_hook::consts::SIGTERM, wishes.quit.clone())?;
-    signal_hook::flag::register(signal_hook::consts::SIGINT, wishes.quit.clone())?;
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        // The first asks for an orderly end, a second one ends the process at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, wishes.quit.clone())?;
+        signal_hook::flag::register(signal, wishes.quit.clone())?;
+    }
     let request = LeaseRequest {
         worker: hostname::get().map_or_else(
             |_| "trainer".to_owned(),
@@ -104,7 +107,7 @@ pub fn run(args: &WorkArgs) -> Result<()> {
         wait_seconds: 10,
     };
     let mut worker = Worker {
-        client: Client::new(&args.server, token.trim()),
+        client: Client::new(&args.server, token.trim(), wishes.quit.clone()),
         models: args.models.iter().cloned().collect(),
         work_dir: args.work_dir.clone(),
         device,
@@ -146,6 +149,10 @@ impl Worker {
         let end = match end {
             Ok(end) => end,
             Err(error) if error.is::<LeaseLost>() => None,
+            Err(error) if quit.load(Ordering::SeqCst) => {
+                tracing::warn!(job.id = %job.job_id, "Job {} is left as it is: {error:#}", job.job_id);
+                None
+            }
             Err(error) => {
                 tracing::error!(job.id = %job.job_id, "Job {} failed: {error:#}", job.job_id);
                 let causes: Vec<String> = error
@@ -164,7 +171,11 @@ impl Worker {
         match client.post_raw("finish", &end) {
             Ok(_) => tracing::info!(job.id = %job.job_id, "Job {} has ended", job.job_id),
             Err(error) if error.is::<LeaseLost>() => {}
-            Err(error) => tracing::error!("The end of job {} was not taken: {error:#}", job.job_id),
+            Err(error) => {
+                // The checkpoints stay: whoever leases the job next on this machine goes on from them.
+                tracing::error!("The end of job {} was not taken: {error:#}", job.job_id);
+                return Ok(());
+            }
         }
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("clear {folder:?}"))?;

@@ -6,6 +6,10 @@ use laurel_protocol::{ApiError, ErrorCode, JobId, LEASE_HEADER, LeaseRequest, Le
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     io::Read,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +28,8 @@ pub struct Client {
     agent: Agent,
     base: String,
     token: String,
+    /// Set when this process is told to stop: a call is then not repeated any more.
+    quit: Arc<AtomicBool>,
 }
 
 /// A client with the lease of one job.
@@ -41,7 +47,7 @@ enum Payload<'a> {
 }
 
 impl Client {
-    pub fn new(server: &str, token: &str) -> Self {
+    pub fn new(server: &str, token: &str, quit: Arc<AtomicBool>) -> Self {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(10)))
@@ -52,6 +58,7 @@ impl Client {
             agent,
             base: format!("{}/api/v1/worker", server.trim_end_matches('/')),
             token: token.to_owned(),
+            quit,
         }
     }
 
@@ -164,7 +171,7 @@ impl JobClient {
                 }
                 Err(error) => error,
             };
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > PATIENCE || self.client.quit.load(Ordering::SeqCst) {
                 return Err(failure);
             }
             tracing::warn!("The server does not answer ({failure:#}): trying again");
