@@ -54,6 +54,10 @@ impl Scene {
     /// Makes completions and waits until they are all there.
     pub fn complete(&mut self, request: &NewCompletionJob) -> Result<CompletionJob> {
         let id = self.queue_completions(request)?;
+        self.finish_completions(id)
+    }
+
+    pub fn finish_completions(&mut self, id: CompletionJobId) -> Result<CompletionJob> {
         let path = format!("/projects/{}/completion-jobs", self.project);
         within(JOB_SECONDS, "the completion job", || {
             self.trainer.must_run()?;

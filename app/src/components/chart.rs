@@ -40,7 +40,8 @@ impl Frame {
                 (low, high)
             }
         };
-        let y = open(y, (y.0.abs() * 0.1).max(1e-9));
+        // A flat line gets a frame around it: a tenth of its height, or one when it lies at 0.
+        let y = open(y, if y.0 == 0.0 { 1.0 } else { y.0.abs() * 0.1 });
         let margin = (y.1 - y.0) * 0.06;
         Self {
             x: open(x, 1.0),

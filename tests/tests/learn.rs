@@ -1,0 +1,84 @@
+//! A scripted annotator for whom the shorter answer wins; one DPO round must teach it to the model.
+
+use anyhow::{Context, Result};
+use laurel_protocol::{
+    CompletionOrigin, Held, Hold, Hyper, MetricPoint, NewRound, RoundKind, RoundSpec, Schedule, Split,
+};
+use laurel_tests::{Scene, TestServer, scene, shorter_wins};
+
+const N_PROMPTS: usize = 120;
+const MAX_TOKENS: u32 = 48;
+
+#[test]
+fn a_dpo_round_on_200_comparisons_shortens_new_completions_by_a_third() -> Result<()> {
+    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), N_PROMPTS)?;
+    // Four completions a prompt make two tasks each.
+    scene.complete(&scene::completions(4, MAX_TOKENS, 1, None))?;
+    let annotator = scene.server.annotator("ada")?;
+    let mut held: Held = annotator.post(
+        &format!("/projects/{}/assignments", scene.project),
+        &Hold { n: 1 },
+    )?;
+    while let Some(assignment) = held.assignments.first() {
+        let path = format!("/assignments/{}/annotation", assignment.id);
+        held = annotator.post(&path, &shorter_wins(assignment))?;
+        if scene.counts()?.n_comparisons >= 200 {
+            break;
+        }
+    }
+    let counts = scene.counts()?;
+    assert!(
+        counts.n_comparisons >= 150,
+        "too few comparisons to learn from: {counts:?}"
+    );
+
+    let hyper = Hyper {
+        learning_rate: 2e-4,
+        epochs: 2,
+        batch_size: 8,
+        schedule: Schedule::Constant,
+        eval_every: 0,
+        held_out: 0.15,
+        ..Hyper::for_kind(RoundKind::Dpo)
+    };
+    let round = scene.queue_round(&NewRound {
+        name: "shorter".into(),
+        spec: RoundSpec {
+            kind: RoundKind::Dpo,
+            adapter: Default::default(),
+            hyper,
+            seed: 7,
+        },
+        starting_adapter: None,
+    })?;
+    let round = scene.finish_round(round)?;
+    let points: Vec<MetricPoint> = scene.admin.get(&format!("/rounds/{}/metrics", round.id))?;
+    let last = points
+        .iter()
+        .rfind(|point| point.split == Split::Eval)
+        .context("no evaluation")?;
+    let accuracy = last.values["accuracy"];
+    assert!(accuracy > 0.8, "held-out accuracy is {accuracy}: {last:?}");
+
+    let adapter = round.adapter.context("the round made no adapter")?;
+    let mut again = scene::completions(1, MAX_TOKENS, 2, Some(adapter));
+    again.n_prompts = Some(60);
+    scene.complete(&again)?;
+    let all = scene.completions()?;
+    let mean_tokens = |by: &dyn Fn(&CompletionOrigin) -> bool| {
+        let lengths: Vec<f64> = all
+            .iter()
+            .filter(|c| by(&c.origin))
+            .map(|c| f64::from(c.n_tokens))
+            .collect();
+        lengths.iter().sum::<f64>() / lengths.len() as f64
+    };
+    let before = mean_tokens(&|origin| origin.adapter.is_none());
+    let after = mean_tokens(&|origin| origin.adapter == Some(adapter));
+    println!("mean tokens {before:.1} -> {after:.1}, held-out accuracy {accuracy:.3}");
+    assert!(
+        after <= before * 2.0 / 3.0,
+        "mean length went from {before:.1} to {after:.1} tokens"
+    );
+    Ok(())
+}
