@@ -21,16 +21,13 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A project with the first `n_prompts` prompts of the sample.
-    pub fn start(server: TestServer, settings: &ProjectSettings, n_prompts: usize) -> Result<Self> {
+    /// A project with these prompts, one JSON object a line.
+    pub fn start(server: TestServer, settings: &ProjectSettings, prompts: &str) -> Result<Self> {
         let admin = server.admin()?;
         let project: Project = admin.post("/projects", settings)?;
-        let report: ImportReport = admin.post_text(
-            &format!("/projects/{}/prompts", project.id),
-            &sample_prompts(n_prompts)?,
-        )?;
-        if report.n_imported != n_prompts as u64 {
-            bail!("imported {report:?} instead of {n_prompts} prompts");
+        let report: ImportReport = admin.post_text(&format!("/projects/{}/prompts", project.id), prompts)?;
+        if report.n_imported != prompts.lines().count() as u64 {
+            bail!("not every prompt was imported: {report:?}");
         }
         Ok(Self {
             trainer: TestTrainer::start(&server)?,

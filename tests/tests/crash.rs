@@ -22,7 +22,11 @@ const SEED: u64 = 20;
 #[test]
 fn killing_server_and_trainer_loses_and_doubles_nothing() -> Result<()> {
     let mut random = fastrand::Rng::with_seed(SEED);
-    let mut scene = Scene::start(TestServer::with_leases(5)?, &scene::pick(OVERLAP), N_PROMPTS)?;
+    let mut scene = Scene::start(
+        TestServer::with_leases(5)?,
+        &scene::pick(OVERLAP),
+        &scene::sample_prompts(N_PROMPTS)?,
+    )?;
     let annotators: Vec<(String, Api)> = (0..N_ANNOTATORS)
         .map(|at| {
             let name = format!("annotator {at}");

@@ -5,13 +5,14 @@ use laurel_protocol::{
     CompletionOrigin, Held, Hold, Hyper, MetricPoint, NewRound, RoundKind, RoundSpec, Schedule, Split,
 };
 use laurel_tests::{Scene, TestServer, scene, shorter_wins};
+use serde::{Deserialize, Serialize};
 
-const N_PROMPTS: usize = 120;
-const MAX_TOKENS: u32 = 48;
+const N_PROMPTS: usize = 105;
+const MAX_TOKENS: u32 = 64;
 
 #[test]
 fn a_dpo_round_on_200_comparisons_shortens_new_completions_by_a_third() -> Result<()> {
-    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), N_PROMPTS)?;
+    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), &short_questions()?)?;
     // Four completions a prompt make two tasks each.
     scene.complete(&scene::completions(4, MAX_TOKENS, 1, None))?;
     let annotator = scene.server.annotator("ada")?;
@@ -33,9 +34,11 @@ fn a_dpo_round_on_200_comparisons_shortens_new_completions_by_a_third() -> Resul
     );
 
     let hyper = Hyper {
-        learning_rate: 2e-4,
-        epochs: 2,
+        learning_rate: 4e-4,
+        epochs: 1,
         batch_size: 8,
+        nll_weight: 0.2,
+        warmup: 0.0,
         schedule: Schedule::Constant,
         eval_every: 0,
         held_out: 0.15,
@@ -81,4 +84,28 @@ fn a_dpo_round_on_200_comparisons_shortens_new_completions_by_a_third() -> Resul
         "mean length went from {before:.1} to {after:.1} tokens"
     );
     Ok(())
+}
+
+/// Prompts whose answers end by themselves, early or late: a rule about length then has something to choose from.
+fn short_questions() -> Result<String> {
+    let mut lines = String::new();
+    for line in scene::sample_prompts(usize::MAX)?.lines() {
+        let Ok(PromptLine { prompt }) = serde_json::from_str(line) else {
+            continue; // a conversation
+        };
+        if prompt.len() < 120 {
+            let prompt = format!("{prompt} Answer in one short sentence.");
+            lines += &format!("{}\n", serde_json::to_string(&PromptLine { prompt })?);
+        }
+    }
+    Ok(lines
+        .lines()
+        .take(N_PROMPTS)
+        .map(|line| format!("{line}\n"))
+        .collect())
+}
+
+#[derive(Serialize, Deserialize)]
+struct PromptLine {
+    prompt: String,
 }

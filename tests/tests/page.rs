@@ -26,7 +26,7 @@ fn the_wasm_is_small() -> Result<()> {
 
 #[test]
 fn pages_are_quiet_accessible_and_fit_a_phone() -> Result<()> {
-    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), 4)?;
+    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), &scene::sample_prompts(4)?)?;
     scene.complete(&scene::completions(2, 16, 1, None))?;
     let browser = Browser::start(&scene.server.url())?;
     browser.open("/sign-in")?;
@@ -54,7 +54,7 @@ fn pages_are_quiet_accessible_and_fit_a_phone() -> Result<()> {
 
 #[test]
 fn the_labelling_page_works_at_360_pixels() -> Result<()> {
-    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), 4)?;
+    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), &scene::sample_prompts(4)?)?;
     scene.complete(&scene::completions(2, 16, 1, None))?;
     let browser = Browser::start(&scene.server.url())?;
     browser.sign_in(ADMIN, PASSWORD)?;

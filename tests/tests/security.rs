@@ -105,7 +105,7 @@ fn each_role_and_token_opens_its_own_doors_only() -> Result<()> {
 
 #[test]
 fn an_answer_for_someone_elses_assignment_is_refused() -> Result<()> {
-    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), 2)?;
+    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), &scene::sample_prompts(2)?)?;
     scene.complete(&scene::completions(2, 8, 1, None))?;
     let (ada, bob) = (scene.server.annotator("ada")?, scene.server.annotator("bob")?);
     let held: Held = ada.post(
@@ -135,7 +135,7 @@ fn scripts_in_prompts_and_guidelines_never_run() -> Result<()> {
     let mut settings = scene::pick(1);
     settings.guidelines = HOSTILE.to_owned();
     settings.name = HOSTILE.chars().take(90).collect();
-    let mut scene = Scene::start(server, &settings, 1)?;
+    let mut scene = Scene::start(server, &settings, &scene::sample_prompts(1)?)?;
     let line = json!({"prompt": HOSTILE}).to_string();
     let path = format!("/projects/{}/prompts", scene.project);
     let report: ImportReport = scene.admin.post_text(&path, &line)?;

@@ -16,7 +16,7 @@ const DOWN_BYTES_PER_SECOND: f64 = 9e6 / 8.0 * 0.9;
 const UP_BYTES_PER_SECOND: f64 = 1.5e6 / 8.0 * 0.9;
 
 fn main() -> Result<()> {
-    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), 4)?;
+    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), &scene::sample_prompts(4)?)?;
     scene.complete(&scene::completions(2, 16, 1, None))?;
     let browser = Browser::start(&scene.server.url())?;
     browser.sign_in(ADMIN, PASSWORD)?;

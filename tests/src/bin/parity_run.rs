@@ -7,7 +7,7 @@ use std::{env, fs, path::PathBuf};
 
 fn main() -> Result<()> {
     let out = PathBuf::from(env::args_os().nth(1).context("usage: parity_run OUT")?);
-    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), 16)?;
+    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), &scene::sample_prompts(16)?)?;
     scene.complete(&scene::completions(2, 32, 1, None))?;
     label_all(&scene)?;
     for (format, file) in [
