@@ -34,10 +34,10 @@ fn a_dpo_round_on_200_comparisons_shortens_new_completions_by_a_third() -> Resul
     );
 
     let hyper = Hyper {
-        learning_rate: 4e-4,
+        learning_rate: 6e-4,
         epochs: 1,
         batch_size: 8,
-        nll_weight: 0.2,
+        nll_weight: 0.1,
         warmup: 0.0,
         schedule: Schedule::Constant,
         eval_every: 0,

@@ -36,7 +36,7 @@ fn pages_are_quiet_accessible_and_fit_a_phone() -> Result<()> {
     let project = format!("/projects/{}", scene.project);
     let pages = [
         ("/".to_owned(), "project-link"),
-        ("/projects/new".to_owned(), "name"),
+        ("/projects/new".to_owned(), "save-project"),
         (project.clone(), "count-prompts"),
         (format!("{project}/prompts"), "import-submit"),
         (format!("{project}/rounds/new"), "start-round"),
