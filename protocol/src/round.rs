@@ -7,7 +7,7 @@ use crate::{
     ids::{AdapterId, ProjectId, PromptId, RoundId, SnapshotId, Timestamp},
     message::Message,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub enum Schedule {
 
 /// All that decides a round besides the snapshot, the base weights and the starting adapter.
 /// The weights that come out are a pure function of those four.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RoundSpec {
     pub kind: RoundKind,
@@ -57,7 +57,7 @@ pub struct RoundSpec {
     pub seed: u64,
 }
 
-/// Hyper-parameters. Missing ones take the defaults of [`Hyper::for_kind`] for DPO.
+/// Hyper-parameters. In a [`RoundSpec`] missing ones take the defaults of its kind ([`Hyper::for_kind`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -75,7 +75,7 @@ pub struct Hyper {
     pub nll_weight: f64,
     /// Longest prompt + completion in tokens. A longer row is left out and counted.
     pub max_length: u32,
-    /// Share of all steps over which the learning rate rises from 0.
+    /// Share of all steps over which the learning rate rises to its peak.
     pub warmup: f64,
     pub schedule: Schedule,
     pub weight_decay: f64,
@@ -176,6 +176,32 @@ impl Hyper {
                 "must be at least 1",
             )
             .finish()
+    }
+}
+
+impl<'de> Deserialize<'de> for RoundSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Given {
+            kind: RoundKind,
+            #[serde(default)]
+            adapter: AdapterConfig,
+            hyper: serde_json::Map<String, serde_json::Value>,
+            #[serde(default)]
+            seed: u64,
+        }
+        let given = Given::deserialize(deserializer)?;
+        let mut hyper = serde_json::to_value(Hyper::for_kind(given.kind)).map_err(D::Error::custom)?;
+        if let Some(defaults) = hyper.as_object_mut() {
+            defaults.extend(given.hyper);
+        }
+        Ok(Self {
+            kind: given.kind,
+            adapter: given.adapter,
+            hyper: serde_json::from_value(hyper)
+                .map_err(|error| D::Error::custom(format!("hyper: {error}")))?,
+            seed: given.seed,
+        })
     }
 }
 
@@ -321,10 +347,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_hyper_parameters_take_their_defaults_and_unknown_ones_are_refused() {
-        let hyper: Hyper = serde_json::from_str(r#"{"beta": 0.5}"#).unwrap();
-        assert_eq!((hyper.beta, hyper.batch_size), (0.5, 8));
-        assert!(serde_json::from_str::<Hyper>(r#"{"betta": 0.5}"#).is_err());
+    fn missing_hyper_parameters_take_the_defaults_of_the_kind_and_unknown_ones_are_refused() {
+        for kind in [RoundKind::Sft, RoundKind::Reward, RoundKind::Dpo] {
+            let text = format!(r#"{{"kind": "{}", "hyper": {{"beta": 0.5}}}}"#, kind.as_str());
+            let spec: RoundSpec = serde_json::from_str(&text).unwrap();
+            let expected = Hyper {
+                beta: 0.5,
+                ..Hyper::for_kind(kind)
+            };
+            assert_eq!(spec.hyper, expected);
+        }
+        let strange = r#"{"kind": "dpo", "hyper": {"betta": 0.5}}"#;
+        let error = serde_json::from_str::<RoundSpec>(strange).unwrap_err();
+        assert!(error.to_string().contains("betta"), "{error}");
+        assert!(serde_json::from_str::<RoundSpec>(r#"{"kind": "dpo"}"#).is_err());
+    }
+
+    #[test]
+    fn a_spec_comes_back_from_json_as_it_was() {
+        let spec = RoundSpec {
+            kind: RoundKind::Sft,
+            adapter: AdapterConfig::default(),
+            hyper: Hyper::for_kind(RoundKind::Dpo),
+            seed: 1 << 53,
+        };
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<RoundSpec>(&text).unwrap(), spec);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The subcommands `round`, `logprobs` and `score`: rounds and their measures without a server.
 
-use super::{Input, RoundOutcome, completion_logps, run, scores};
+use super::{Input, completion_logps, run, scores};
 use crate::{
     adapters::Adapter,
     data::{PreferencePair, Row, Tokenizer, read_rows},
@@ -12,7 +12,7 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
 use indicatif::{ProgressBar, ProgressStyle};
-use laurel_protocol::round::{Hyper, LogLevel, MetricPoint, RoundKind, RoundSpec, Split};
+use laurel_protocol::round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -105,17 +105,16 @@ pub fn round(args: &RoundArgs) -> Result<()> {
         rows,
         out: &args.out,
     };
-    match run(input, &mut terminal)? {
-        RoundOutcome::Done => terminal.say(&format!("Adapter: {}", args.out.join("adapter").display())),
-        RoundOutcome::Stopped => bail!("stopped; the same command goes on from the checkpoint"),
-    }
+    // A terminal asks no round to stop: Ctrl-C ends the process, and the same command goes on from the checkpoint.
+    run(input, &mut terminal)?;
+    terminal.say(&format!("Adapter: {}", args.out.join("adapter").display()));
     Ok(())
 }
 
 /// Hyper-parameters that the file leaves out take the defaults of its kind.
 fn read_spec(text: &str) -> Result<(RoundSpec, Files)> {
     let mut value: Value = serde_json::from_str(text).context("not JSON")?;
-    let kind: RoundKind = serde_json::from_value(value["kind"].clone())
+    serde_json::from_value::<RoundKind>(value["kind"].clone())
         .context("\"kind\" must be \"sft\", \"reward\" or \"dpo\"")?;
     let known = [
         "kind",
@@ -133,11 +132,9 @@ fn read_spec(text: &str) -> Result<(RoundSpec, Files)> {
         bail!("unknown field {stranger:?}; known are {known:?}");
     }
     let files = serde_json::from_value(value.clone())?;
-    let mut hyper = serde_json::to_value(Hyper::for_kind(kind))?;
-    if let (Value::Object(hyper), Some(given)) = (&mut hyper, value["hyper"].as_object()) {
-        hyper.extend(given.clone());
+    if let Some(fields) = value.as_object_mut() {
+        fields.entry("hyper").or_insert_with(|| json!({}));
     }
-    value["hyper"] = hyper;
     Ok((serde_json::from_value(value)?, files))
 }
 
