@@ -3,7 +3,7 @@
 //! Keys are `base_model.model.` + the module's path + the weight's name, as in PEFT 0.2x; a score head is
 //! stored as `modules_to_save` stores it.
 
-use super::{Adapter, Module, SCORE, Weight, ia3, is_feed_forward, lora_a, lora_b, targets};
+use super::{Adapter, Module, SCORE, Weight, ia3, lora_a, lora_b, targets};
 use crate::model::Model;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
@@ -31,10 +31,19 @@ pub enum TaskType {
 impl Adapter {
     /// Reads an adapter, frozen, and checks it against the model's layers.
     pub fn load_peft(dir: &Path, model: &Model) -> Result<Self> {
-        let adapter = read(dir, &model.device).with_context(|| format!("load adapter {dir:?}"))?;
+        let mut adapter = read(dir, &model.device).with_context(|| format!("load adapter {dir:?}"))?;
         adapter
             .check_fits(model)
             .with_context(|| format!("adapter {dir:?} does not fit the model"))?;
+        // From the weights: the file may say it by a pattern, by "all-linear", or for some of the blocks only.
+        let layers = model.layers.iter().flat_map(|layer| layer.linears());
+        let changed = layers.map(|linear| (linear.path.as_str(), adapter.modules.contains_key(&linear.path)));
+        let found = names_of(changed);
+        match &mut adapter.config {
+            AdapterConfig::Lora { target_modules, .. } | AdapterConfig::Ia3 { target_modules } => {
+                *target_modules = found;
+            }
+        }
         Ok(adapter)
     }
 
@@ -61,7 +70,7 @@ impl Adapter {
         let Some(path) = name.strip_suffix(".ia3_l") else {
             return Ok(tensor);
         };
-        let row = is_feed_forward(path.rsplit('.').next().unwrap_or(path));
+        let row = self.modules.get(path).is_some_and(scales_inputs);
         Ok(tensor.unsqueeze(if row { 0 } else { 1 })?)
     }
 
@@ -84,8 +93,7 @@ impl Adapter {
             }),
             AdapterConfig::Ia3 { .. } => json!({
                 "peft_type": "IA3", "init_ia3_weights": true,
-                "feedforward_modules": targets(&self.config).into_iter().filter(|t| is_feed_forward(t))
-                    .collect::<Vec<_>>(),
+                "feedforward_modules": names_of(self.modules.iter().map(|(path, m)| (path.as_str(), scales_inputs(m)))),
             }),
         };
         if let (Value::Object(config), Value::Object(own)) = (&mut config, own) {
@@ -139,6 +147,57 @@ impl Adapter {
     }
 }
 
+/// PEFT's way to name the layers that are marked: by the last part of the path where all of that name are, else by
+/// the whole path. PEFT takes a layer whose path is an entry or ends with a point and an entry.
+fn names_of<'a>(layers: impl Iterator<Item = (&'a str, bool)>) -> Vec<String> {
+    let mut by_name: Vec<(&str, Vec<(&str, bool)>)> = Vec::new();
+    for (path, marked) in layers {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        match by_name.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, paths)) => paths.push((path, marked)),
+            None => by_name.push((name, vec![(path, marked)])),
+        }
+    }
+    let names = by_name.into_iter().flat_map(|(name, paths)| {
+        if paths.iter().all(|(_, marked)| *marked) {
+            return vec![name.to_owned()];
+        }
+        let marked = paths.iter().filter(|(_, marked)| *marked);
+        marked.map(|(path, _)| (*path).to_owned()).collect()
+    });
+    names.collect()
+}
+
+fn scales_inputs(module: &Module) -> bool {
+    matches!(
+        module,
+        Module::Ia3 {
+            feed_forward: true,
+            ..
+        }
+    )
+}
+
+/// Whether IA3 scales a layer's inputs, by the shape that PEFT gives its factors: a row for inputs, a column for
+/// outputs. A list of `feedforward_modules` must agree.
+fn is_row(path: &str, factors: &Tensor, listed: &Value) -> Result<bool> {
+    let row = match factors.dims() {
+        [_, 1] => false,
+        [1, _] => true,
+        other => bail!("the factors of {path:?} have the shape {other:?}, neither a row nor a column"),
+    };
+    if let Value::Array(names) = listed {
+        let mut names = names.iter().filter_map(Value::as_str);
+        let listed = names.any(|name| path == name || path.ends_with(&format!(".{name}")));
+        ensure!(
+            row == listed,
+            "the factors of {path:?} have the shape {:?}, against the list of feedforward_modules",
+            factors.dims()
+        );
+    }
+    Ok(row)
+}
+
 fn read(dir: &Path, device: &Device) -> Result<Adapter> {
     let text = fs::read_to_string(dir.join(CONFIG_FILE)).with_context(|| format!("read {CONFIG_FILE}"))?;
     let peft: Value = serde_json::from_str(&text).with_context(|| format!("{CONFIG_FILE} is not JSON"))?;
@@ -152,14 +211,7 @@ fn read(dir: &Path, device: &Device) -> Result<Adapter> {
         let empty = peft[setting].as_object().is_none_or(serde_json::Map::is_empty);
         ensure!(empty, "the setting {setting} is not supported");
     }
-    let target_modules: Vec<String> = match &peft["target_modules"] {
-        Value::Array(names) => names
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        _ => Vec::new(),
-    };
+    let target_modules = Vec::new();
     let config = match peft["peft_type"].as_str() {
         Some("LORA") => AdapterConfig::Lora {
             rank: peft["r"]
@@ -175,10 +227,10 @@ fn read(dir: &Path, device: &Device) -> Result<Adapter> {
     };
     let tensors = candle_core::safetensors::load(dir.join(WEIGHTS_FILE), device)
         .with_context(|| format!("read {WEIGHTS_FILE}: is it complete?"))?;
-    collect(config, tensors)
+    collect(config, tensors, &peft["feedforward_modules"])
 }
 
-fn collect(config: AdapterConfig, tensors: HashMap<String, Tensor>) -> Result<Adapter> {
+fn collect(config: AdapterConfig, tensors: HashMap<String, Tensor>, feed_forward: &Value) -> Result<Adapter> {
     let mut weights = BTreeMap::new();
     for (key, tensor) in tensors {
         let Some(name) = key.strip_prefix(PREFIX) else {
@@ -211,7 +263,7 @@ fn collect(config: AdapterConfig, tensors: HashMap<String, Tensor>) -> Result<Ad
                 };
                 debug_assert_eq!(name, ia3(path));
                 let module = Module::Ia3 {
-                    feed_forward: is_feed_forward(path.rsplit('.').next().unwrap_or(path)),
+                    feed_forward: is_row(path, &tensor, feed_forward)?,
                     factors: Weight::Frozen(tensor.flatten_all()?),
                 };
                 (path.to_owned(), module)
@@ -262,6 +314,62 @@ mod tests {
             };
             assert_eq!(numbers(&loaded), numbers(&adapter));
         }
+    }
+
+    fn config_of(dir: &Path) -> Value {
+        serde_json::from_slice(&fs::read(dir.join(CONFIG_FILE)).unwrap()).unwrap()
+    }
+
+    /// Writes the adapter again as a round that goes on from it would.
+    fn saved_again(dir: &Path, model: &Model) -> Value {
+        let again = tempfile::tempdir().unwrap();
+        let adapter = Adapter::load_peft(dir, model).unwrap().trainable_copy().unwrap();
+        adapter
+            .save_peft(again.path(), "tiny", TaskType::CausalLm)
+            .unwrap();
+        config_of(again.path())
+    }
+
+    #[test]
+    fn layers_that_a_pattern_named_stay_the_adapters_layers() {
+        let model = tiny::model(0);
+        let mut adapter = Adapter::init(&AdapterConfig::default(), &model, &Rng::new(2)).unwrap();
+        adapter
+            .modules
+            .retain(|path, _| path.ends_with("q_proj") || path == "model.layers.1.self_attn.v_proj");
+        let dir = tempfile::tempdir().unwrap();
+        adapter.save_peft(dir.path(), "tiny", TaskType::CausalLm).unwrap();
+        let mut config = config_of(dir.path());
+        config["target_modules"] = json!(".*(q_proj|1.self_attn.v_proj)");
+        fs::write(dir.path().join(CONFIG_FILE), config.to_string()).unwrap();
+        let expected = json!(["q_proj", "model.layers.1.self_attn.v_proj"]);
+        assert_eq!(saved_again(dir.path(), &model)["target_modules"], expected);
+    }
+
+    #[test]
+    fn feedforward_modules_are_read_and_written() {
+        let model = tiny::model(0);
+        let config = AdapterConfig::Ia3 {
+            target_modules: vec!["k_proj".into(), "up_proj".into()],
+        };
+        let mut adapter = Adapter::init(&config, &model, &Rng::new(2)).unwrap();
+        for (path, module) in &mut adapter.modules {
+            if path.ends_with("up_proj") {
+                *module = Module::Ia3 {
+                    factors: Weight::Frozen(Tensor::ones(16, DType::F32, &Device::Cpu).unwrap()),
+                    feed_forward: true,
+                };
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        adapter.save_peft(dir.path(), "tiny", TaskType::CausalLm).unwrap();
+        assert_eq!(config_of(dir.path())["feedforward_modules"], json!(["up_proj"]));
+        let loaded = Adapter::load_peft(dir.path(), &model).unwrap();
+        assert!(scales_inputs(&loaded.modules["model.layers.0.mlp.up_proj"]));
+        let mut config = config_of(dir.path());
+        config["feedforward_modules"] = json!(["k_proj"]);
+        fs::write(dir.path().join(CONFIG_FILE), config.to_string()).unwrap();
+        assert!(Adapter::load_peft(dir.path(), &model).is_err());
     }
 
     #[test]

@@ -68,9 +68,14 @@ pub fn tokenizer(content: &Content) -> Result<Tokenizer> {
     Ok(tokenizer)
 }
 
-/// A token that the metadata names by its id, for example `tokenizer.ggml.eos_token_id`.
+/// An id that the metadata give a role, for example `tokenizer.ggml.eot_token_id`.
+pub fn token_id(content: &Content, name: &str) -> Option<u32> {
+    number(content.metadata.get(&format!("tokenizer.ggml.{name}_token_id"))?).ok()
+}
+
+/// The text of a token that the metadata name by its id, for example `tokenizer.ggml.eos_token_id`.
 pub fn named_token(content: &Content, name: &str) -> Option<String> {
-    let id = number(content.metadata.get(&format!("tokenizer.ggml.{name}_token_id"))?).ok()?;
+    let id = token_id(content, name)?;
     let Value::Array(tokens) = content.metadata.get("tokenizer.ggml.tokens")? else {
         return None;
     };

@@ -5,9 +5,13 @@
 //! put a default system turn before whatever they are given.
 
 use anyhow::{Context, Result};
-use hf_chat_template::{Message as TemplateMessage, TokenizerConfig};
+use hf_chat_template::{FixedClock, Message as TemplateMessage, TokenizerConfig};
 use laurel_protocol::Message;
 use sha2::{Digest, Sha256};
+
+/// 26 July 2024, 00:00 UTC, the date that Llama 3's templates fall back to. A template that prints today's date
+/// (`strftime_now`) prints this one: a round that goes on tomorrow must see the same tokens.
+const TODAY_UNIX_SECONDS: i64 = 1_721_952_000;
 
 pub struct ChatTemplate {
     compiled: hf_chat_template::ChatTemplate,
@@ -18,7 +22,10 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// Compiles `source`; `special_tokens` gives it `bos_token` and the like.
     pub fn new(source: &str, special_tokens: &TokenizerConfig) -> Result<Self> {
-        let compiled = hf_chat_template::ChatTemplate::from_template_and_config(source, special_tokens)
+        let compiled = hf_chat_template::ChatTemplate::builder(source)
+            .special_tokens_from(special_tokens)
+            .clock(FixedClock::from_unix_secs(TODAY_UNIX_SECONDS))
+            .build()
             .context("read the model's chat template")?;
         Ok(Self {
             compiled,
@@ -41,4 +48,17 @@ impl ChatTemplate {
 /// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_that_prints_the_date_prints_the_same_one_every_day() {
+        let source = "{{ strftime_now('%d %b %Y') }} {{ messages[0].content }}";
+        let template = ChatTemplate::new(source, &TokenizerConfig::default()).unwrap();
+        let text = template.render(&[Message::user("hello")], true).unwrap();
+        assert_eq!(text, "26 Jul 2024 hello");
+    }
 }

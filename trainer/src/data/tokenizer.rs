@@ -42,6 +42,11 @@ impl Tokenizer {
             None => None,
         };
         let mut tokenizer = Self::new(gguf::tokenizer(content)?, template, &config)?;
+        for name in ["eos", "eot"] {
+            if let Some(id) = gguf::token_id(content, name) {
+                tokenizer.add_stop_id(id);
+            }
+        }
         if gguf::adds_bos(content) {
             tokenizer.bos_before_text = config
                 .bos_token
@@ -68,8 +73,10 @@ impl Tokenizer {
             .map(|source| ChatTemplate::new(&source, &config))
             .transpose()?;
         let mut tokenizer = Self::new(inner, template, &config)?;
-        for id in generation_config_eos(folder) {
-            tokenizer.add_stop_id(id);
+        for file in ["config.json", "generation_config.json"] {
+            for id in end_ids(&folder.join(file)) {
+                tokenizer.add_stop_id(id);
+            }
         }
         Ok(tokenizer)
     }
@@ -256,7 +263,8 @@ fn default_template(config: &TokenizerConfig) -> Result<Option<String>> {
     }
 }
 
-fn generation_config_eos(folder: &Path) -> Vec<u32> {
+/// The `eos_token_id` of a model's JSON file, one or several; none where the file is missing or says nothing.
+fn end_ids(path: &Path) -> Vec<u32> {
     #[derive(serde::Deserialize)]
     #[serde(untagged)]
     enum OneOrMany {
@@ -264,15 +272,65 @@ fn generation_config_eos(folder: &Path) -> Vec<u32> {
         Many(Vec<u32>),
     }
     #[derive(serde::Deserialize)]
-    struct GenerationConfig {
+    struct ModelConfig {
         eos_token_id: Option<OneOrMany>,
     }
-    let config = fs::read(folder.join("generation_config.json"))
+    let config = fs::read(path)
         .ok()
-        .and_then(|bytes| serde_json::from_slice::<GenerationConfig>(&bytes).ok());
+        .and_then(|bytes| serde_json::from_slice::<ModelConfig>(&bytes).ok());
     match config.and_then(|config| config.eos_token_id) {
         Some(OneOrMany::One(id)) => vec![id],
         Some(OneOrMany::Many(ids)) => ids,
         None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::quantized::gguf_file::Value;
+    use std::io::Cursor;
+
+    #[test]
+    fn a_folders_stop_tokens_are_those_of_all_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut inner = tokenizers::Tokenizer::new(tokenizers::models::bpe::BPE::default());
+        inner
+            .add_special_tokens([tokenizers::AddedToken::from("<eos>".to_owned(), true)])
+            .unwrap();
+        inner.save(dir.path().join("tokenizer.json"), false).unwrap();
+        let files = [
+            ("tokenizer_config.json", r#"{"eos_token": "<eos>"}"#),
+            ("config.json", r#"{"eos_token_id": 5}"#),
+            ("generation_config.json", r#"{"eos_token_id": [5, 7]}"#),
+        ];
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        assert_eq!(Tokenizer::load(dir.path()).unwrap().stop_ids(), [0, 5, 7]);
+    }
+
+    #[test]
+    fn a_gguf_files_stop_tokens_are_eos_and_end_of_turn() {
+        let text = |text: &str| Value::String(text.to_owned());
+        let tokens = ["a", "<eos>", "<eot>", "aa"].map(text).to_vec();
+        let metadata = [
+            ("tokenizer.ggml.model", text("gpt2")),
+            ("tokenizer.ggml.pre", text("gpt-2")),
+            ("tokenizer.ggml.tokens", Value::Array(tokens)),
+            ("tokenizer.ggml.merges", Value::Array(vec![text("a a")])),
+            (
+                "tokenizer.ggml.token_type",
+                Value::Array([1, 3, 3, 1].map(Value::I32).to_vec()),
+            ),
+            ("tokenizer.ggml.eos_token_id", Value::U32(1)),
+            ("tokenizer.ggml.eot_token_id", Value::U32(2)),
+        ];
+        let mut file = Cursor::new(Vec::new());
+        let fields: Vec<(&str, &Value)> = metadata.iter().map(|(name, value)| (*name, value)).collect();
+        gguf_file::write(&mut file, &fields, &[]).unwrap();
+        file.set_position(0);
+        let content = gguf_file::Content::read(&mut file).unwrap();
+        assert_eq!(Tokenizer::from_gguf(&content).unwrap().stop_ids(), [1, 2]);
     }
 }

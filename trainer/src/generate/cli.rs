@@ -89,7 +89,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         let line = json!({
             "prompt_index": done.key, "index": done.index, "completion": tokenizer.decode(&done.ids)?,
             "n_tokens": done.ids.len(), "finish_reason": reason,
-            "logprob": done.logprobs[..done.ids.len()].iter().sum::<f32>(),
+            "logprob": done.logprobs.iter().sum::<f32>(),
         });
         writeln!(out, "{line}")?;
         Ok(true)

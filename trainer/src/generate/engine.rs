@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     adapters::{Adapter, Module, Weight},
-    model::Model,
+    model::{Linear, Model},
     ops::{few_rows_transposed, rms_norm_value, swiglu_value},
     rng::{Rng, Stream},
 };
@@ -36,7 +36,7 @@ pub struct Finished {
     pub index: u32,
     /// Without the token that ended it.
     pub ids: Vec<u32>,
-    /// Of each token, at temperature 1.
+    /// Of each token of `ids`, at temperature 1.
     pub logprobs: Vec<f32>,
     pub reason: FinishReason,
 }
@@ -44,9 +44,17 @@ pub struct Finished {
 /// Samples from a model with an adapter or none. The adapter is merged into a copy of the layers that it changes.
 pub struct Engine {
     model: Model,
-    layers: Vec<[Tensor; 7]>,
+    layers: Vec<[Merged; 7]>,
     sampling: Sampling,
     stop_ids: Vec<u32>,
+}
+
+/// A linear layer with its adapter in it.
+struct Merged {
+    /// `(out, in)`
+    weight: Tensor,
+    /// `(out,)`
+    bias: Option<Tensor>,
 }
 
 struct Slot {
@@ -57,6 +65,7 @@ struct Slot {
     /// Sampled, not yet taken through the model.
     next: u32,
     ids: Vec<u32>,
+    /// Of `ids` and of `next`.
     logprobs: Vec<f32>,
     stream: Stream,
 }
@@ -70,15 +79,15 @@ impl Engine {
     ) -> Result<Self> {
         let mut layers = Vec::with_capacity(model.layers.len());
         for layer in &model.layers {
-            let mut weights = Vec::with_capacity(7);
+            let mut merged = Vec::with_capacity(7);
             for linear in layer.linears() {
                 let module = adapter.and_then(|adapter| adapter.modules.get(&linear.path));
-                weights.push(merged(&linear.weight, module)?);
+                merged.push(merge(linear, module)?);
             }
-            let weights: [Tensor; 7] = weights
+            let merged: [Merged; 7] = merged
                 .try_into()
                 .unwrap_or_else(|_| unreachable!("a block has seven"));
-            layers.push(weights);
+            layers.push(merged);
         }
         Ok(Self {
             model: model.clone(),
@@ -115,11 +124,13 @@ impl Engine {
                 match self.ended(&slot) {
                     None => going.push(slot),
                     Some(reason) => {
+                        // The token that was drawn last is not part of the completion.
+                        let logprobs = slot.logprobs[..slot.ids.len()].to_vec();
                         let done = Finished {
                             key: slot.key,
                             index: slot.index,
                             ids: slot.ids,
-                            logprobs: slot.logprobs,
+                            logprobs,
                             reason,
                         };
                         if !finished(done)? {
@@ -214,16 +225,11 @@ impl Engine {
         for (at, (layer, [q, k, v, o, gate, up, down])) in
             self.model.layers.iter().zip(&self.layers).enumerate()
         {
-            let biased =
-                |x: &Tensor, weight: &Tensor, bias: &Option<Tensor>| -> candle_core::Result<Tensor> {
-                    let y = few_rows_transposed(x, weight)?;
-                    bias.as_ref().map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
-                };
             let x = rms_norm_value(&hidden, &layer.attention_norm, config.rms_eps)?;
-            let queries = self.model.rope.apply(&biased(&x, q, &layer.q.bias)?, positions)?;
-            let keys = self.model.rope.apply(&biased(&x, k, &layer.k.bias)?, positions)?;
+            let queries = self.model.rope.apply(&q.forward(&x)?, positions)?;
+            let keys = self.model.rope.apply(&k.forward(&x)?, positions)?;
             let (queries, keys) = (numbers(&queries)?, numbers(&keys)?);
-            let values = numbers(&biased(&x, v, &layer.v.bias)?)?;
+            let values = numbers(&v.forward(&x)?)?;
             let mut attended = vec![0.0; ids.len() * q_width];
             let rows = queries
                 .chunks_exact(q_width)
@@ -244,13 +250,10 @@ impl Engine {
                     });
             }
             let attended = Tensor::from_vec(attended, (ids.len(), q_width), &self.model.device)?;
-            hidden = (hidden + biased(&attended, o, &layer.o.bias)?)?;
+            hidden = (hidden + o.forward(&attended)?)?;
             let x = rms_norm_value(&hidden, &layer.feed_forward_norm, config.rms_eps)?;
-            let inner = swiglu_value(
-                &biased(&x, gate, &layer.gate.bias)?,
-                &biased(&x, up, &layer.up.bias)?,
-            )?;
-            hidden = (hidden + biased(&inner, down, &layer.down.bias)?)?;
+            let inner = swiglu_value(&gate.forward(&x)?, &up.forward(&x)?)?;
+            hidden = (hidden + down.forward(&inner)?)?;
         }
         Ok(hidden)
     }
@@ -268,20 +271,44 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f32>> {
         .to_vec1()?)
 }
 
-/// A layer's weight with what an adapter adds to it. Shape: `(out, in)`.
-fn merged(weight: &Tensor, module: Option<&Module>) -> Result<Tensor> {
+impl Merged {
+    /// Shapes: `(rows, in)` to `(rows, out)`.
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let y = few_rows_transposed(x, &self.weight)?;
+        match &self.bias {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
+}
+
+/// A layer with what an adapter does to it: IA3's factors on outputs scale the bias as well.
+fn merge(linear: &Linear, module: Option<&Module>) -> Result<Merged> {
     let tensor = |weight: &Weight| weight.tensor().detach();
+    let (weight, bias) = (&linear.weight, linear.bias.clone());
     Ok(match module {
-        None => weight.clone(),
-        Some(Module::Lora { a, b, scaling }) => (weight + (tensor(b).matmul(&tensor(a))? * *scaling)?)?,
+        None => Merged {
+            weight: weight.clone(),
+            bias,
+        },
+        Some(Module::Lora { a, b, scaling }) => Merged {
+            weight: (weight + (tensor(b).matmul(&tensor(a))? * *scaling)?)?,
+            bias,
+        },
         Some(Module::Ia3 {
             factors,
             feed_forward: true,
-        }) => weight.broadcast_mul(&tensor(factors))?,
+        }) => Merged {
+            weight: weight.broadcast_mul(&tensor(factors))?,
+            bias,
+        },
         Some(Module::Ia3 {
             factors,
             feed_forward: false,
-        }) => weight.broadcast_mul(&tensor(factors).unsqueeze(1)?)?,
+        }) => Merged {
+            weight: weight.broadcast_mul(&tensor(factors).unsqueeze(1)?)?,
+            bias: bias.map(|bias| bias * tensor(factors)).transpose()?,
+        },
     })
 }
 
@@ -332,16 +359,25 @@ mod tests {
 
     #[test]
     fn sampled_log_probabilities_agree_with_the_training_forward() {
-        let model = tiny::model(0);
-        let adapter = Adapter::init(&AdapterConfig::default(), &model, &Rng::new(1)).unwrap();
-        tiny::disturb(&adapter, 0.05);
-        let engine = Engine::new(&model, Some(&adapter), &sampling(), &[]).unwrap();
-        for done in complete(&engine, vec![request(0, 0..3)]) {
-            assert_eq!((done.ids.len(), done.reason), (12, FinishReason::Length));
-            let ids = [vec![1, 5, 9], done.ids.clone()].concat();
-            let expected = id_logps(&model, Some(&adapter), &ids, 3).unwrap();
-            for (sampled, trained) in done.logprobs.iter().zip(expected) {
-                assert!((sampled - trained).abs() < 1e-3, "{sampled} against {trained}");
+        let ia3 = AdapterConfig::Ia3 {
+            target_modules: vec![],
+        };
+        for (model, config) in [
+            (tiny::model(0), AdapterConfig::default()),
+            (tiny::biased_model(0), AdapterConfig::default()),
+            (tiny::biased_model(0), ia3),
+        ] {
+            let adapter = Adapter::init(&config, &model, &Rng::new(1)).unwrap();
+            tiny::disturb(&adapter, 0.2);
+            let engine = Engine::new(&model, Some(&adapter), &sampling(), &[]).unwrap();
+            for done in complete(&engine, vec![request(0, 0..3)]) {
+                assert_eq!((done.ids.len(), done.reason), (12, FinishReason::Length));
+                let ids = [vec![1, 5, 9], done.ids.clone()].concat();
+                let expected = id_logps(&model, Some(&adapter), &ids, 3).unwrap();
+                assert_eq!(done.logprobs.len(), expected.len());
+                for (sampled, trained) in done.logprobs.iter().zip(expected) {
+                    assert!((sampled - trained).abs() < 1e-3, "{sampled} against {trained}");
+                }
             }
         }
     }

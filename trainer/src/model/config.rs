@@ -23,9 +23,6 @@ pub struct Config {
     pub rms_eps: f64,
     /// The output layer is the embedding.
     pub tied: bool,
-    pub bos: Option<u32>,
-    /// Tokens that end a completion.
-    pub eos: Vec<u32>,
 }
 
 /// Families whose blocks this decoder computes. Qwen2's differs from Llama's only in biases on q, k and v.
@@ -50,9 +47,6 @@ struct HfConfig {
     tie_word_embeddings: bool,
     #[serde(default)]
     hidden_act: Option<String>,
-    bos_token_id: Option<u32>,
-    #[serde(default)]
-    eos_token_id: Value,
     sliding_window: Option<usize>,
     #[serde(default)]
     use_sliding_window: Option<bool>,
@@ -112,12 +106,6 @@ impl Config {
                 .unwrap_or(10_000.0),
             rms_eps: hf.rms_norm_eps,
             tied: hf.tie_word_embeddings,
-            bos: hf.bos_token_id,
-            eos: match hf.eos_token_id {
-                Value::Number(id) => id.as_u64().into_iter().map(|id| id as u32).collect(),
-                Value::Array(ids) => ids.iter().filter_map(Value::as_u64).map(|id| id as u32).collect(),
-                _ => Vec::new(),
-            },
         };
         config.checked()
     }
@@ -160,10 +148,7 @@ mod tests {
     #[test]
     fn new_and_old_rope_settings_are_read_and_scaling_is_refused() {
         let config = Config::from_hf(SMOLLM).unwrap();
-        assert_eq!(
-            (config.rope_theta, config.head_dim, config.eos),
-            (100_000.0, 64, vec![2])
-        );
+        assert_eq!((config.rope_theta, config.head_dim), (100_000.0, 64));
         let scaled = SMOLLM.replace("\"default\"", "\"yarn\"");
         assert!(Config::from_hf(&scaled).unwrap_err().to_string().contains("yarn"));
     }

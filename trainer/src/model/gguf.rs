@@ -50,16 +50,20 @@ fn config(content: &Content) -> Result<Config> {
     if let Some(kind) = find("rope.scaling.type").and_then(|value| value.to_string().ok()) {
         ensure!(kind == "none", "rope scaling of type {kind:?} is not supported");
     }
+    let max_positions = size("context_length")?;
+    if let Some(window) = find("attention.sliding_window").and_then(integer) {
+        // 0 stands for none.
+        ensure!(
+            window == 0 || window >= max_positions,
+            "attention with a sliding window ({window} tokens) is not supported"
+        );
+    }
     let (hidden, n_heads) = (size("embedding_length")?, size("attention.head_count")?);
     let float = |key: &str| find(key).and_then(|value| value.to_f32().ok()).map(f64::from);
     let embedding = content
         .tensor_infos
         .get("token_embd.weight")
         .context("the tensor \"token_embd.weight\" is missing")?;
-    let token = |key: &str| {
-        let value = content.metadata.get(&format!("tokenizer.ggml.{key}"))?;
-        integer(value).map(|id| id as u32)
-    };
     Config {
         hidden,
         inner: size("feed_forward_length")?,
@@ -68,18 +72,13 @@ fn config(content: &Content) -> Result<Config> {
         n_kv_heads: size("attention.head_count_kv").unwrap_or(n_heads),
         head_dim: size("attention.key_length").unwrap_or(hidden / n_heads.max(1)),
         vocab: embedding.shape.dims().first().copied().unwrap_or(0),
-        max_positions: size("context_length")?,
+        max_positions,
         rope_theta: float("rope.freq_base").unwrap_or(10_000.0),
         // The metadata holds an f32: 1e-5 is not to become 9.99999974738e-6.
         rms_eps: float("attention.layer_norm_rms_epsilon")
             .map(|eps| format!("{:e}", eps as f32).parse().unwrap_or(eps))
             .context("the file has no epsilon for its normalisation")?,
         tied: !content.tensor_infos.contains_key("output.weight"),
-        bos: token("bos_token_id"),
-        eos: ["eos_token_id", "eot_token_id"]
-            .iter()
-            .filter_map(|key| token(key))
-            .collect(),
         architecture,
     }
     .checked()
@@ -137,6 +136,11 @@ fn restore_order(tensor: &Tensor, n_heads: usize) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::{
+        DType,
+        quantized::{GgmlDType, QTensor, gguf_file},
+    };
+    use std::io::Cursor;
 
     #[test]
     fn rows_of_a_head_go_back_to_halves() {
@@ -146,6 +150,34 @@ mod tests {
             restored.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
             [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
         );
+    }
+
+    #[test]
+    fn a_sliding_window_shorter_than_the_context_is_refused() {
+        let read = |window: u32| {
+            let architecture = Value::String("llama".to_owned());
+            let mut metadata = vec![("general.architecture", architecture)];
+            let sizes = [
+                ("llama.context_length", 4096),
+                ("llama.embedding_length", 32),
+                ("llama.feed_forward_length", 64),
+                ("llama.block_count", 1),
+                ("llama.attention.head_count", 4),
+                ("llama.attention.sliding_window", window),
+            ];
+            metadata.extend(sizes.map(|(name, size)| (name, Value::U32(size))));
+            metadata.push(("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5)));
+            let fields: Vec<(&str, &Value)> = metadata.iter().map(|(name, value)| (*name, value)).collect();
+            let embedding = Tensor::zeros((8, 32), DType::F32, &Device::Cpu).unwrap();
+            let embedding = QTensor::quantize(&embedding, GgmlDType::F32).unwrap();
+            let mut file = Cursor::new(Vec::new());
+            gguf_file::write(&mut file, &fields, &[("token_embd.weight", &embedding)]).unwrap();
+            file.set_position(0);
+            config(&Content::read(&mut file).unwrap())
+        };
+        assert_eq!(read(4096).unwrap().max_positions, 4096);
+        assert!(read(0).is_ok());
+        assert!(read(1024).unwrap_err().to_string().contains("1024"));
     }
 
     #[test]

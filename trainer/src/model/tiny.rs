@@ -19,17 +19,20 @@ pub fn config() -> Config {
         rope_theta: 10_000.0,
         rms_eps: 1e-5,
         tied: true,
-        bos: Some(1),
-        eos: vec![2],
     }
 }
 
 /// A model of [`config`] on the CPU; `seed` decides its weights.
 pub fn model(seed: u64) -> Model {
-    build(seed).expect("a tiny model on the CPU can always be built")
+    build(seed, false).expect("a tiny model on the CPU can always be built")
 }
 
-fn build(seed: u64) -> candle_core::Result<Model> {
+/// The same with biases on q, k and v, as Qwen2 has them.
+pub fn biased_model(seed: u64) -> Model {
+    build(seed, true).expect("a tiny model on the CPU can always be built")
+}
+
+fn build(seed: u64, biased: bool) -> candle_core::Result<Model> {
     let (config, device, rng) = (config(), Device::Cpu, Rng::new(seed));
     let random = |name: &str, rows: usize, columns: usize, deviation: f64| {
         let mut stream = rng.stream(name, 0);
@@ -41,11 +44,15 @@ fn build(seed: u64) -> candle_core::Result<Model> {
     let norm = |name: &str| random(name, 1, config.hidden, 0.2)?.squeeze(0)? + 1.0;
     let linear = |path: String, n_out: usize, n_in: usize| -> candle_core::Result<Linear> {
         let weight = random(&path, n_out, n_in, 1.0 / (n_in as f64).sqrt())?;
-        Ok(Linear {
-            path,
-            weight,
-            bias: None,
-        })
+        let has_bias = biased
+            && ["q_proj", "k_proj", "v_proj"]
+                .iter()
+                .any(|name| path.ends_with(name));
+        let bias = match has_bias {
+            true => Some(random(&format!("{path}.bias"), 1, n_out, 0.5)?.squeeze(0)?),
+            false => None,
+        };
+        Ok(Linear { path, weight, bias })
     };
     let (q, kv) = (
         config.n_heads * config.head_dim,
