@@ -112,7 +112,7 @@ pub struct ProjectCounts {
     pub n_tasks_done: u64,
     /// Annotations that stand (not withdrawn, not replaced).
     pub n_annotations: u64,
-    /// Strict preferences and ties that follow from them.
+    /// Strict preferences that follow from them; ties are counted apart.
     pub n_comparisons: u64,
     pub n_ties: u64,
     pub n_skips: u64,

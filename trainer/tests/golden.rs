@@ -1,5 +1,6 @@
 //! The trainer against PyTorch, transformers and PEFT on the real default model: log-probabilities, losses and
-//! gradient norms that `parity/golden.py` wrote. Token ids are in the file, so no tokenizer takes part.
+//! gradient norms that `parity/golden.py` wrote. Token ids are in the file, so that a tokenizer takes part only in the test
+//! of text to ids.
 //!
 //! The model is found through `LAUREL_MODEL` or in the cache folder, where `cargo xtask test` puts it.
 
@@ -8,6 +9,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use laurel_trainer::{
     adapters::{Adapter, SCORE, Weight},
+    data::{Row, Tokenizer, read_rows},
     losses::{self, PairLogps},
     model::{Model, Pack, TokenAt},
     ops::{Gradients, Tape, Traced},
@@ -68,11 +70,14 @@ fn golden() -> Golden {
     serde_json::from_str(&text).unwrap()
 }
 
+fn model_path() -> PathBuf {
+    std::env::var_os("LAUREL_MODEL").map_or_else(cached, PathBuf::from)
+}
+
 fn model() -> &'static Model {
     static MODEL: OnceLock<Model> = OnceLock::new();
     MODEL.get_or_init(|| {
-        let path = std::env::var_os("LAUREL_MODEL").map_or_else(cached, PathBuf::from);
-        Model::load(&path, &Device::Cpu, DType::F32)
+        Model::load(&model_path(), &Device::Cpu, DType::F32)
             .unwrap_or_else(|error| panic!("{error:#}: run `cargo xtask test`, or set LAUREL_MODEL"))
     })
 }
@@ -143,7 +148,7 @@ fn all_close(ours: &Tensor, theirs: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-fn same_gradients(gradients: &Gradients, expected: &BTreeMap<String, f64>) {
+fn same_gradient_norms(gradients: &Gradients, expected: &BTreeMap<String, f64>) {
     assert_eq!(
         gradients.0.keys().collect::<Vec<_>>(),
         expected.keys().collect::<Vec<_>>()
@@ -163,6 +168,24 @@ fn same_gradients(gradients: &Gradients, expected: &BTreeMap<String, f64>) {
 
 fn scalar(tensor: &Tensor) -> f64 {
     f64::from(tensor.to_scalar::<f32>().unwrap())
+}
+
+#[test]
+fn rows_of_text_become_the_token_ids_of_transformers() {
+    let rows = std::fs::read(folder().join("rows.jsonl")).unwrap();
+    let tokenizer = Tokenizer::load(&model_path()).unwrap();
+    let golden = golden();
+    let rows = read_rows(rows.as_slice()).unwrap();
+    assert_eq!(rows.len(), golden.pairs.len());
+    for (row, expected) in rows.iter().zip(&golden.pairs) {
+        let Row::Preference(row) = row else {
+            panic!("the golden rows are preferences")
+        };
+        let pair = tokenizer.preference(row).unwrap();
+        assert_eq!(pair.prompt, expected.prompt);
+        assert_eq!(pair.chosen, expected.chosen);
+        assert_eq!(pair.rejected, expected.rejected);
+    }
 }
 
 #[test]
@@ -192,7 +215,7 @@ fn log_probabilities_of_policy_and_reference_are_pytorchs() {
 }
 
 #[test]
-fn dpo_loss_and_the_gradient_of_every_weight_are_pytorchs() {
+fn dpo_loss_and_every_gradients_norm_are_pytorchs() {
     let golden = golden();
     let (pack, adapter, tape) = (pack(&golden.pairs), adapter(), Tape::recording());
     let (reference, counts) = logps(&pack, &Tape::off(), None);
@@ -211,11 +234,11 @@ fn dpo_loss_and_the_gradient_of_every_weight_are_pytorchs() {
     let mut gradients = Gradients::default();
     let gradient = loss.backward().unwrap().get(&values).unwrap().clone();
     tape.backward(&traced, gradient, &mut gradients).unwrap();
-    same_gradients(&gradients, &golden.dpo.gradient_norms);
+    same_gradient_norms(&gradients, &golden.dpo.gradient_norms);
 }
 
 #[test]
-fn sft_loss_and_the_gradient_of_every_weight_are_pytorchs() {
+fn sft_loss_and_every_gradients_norm_are_pytorchs() {
     let golden = golden();
     let (pack, adapter, tape) = (pack(&golden.pairs), adapter(), Tape::recording());
     let (traced, counts) = logps(&pack, &tape, Some(&adapter));
@@ -226,11 +249,11 @@ fn sft_loss_and_the_gradient_of_every_weight_are_pytorchs() {
     let mut gradients = Gradients::default();
     let gradient = loss.backward().unwrap().get(&values).unwrap().clone();
     tape.backward(&traced, gradient, &mut gradients).unwrap();
-    same_gradients(&gradients, &golden.sft.gradient_norms);
+    same_gradient_norms(&gradients, &golden.sft.gradient_norms);
 }
 
 #[test]
-fn reward_scores_loss_and_gradients_are_pytorchs() {
+fn reward_scores_loss_and_gradient_norms_are_pytorchs() {
     let golden = golden();
     let (pack, mut adapter, tape) = (pack(&golden.pairs), adapter(), Tape::recording());
     let width = golden.reward.head.len();
@@ -259,5 +282,5 @@ fn reward_scores_loss_and_gradients_are_pytorchs() {
     gradients.add(SCORE, store.get(&head).unwrap().clone()).unwrap();
     tape.backward(&traced, store.get(&states).unwrap().clone(), &mut gradients)
         .unwrap();
-    same_gradients(&gradients, &golden.reward.loss.gradient_norms);
+    same_gradient_norms(&gradients, &golden.reward.loss.gradient_norms);
 }

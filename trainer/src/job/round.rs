@@ -139,6 +139,8 @@ struct ToServer<'a> {
     client: &'a JobClient,
     wishes: &'a Wishes,
     pending: Report,
+    /// The pending report could not be sent once already.
+    kept: bool,
     last_sent: Instant,
 }
 
@@ -148,19 +150,32 @@ impl<'a> ToServer<'a> {
             client: task.client,
             wishes: task.wishes,
             pending: Report::default(),
+            kept: false,
             last_sent: Instant::now(),
         }
     }
 
     fn send(&mut self) {
-        let report = std::mem::take(&mut self.pending);
+        let client = self.client;
+        self.send_by(|report| client.post("report", report));
         self.last_sent = Instant::now();
-        match self.client.post::<ServerDirective>("report", &report) {
+    }
+
+    /// A report that cannot be sent goes with the next one; what the server does not take then either is given up,
+    /// so that it does not stand in the way of all that follow.
+    fn send_by(&mut self, post: impl FnOnce(&Report) -> Result<ServerDirective>) {
+        let report = std::mem::take(&mut self.pending);
+        let kept = std::mem::take(&mut self.kept);
+        match post(&report) {
             Ok(directive) => self.wishes.heed(directive),
             Err(error) if error.is::<super::client::LeaseLost>() => {
                 self.wishes.lost.store(true, std::sync::atomic::Ordering::SeqCst);
             }
-            Err(error) => tracing::warn!("A report could not be sent: {error:#}"),
+            Err(error) if kept => tracing::warn!("A report could not be sent, twice, and is lost: {error:#}"),
+            Err(error) => {
+                tracing::warn!("A report could not be sent and goes with the next one: {error:#}");
+                (self.pending, self.kept) = (report, true);
+            }
         }
     }
 }
@@ -191,5 +206,43 @@ impl Reporter for ToServer<'_> {
         } else {
             Directive::GoOn
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::client::Client;
+    use laurel_protocol::LeasedJob;
+
+    #[test]
+    fn a_report_that_fails_goes_with_the_next_one_once() {
+        let wishes = Wishes::default();
+        let job: LeasedJob = serde_json::from_value(serde_json::json!({
+            "job_id": 1, "lease": "l", "lease_seconds": 60, "attempt": 1, "project_id": 1, "base_model": "tiny",
+            "adapter": null, "work": {"type": "completions", "completion_job_id": 1, "sampling": Sampling::default()},
+        }))
+        .unwrap();
+        let client = Client::new("http://nowhere.invalid", "t", wishes.quit.clone()).with_lease(&job);
+        let mut reporter = ToServer {
+            client: &client,
+            wishes: &wishes,
+            pending: Report::default(),
+            kept: false,
+            last_sent: Instant::now(),
+        };
+        let n_lines = |reporter: &mut ToServer<'_>, goes: bool| {
+            let mut n = 0;
+            reporter.log(LogLevel::Info, "a line");
+            reporter.send_by(|report| {
+                n = report.log.len();
+                ensure!(goes, "refused");
+                Ok(ServerDirective { abort: false })
+            });
+            n
+        };
+        let sent = [false, true, false, false, true].map(|goes| n_lines(&mut reporter, goes));
+        // The second carries the first; the third and fourth are both lost with the fourth's failure.
+        assert_eq!(sent, [1, 2, 1, 2, 1]);
     }
 }

@@ -113,7 +113,8 @@ fn power(base: f64, exponent: u64) -> f64 {
     base.powf(exponent as f64)
 }
 
-/// The learning rate of step `step` (from 0) of `n_steps`: a linear rise, then the schedule down to 0.
+/// The learning rate of step `step` (from 0) of `n_steps`: a linear rise, then the schedule. The rise begins
+/// above 0, and no schedule comes down to 0 within the steps.
 pub fn learning_rate(hyper: &Hyper, step: u64, n_steps: u64) -> f64 {
     let warmup = (hyper.warmup * n_steps as f64).ceil() as u64;
     if step < warmup {
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn three_steps_equal_pytorchs_adamw() {
+    fn three_steps_follow_the_rule_that_pytorch_documents() {
         // w = torch.tensor([1., -2.]); AdamW([w], lr=0.1, weight_decay=0.01); gradients [.5, -1], [.25, 2], [-1, 0]
         let var = Var::new(&[1.0f32, -2.0], &Device::Cpu).unwrap();
         let hyper = Hyper {

@@ -3,9 +3,13 @@
 
 use crate::{adapters::Adapter, data::PreferencePair, model::Model, report::Reporter};
 use anyhow::{Context, Result, ensure};
+use candle_core::DType;
 use laurel_protocol::round::{LogLevel, RoundKind, RoundSpec};
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
+
+/// How many numbers of each base tensor count towards a round's fingerprint.
+const FIRST_NUMBERS: usize = 1024;
 
 /// Leaves out rows that cannot be trained on, and says how many.
 pub(super) fn usable(
@@ -67,12 +71,18 @@ pub(super) fn is_finished(out: &Path, fingerprint: &str) -> Result<bool> {
 pub(super) fn fingerprint(
     spec: &RoundSpec,
     base_model: &str,
+    model: &Model,
     starting_adapter: Option<&Adapter>,
     rows: &[PreferencePair],
 ) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(serde_json::to_vec(spec)?);
     hash.update(base_model);
+    hash_base(&mut hash, model)?;
+    if let Some(adapter) = starting_adapter {
+        // The weights do not tell LoRA's alpha.
+        hash.update(serde_json::to_vec(&adapter.config)?);
+    }
     for (name, weight) in starting_adapter.iter().flat_map(|adapter| adapter.weights()) {
         hash.update(name);
         for number in weight.tensor().flatten_all()?.to_vec1::<f32>()? {
@@ -84,6 +94,29 @@ pub(super) fn fingerprint(
         hash.update(row.group.to_le_bytes());
     }
     Ok(hex(&hash.finalize()))
+}
+
+/// The base model's shape, and of each of its tensors the shape and the first numbers: a file of another model,
+/// training or quantisation differs there, and gigabytes need not be hashed.
+fn hash_base(hash: &mut Sha256, model: &Model) -> Result<()> {
+    hash.update(format!("{:?}", model.config));
+    let mut tensors = vec![&model.embedding, &model.norm, &model.head];
+    for layer in &model.layers {
+        tensors.extend([&layer.attention_norm, &layer.feed_forward_norm]);
+        for linear in layer.linears() {
+            tensors.push(&linear.weight);
+            tensors.extend(&linear.bias);
+        }
+    }
+    for tensor in tensors {
+        hash.update(format!("{:?}", tensor.dims()));
+        let n = tensor.elem_count().min(FIRST_NUMBERS);
+        let numbers = tensor.flatten_all()?.narrow(0, 0, n)?.to_dtype(DType::F32)?;
+        for number in numbers.to_vec1::<f32>()? {
+            hash.update(number.to_le_bytes());
+        }
+    }
+    Ok(())
 }
 
 /// Names a pair by its tokens.

@@ -35,7 +35,7 @@ const PASS_TOKENS: usize = 768;
 pub struct Input<'a> {
     pub spec: &'a RoundSpec,
     pub model: &'a Model,
-    /// Hash or name of the base model, part of what decides the round.
+    /// Name of the base model, for the adapter's files.
     pub base_model: &'a str,
     pub starting_adapter: Option<&'a Adapter>,
     pub rows: Vec<PreferencePair>,

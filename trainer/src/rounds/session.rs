@@ -93,6 +93,10 @@ impl Tally {
     }
 }
 
+/// What to do about a round whose numbers have run away. The learning rate is part of a round's fingerprint, so
+/// that this one cannot go on with a lower one.
+const ADVICE: &str = "this round cannot go on, start another one with a lower learning rate";
+
 impl<'a> Session<'a> {
     /// Opens a round; `None` when `out` holds its finished result already.
     pub fn start(input: Input<'a>, reporter: &'a mut dyn Reporter) -> Result<Option<Self>> {
@@ -111,7 +115,7 @@ impl<'a> Session<'a> {
                 .collect();
             bail!("the round's settings are not valid: {}", reasons.join("; "));
         }
-        let fingerprint = fingerprint(spec, base_model, starting_adapter, &rows)?;
+        let fingerprint = fingerprint(spec, base_model, model, starting_adapter, &rows)?;
         if is_finished(out, &fingerprint)? {
             return Ok(None);
         }
@@ -219,17 +223,12 @@ impl<'a> Session<'a> {
         let step = self.step() + 1;
         let n_steps = self.sampler.n_steps;
         let mut values = tally.means();
-        let stop = |reason: String| {
-            format!("step {step}: {reason}; the checkpoint before it is kept, try a lower learning rate")
-        };
-        if let Some((name, _)) = values.iter().find(|(_, value)| !value.is_finite()) {
-            bail!(stop(format!("{name} is not a finite number")));
-        }
+        check_finite(&values, &format!("step {step}: "))?;
         let rate = learning_rate(&self.spec.hyper, step - 1, n_steps);
         let norm = self
             .optimiser
             .step(gradients, rate)
-            .with_context(|| stop("the gradient is unusable".into()))?;
+            .with_context(|| format!("step {step}: the gradient is unusable; {ADVICE}"))?;
         let seconds = self.step_started.elapsed().as_secs_f64();
         values.insert("learning_rate".into(), rate);
         values.insert("grad_norm".into(), norm);
@@ -282,7 +281,13 @@ impl<'a> Session<'a> {
     }
 
     pub fn report(&mut self, split: Split, tally: &Tally) -> Result<()> {
-        self.write_metrics(split, tally.means())
+        let values = tally.means();
+        let what = match split {
+            Split::Train => "",
+            Split::Eval => "held-out ",
+        };
+        check_finite(&values, &format!("after step {}: {what}", self.step()))?;
+        self.write_metrics(split, values)
     }
 
     fn write_metrics(&mut self, split: Split, values: BTreeMap<String, f64>) -> Result<()> {
@@ -371,5 +376,13 @@ impl<'a> Session<'a> {
         )?;
         self.info("The round is done");
         Ok(RoundOutcome::Done)
+    }
+}
+
+/// A figure that is no number is an error that names it: the round has gone astray, and JSON has no word for it.
+fn check_finite(values: &BTreeMap<String, f64>, place: &str) -> Result<()> {
+    match values.iter().find(|(_, value)| !value.is_finite()) {
+        Some((name, _)) => bail!("{place}{name} is not a finite number; {ADVICE}"),
+        None => Ok(()),
     }
 }

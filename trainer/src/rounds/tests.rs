@@ -224,7 +224,7 @@ fn data_without_a_usable_row_is_refused_with_the_reasons() {
 }
 
 #[test]
-fn numbers_that_overflow_stop_the_round_and_keep_the_last_checkpoint() {
+fn numbers_that_overflow_stop_the_round_and_leave_no_adapter() {
     let (model, out) = (tiny::model(0), tempfile::tempdir().unwrap());
     let mut spec = spec(RoundKind::Sft);
     spec.hyper.checkpoint_every = 1;
@@ -242,4 +242,87 @@ fn numbers_that_overflow_stop_the_round_and_keep_the_last_checkpoint() {
     let error = format!("{:#}", run(input, &mut Silent).unwrap_err());
     assert!(error.contains("step 1") && error.contains("finite"), "{error}");
     assert!(!out.path().join("adapter").exists());
+}
+
+/// Rows of such lengths that a batch of them takes several passes, with unlike numbers of chosen tokens.
+fn long_pairs() -> Vec<PreferencePair> {
+    let mut stream = Rng::new(9).stream("long pairs", 0);
+    let mut tokens = |n: usize| (0..n).map(|_| 3 + stream.below(30) as u32).collect::<Vec<_>>();
+    (0..6)
+        .map(|i| PreferencePair {
+            prompt: tokens(40),
+            chosen: tokens(10 + 30 * i),
+            rejected: tokens(150),
+            group: i as u64,
+        })
+        .collect()
+}
+
+#[test]
+fn the_nll_term_is_the_mean_over_the_chosen_tokens_of_the_batch() {
+    let (model, out) = (tiny::model(0), tempfile::tempdir().unwrap());
+    let rows = long_pairs();
+    let pairs: Vec<&PreferencePair> = rows.iter().collect();
+    assert!(logps::passes(&pairs).len() > 1);
+    let logps = completion_logps(&model, None, &pairs).unwrap();
+    let n_tokens: usize = rows.iter().map(|row| row.chosen.len()).sum();
+    let nll = -logps.iter().map(|(chosen, _)| f64::from(*chosen)).sum::<f64>() / n_tokens as f64;
+    let mut spec = spec(RoundKind::Dpo);
+    (spec.hyper.nll_weight, spec.hyper.batch_size, spec.hyper.held_out) = (0.5, 8, 0.0);
+    let input = Input {
+        rows: rows.clone(),
+        ..input(&spec, &model, out.path())
+    };
+    run(input, &mut Silent).unwrap();
+    let loss = metrics(out.path())[0].values["loss"];
+    let expected = std::f64::consts::LN_2 + 0.5 * nll;
+    assert!((loss - expected).abs() < 1e-4, "{loss} against {expected}");
+}
+
+#[test]
+fn rounding_does_not_refuse_a_round_of_a_large_beta() {
+    let (model, out) = (tiny::model(0), tempfile::tempdir().unwrap());
+    let mut spec = spec(RoundKind::Dpo);
+    (spec.hyper.beta, spec.hyper.max_steps) = (100.0, 1);
+    let input = Input {
+        rows: long_pairs(),
+        ..input(&spec, &model, out.path())
+    };
+    assert_eq!(run(input, &mut Silent).unwrap(), RoundOutcome::Done);
+}
+
+#[test]
+fn held_out_figures_that_are_no_numbers_stop_the_round() {
+    let (model, out) = (tiny::model(0), tempfile::tempdir().unwrap());
+    let spec = spec(RoundKind::Sft);
+    let mut reporter = Silent;
+    let mut session = Session::start(input(&spec, &model, out.path()), &mut reporter)
+        .unwrap()
+        .unwrap();
+    let mut tally = session::Tally::default();
+    tally.add("loss", f64::NAN, 1);
+    let error = session.report(Split::Eval, &tally).unwrap_err();
+    assert!(error.to_string().contains("held-out loss"), "{error}");
+    assert!(metrics(out.path()).is_empty());
+}
+
+#[test]
+fn a_round_is_known_by_base_weights_and_by_the_starting_adapters_alpha() {
+    let spec = spec(RoundKind::Dpo);
+    let adapter = |alpha: f64| {
+        let config = AdapterConfig::Lora {
+            rank: 4,
+            alpha,
+            target_modules: vec![],
+        };
+        Adapter::init(&config, &tiny::model(0), &Rng::new(3)).unwrap()
+    };
+    let hash = |model: &Model, alpha: f64| {
+        accept::fingerprint(&spec, "tiny", model, Some(&adapter(alpha)), &pairs(4)).unwrap()
+    };
+    let first = hash(&tiny::model(0), 16.0);
+    assert_eq!(first, hash(&tiny::model(0), 16.0));
+    assert_ne!(first, hash(&tiny::model(0), 32.0));
+    assert_ne!(first, hash(&tiny::model(1), 16.0));
+    assert_ne!(first, hash(&tiny::biased_model(0), 16.0));
 }
