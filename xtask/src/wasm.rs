@@ -119,14 +119,18 @@ fn ensure_debian_packages() -> Result<()> {
     // `rust-lld` is a link into a package of its own, whose version only the link tells.
     let lld = fs::read_link("/usr/bin/rust-lld").context("read the link /usr/bin/rust-lld")?;
     if !debian("rust-lld").exists() {
-        let version = lld
-            .components()
-            .find_map(|part| part.as_os_str().to_str()?.strip_prefix("llvm-"))
-            .with_context(|| format!("{lld:?} names no LLVM version"))?
-            .to_owned();
+        let version = llvm_version(&lld).with_context(|| format!("{lld:?} names no LLVM version"))?;
         shell::apt_install(&[&format!("lld-{version}")], "linking the front end")?;
     }
     Ok(())
+}
+
+/// The version in a link such as `lld-22` or `../lib/llvm-22/bin/lld`: Debian has had both.
+fn llvm_version(link: &Path) -> Option<&str> {
+    link.components()
+        .filter_map(|part| part.as_os_str().to_str())
+        .find_map(|part| part.strip_prefix("llvm-").or(part.strip_prefix("lld-")))
+        .filter(|version| !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Builds std for wasm32 from Debian's source, once per version of the compiler.
@@ -175,4 +179,17 @@ fn ensure_sysroot(place: &Place) -> Result<PathBuf> {
     fs::write(&stamp, version)?;
     step.done();
     Ok(sysroot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_the_linkers_link_tell_the_version() {
+        for link in ["lld-22", "../lib/llvm-22/bin/lld", "/usr/bin/lld-22"] {
+            assert_eq!(llvm_version(Path::new(link)), Some("22"), "{link}");
+        }
+        assert_eq!(llvm_version(Path::new("lld")), None);
+    }
 }
