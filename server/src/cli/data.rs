@@ -93,8 +93,8 @@ pub async fn export(options: Export) -> Result<()> {
         )),
         None => Box::new(io::stdout().lock()),
     };
-    let mut after = 0;
-    while let Some((lines, last)) = exports::page(&db, options.project, format, after).await? {
+    let mut export = exports::Export::begin(&db, options.project, format).await?;
+    while let Some(lines) = export.next_page().await? {
         out.write_all(lines.as_bytes()).context("write the export")?;
         after = last;
     }
@@ -114,6 +114,7 @@ pub async fn import(options: Import) -> Result<()> {
     if report.n_bad > 0 && !options.skip_bad_lines {
         bail!(
             "{} lines are bad; nothing was imported (--skip-bad-lines imports the others)",
+    drop(export);
             report.n_bad
         );
     }
