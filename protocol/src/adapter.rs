@@ -90,5 +90,11 @@ pub struct Adapter {
     pub hash: String,
     pub size_bytes: u64,
     pub files: Vec<String>,
+    /// SHA-256 of the chat template that the round's rows were rendered with, hex; none for an old adapter.
+    #[serde(default)]
+    pub template_hash: Option<String>,
+    /// The base model's weights, see [`MadeWith`](crate::worker::MadeWith); none for an old adapter.
+    #[serde(default)]
+    pub base_weights_hash: Option<String>,
     pub created_at: Timestamp,
 }

@@ -3,6 +3,7 @@
 use crate::{
     error::{Check, Validation},
     ids::{AdapterId, CompletionJobId, ProjectId, Timestamp},
+    project::LabelType,
 };
 use serde::{Deserialize, Serialize};
 
@@ -94,10 +95,31 @@ impl NewCompletionJob {
                 "completions_per_prompt",
                 "must be 1 to 16",
             )
+            .ensure(
+                self.sampling.temperature != 0.0 || self.completions_per_prompt <= 1,
+                "completions_per_prompt",
+                "must be 1 at temperature 0: all completions of a prompt would be the same",
+            )
             .ensure(self.n_prompts != Some(0), "n_prompts", "must be at least 1")
             .finish();
         errors.extend(own.err().unwrap_or_default());
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// What [`Self::validate`] cannot know: whether the job can make a task in a project of this label type.
+    pub fn validate_for(&self, label_type: LabelType) -> Validation {
+        let reason = match label_type {
+            LabelType::Pick => "must be at least 2: a task compares two completions of this job",
+            LabelType::Rank => "must be at least 3: a task orders at least three completions of this job",
+        };
+        Check::default()
+            .ensure(
+                self.task_plan == TaskPlan::AgainstEarlier
+                    || self.completions_per_prompt >= label_type.min_completions(),
+                "completions_per_prompt",
+                reason,
+            )
+            .finish()
     }
 }
 
@@ -131,6 +153,12 @@ pub struct CompletionJob {
     pub status: JobStatus,
     pub n_done: u64,
     pub n_total: u64,
+    /// Tasks made so far, each when the last completion of its prompt had come.
+    #[serde(default)]
+    pub n_tasks: u64,
+    /// Prompts that gave no task: their completions were the same as one another, cut off, or too few.
+    #[serde(default)]
+    pub n_prompts_without_task: u64,
     pub seconds_left: Option<f64>,
     /// Name of the trainer that works or worked on it.
     pub worker: Option<String>,
@@ -165,4 +193,49 @@ pub struct CompletionOrigin {
     pub finish_reason: FinishReason,
     /// SHA-256 of the chat template, hex.
     pub template_hash: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(completions_per_prompt: u8, temperature: f64, task_plan: TaskPlan) -> NewCompletionJob {
+        NewCompletionJob {
+            adapter: None,
+            completions_per_prompt,
+            sampling: Sampling {
+                temperature,
+                ..Sampling::default()
+            },
+            task_plan,
+            n_prompts: None,
+        }
+    }
+
+    #[test]
+    fn a_job_that_can_make_no_task_is_refused() {
+        use TaskPlan::{AgainstEarlier, Together};
+        for (n, plan, label_type, ok) in [
+            (1, Together, LabelType::Pick, false),
+            (2, Together, LabelType::Pick, true),
+            (2, Together, LabelType::Rank, false),
+            (3, Together, LabelType::Rank, true),
+            (1, AgainstEarlier, LabelType::Pick, true),
+            (1, AgainstEarlier, LabelType::Rank, true),
+        ] {
+            let order = order(n, 1.0, plan);
+            assert_eq!(
+                order.validate_for(label_type).is_ok(),
+                ok,
+                "{order:?} {label_type:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn several_greedy_completions_of_a_prompt_are_refused() {
+        let refused = order(2, 0.0, TaskPlan::AgainstEarlier).validate().unwrap_err();
+        assert_eq!(refused[0].field, "completions_per_prompt");
+        assert!(order(1, 0.0, TaskPlan::AgainstEarlier).validate().is_ok());
+    }
 }

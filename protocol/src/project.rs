@@ -18,6 +18,16 @@ pub enum LabelType {
     Rank,
 }
 
+impl LabelType {
+    /// With fewer completions there is no task.
+    pub fn min_completions(self) -> u8 {
+        match self {
+            Self::Pick => 2,
+            Self::Rank => 3,
+        }
+    }
+}
+
 /// What an admin sets for a project. `POST /projects`, `PUT /projects/{id}/settings`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -7,6 +7,7 @@
 
 use crate::{
     completion::{FinishReason, Sampling},
+    error::{Check, Validation},
     ids::{AdapterId, CompletionJobId, JobId, PromptId, RoundId},
     message::Message,
     round::{LogLine, MetricPoint, RoundSpec, Sample},
@@ -132,13 +133,38 @@ pub struct Directive {
     pub abort: bool,
 }
 
+/// What an adapter was made with and the server does not know of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MadeWith {
+    /// SHA-256 of the chat template, hex.
+    pub template_hash: String,
+    /// SHA-256 over the base model's shape and the first 1024 numbers of each of its tensors, hex: the file of
+    /// another model, training or quantisation has another one.
+    pub base_weights_hash: String,
+}
+
+impl MadeWith {
+    pub fn validate(&self) -> Validation {
+        let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let reason = "must be a SHA-256 in hex";
+        Check::default()
+            .ensure(is_hash(&self.template_hash), "template_hash", reason)
+            .ensure(is_hash(&self.base_weights_hash), "base_weights_hash", reason)
+            .finish()
+    }
+}
+
 /// `POST /worker/jobs/{job}/finish`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// For a round, all files of the adapter were uploaded before.
-    Done,
+    /// For a round, all files of the adapter were uploaded before, and `made_with` is there.
+    Done {
+        #[serde(default)]
+        made_with: Option<MadeWith>,
+    },
     /// One sentence an admin can act on.
     Failed {
         error: String,

@@ -6,7 +6,7 @@ use laurel_protocol::{FieldError, JobId};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -105,6 +105,57 @@ pub fn discard_uploads(data: &Path, job: JobId) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Throws away what belongs to no open job: uploads, and adapters that were being put together. At start, before any
+/// trainer is answered.
+pub fn sweep_uploads(data: &Path, open: &HashSet<JobId>) -> io::Result<()> {
+    let is_open = |job: &str| job.parse::<JobId>().is_ok_and(|job| open.contains(&job));
+    for name in names(&data.join("uploads"))? {
+        if !is_open(&name) {
+            fs::remove_dir_all(data.join("uploads").join(name))?;
+        }
+    }
+    for name in names(&data.join("adapters"))? {
+        if name.rsplit_once(".of-").is_some_and(|(_, job)| !is_open(job)) {
+            fs::remove_dir_all(data.join("adapters").join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Names of the folders in a folder; none where it is not there.
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Copies the adapters of these hashes, each whole, on disk when this returns. Their files never change.
+pub fn copy(data: &Path, hashes: &[String], to: &Path) -> io::Result<()> {
+    for hash in hashes {
+        let (from, to) = (data.join("adapters").join(hash), to.join("adapters").join(hash));
+        fs::create_dir_all(&to)?;
+        for name in [README, CONFIG, WEIGHTS] {
+            let file = from.join(name);
+            if file.is_file() {
+                fs::copy(&file, to.join(name))?;
+                File::open(to.join(name))?.sync_all()?;
+            }
+        }
+        sync_folder(&to)?;
+    }
+    Ok(())
 }
 
 /// Makes the names in a folder durable.
@@ -255,6 +306,28 @@ mod tests {
                 "{broken:?}"
             );
         }
+    }
+
+    #[test]
+    fn at_start_only_the_uploads_of_open_jobs_stay() {
+        let data = data_with(&safetensors(ONE, 8));
+        let installed = install(data.path(), JobId(7)).unwrap();
+        for folder in [
+            "uploads/8",
+            "uploads/strange",
+            "adapters/ab.of-8",
+            "adapters/ab.of-7",
+        ] {
+            fs::create_dir_all(data.path().join(folder)).unwrap();
+        }
+        sweep_uploads(data.path(), &HashSet::from([JobId(7)])).unwrap();
+        assert_eq!(names(&data.path().join("uploads")).unwrap(), ["7"]);
+        let mut adapters = names(&data.path().join("adapters")).unwrap();
+        adapters.sort();
+        let mut expected = [installed.hash, "ab.of-7".to_owned()];
+        expected.sort();
+        assert_eq!(adapters, expected);
+        sweep_uploads(&data.path().join("nowhere"), &HashSet::new()).unwrap();
     }
 
     #[test]

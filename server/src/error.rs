@@ -45,6 +45,14 @@ impl Failure {
         }
     }
 
+    /// The same with a sentence of its own.
+    pub fn with_detail(self, detail: impl Into<String>) -> Self {
+        Self {
+            detail: detail.into(),
+            ..self
+        }
+    }
+
     pub fn not_found() -> Self {
         Self::new(ErrorCode::NotFound, "There is nothing here: check the address.")
     }
@@ -60,8 +68,8 @@ impl Failure {
         tracing::error!(%cause, request.id = %request_id(), "A request failed inside: {cause}");
         Self::new(
             ErrorCode::Internal,
-            "Something went wrong on the server; nothing was changed. Try again, and give the request id to an admin \
-             if it stays.",
+            "Something went wrong on the server. Look whether your change was made before you try again, and give the \
+             request id to an admin if this stays.",
         )
     }
 }
@@ -118,7 +126,7 @@ impl IntoResponse for Failure {
         if status == StatusCode::TOO_MANY_REQUESTS {
             response
                 .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("300"));
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
         }
         response
     }

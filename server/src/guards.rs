@@ -11,12 +11,20 @@ use axum::{
     http::{HeaderMap, Method, header, request::Parts},
 };
 use laurel_protocol::{ErrorCode, JobId, LEASE_HEADER, Role, TokenScope, User};
-use std::{convert::Infallible, net::SocketAddr};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+};
 
 /// Anyone signed in.
 pub struct CurrentUser(pub User);
 /// An admin.
 pub struct Admin(pub User);
+/// An admin who stays to watch, see [`Self::may_still_watch`].
+pub struct Watcher {
+    app: AppState,
+    credential: Credential,
+}
 /// A trainer's token.
 pub struct Worker;
 /// A trainer's token with the lease of the job in the path.
@@ -24,7 +32,14 @@ pub struct Leased(pub jobs::Lease);
 /// The secret of the browser's session, if it sent one.
 pub struct SessionSecret(pub Option<String>);
 /// Where the request came from, for the limit on sign-ins.
-pub struct Address(pub String);
+pub struct Address(pub Option<IpAddr>);
+
+/// What a request shows to say who asks.
+#[derive(Clone)]
+enum Credential {
+    Token(String),
+    Session(String),
+}
 
 fn not_signed_in() -> Failure {
     Failure::new(
@@ -33,20 +48,42 @@ fn not_signed_in() -> Failure {
     )
 }
 
+impl Credential {
+    /// A token counts before a cookie.
+    fn of(headers: &HeaderMap, settings: &Settings) -> Option<Self> {
+        let token = bearer(headers).map(|secret| Self::Token(secret.to_owned()));
+        token.or_else(|| session_cookie(headers, settings).map(Self::Session))
+    }
+
+    async fn user(&self, app: &AppState) -> Result<User, Failure> {
+        match self {
+            Self::Token(secret) => match tokens::holder(&app.db, secret, clock::now()).await? {
+                Some((user, TokenScope::Script)) => Ok(user),
+                Some((_, TokenScope::Worker)) => Err(Failure::forbidden()),
+                None => Err(not_signed_in()),
+            },
+            Self::Session(secret) => {
+                let user = accounts::session_user(&app.db, secret, clock::now()).await?;
+                user.ok_or_else(not_signed_in)
+            }
+        }
+    }
+
+    async fn admin(&self, app: &AppState) -> Result<User, Failure> {
+        let user = self.user(app).await?;
+        match user.role {
+            Role::Admin => Ok(user),
+            Role::Annotator => Err(Failure::forbidden()),
+        }
+    }
+}
+
 impl FromRequestParts<AppState> for CurrentUser {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
-        if let Some(secret) = bearer(&parts.headers) {
-            return match tokens::holder(&state.db, secret, clock::now()).await? {
-                Some((user, TokenScope::Script)) => Ok(Self(user)),
-                Some((_, TokenScope::Worker)) => Err(Failure::forbidden()),
-                None => Err(not_signed_in()),
-            };
-        }
-        let secret = session_cookie(&parts.headers, &state.settings).ok_or_else(not_signed_in)?;
-        let user = accounts::session_user(&state.db, &secret, clock::now()).await?;
-        Ok(Self(user.ok_or_else(not_signed_in)?))
+        let credential = Credential::of(&parts.headers, &state.settings).ok_or_else(not_signed_in)?;
+        credential.user(state).await.map(Self)
     }
 }
 
@@ -54,11 +91,29 @@ impl FromRequestParts<AppState> for Admin {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
-        let CurrentUser(user) = CurrentUser::from_request_parts(parts, state).await?;
-        match user.role {
-            Role::Admin => Ok(Self(user)),
-            Role::Annotator => Err(Failure::forbidden()),
-        }
+        let credential = Credential::of(&parts.headers, &state.settings).ok_or_else(not_signed_in)?;
+        credential.admin(state).await.map(Self)
+    }
+}
+
+impl FromRequestParts<AppState> for Watcher {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
+        let credential = Credential::of(&parts.headers, &state.settings).ok_or_else(not_signed_in)?;
+        credential.admin(state).await?;
+        Ok(Self {
+            app: state.clone(),
+            credential,
+        })
+    }
+}
+
+impl Watcher {
+    /// Whether the session or token is still good and its owner still an admin. A stream asks this again and again,
+    /// for nobody else does once it has begun.
+    pub async fn may_still_watch(&self) -> bool {
+        self.credential.admin(&self.app).await.is_ok()
     }
 }
 
@@ -121,10 +176,34 @@ impl FromRequestParts<AppState> for SessionSecret {
 impl FromRequestParts<AppState> for Address {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(peer.map(|peer| peer.0.ip().to_string()).unwrap_or_default()))
+        let peer = peer.map(|peer| peer.0.ip().to_canonical());
+        let trusted = &state.settings.trusted_proxies;
+        Ok(Self(peer.map(|peer| client(peer, &parts.headers, trusted))))
     }
+}
+
+/// Whom the nearest stranger in the chain of proxies calls from: each proxy adds its own peer at the end, and what
+/// stands before the last untrusted one may be made up.
+fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
+    let named: Vec<&str> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+    let mut nearest = peer;
+    for name in named.into_iter().rev() {
+        if !trusted.contains(&nearest) {
+            break;
+        }
+        let Ok(address) = name.trim().parse::<IpAddr>() else {
+            break;
+        };
+        nearest = address.to_canonical();
+    }
+    nearest
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -174,5 +253,28 @@ pub fn is_same_origin(method: &Method, headers: &HeaderMap, settings: &Settings)
     match &settings.public_url {
         Some(url) if url.trim_end_matches('/') == origin => true,
         _ => host.is_some() && host == text(header::HOST),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forwarded_address_counts_only_where_a_trusted_proxy_names_it() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (proxy, inner, someone) = (address("10.0.0.1"), address("10.0.0.2"), address("203.0.113.7"));
+        for (peer, forwarded, trusted, expected) in [
+            (someone, "198.51.100.1", vec![proxy], someone),
+            (proxy, "203.0.113.7", vec![], proxy),
+            (proxy, "203.0.113.7", vec![proxy], someone),
+            (proxy, "198.51.100.1, 203.0.113.7", vec![proxy], someone),
+            (proxy, "203.0.113.7, 10.0.0.2", vec![proxy, inner], someone),
+            (proxy, "made up", vec![proxy], proxy),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-forwarded-for", forwarded.parse().unwrap());
+            assert_eq!(client(peer, &headers, &trusted), expected, "{peer} {forwarded}");
+        }
     }
 }

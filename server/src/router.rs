@@ -2,6 +2,7 @@
 //! handler's signature; docs/API.md lists them.
 
 use crate::{
+    document,
     error::{Failure, REQUEST_ID},
     guards,
     routes::{accounts, completion_jobs, events, health, labelling, lines, projects, rounds, worker},
@@ -114,8 +115,9 @@ fn table() -> OpenApiRouter<AppState> {
 
 /// The whole server as one service.
 pub fn router(state: AppState) -> Router {
-    let (api, document) = table().split_for_parts();
-    let page = documentation(&document);
+    let (api, mut document) = table().split_for_parts();
+    document::name_guards(&mut document);
+    let page = document::page(&document);
     let pages = static_files::routes(&state.settings);
     let api = api
         .route("/openapi.json", get(move || async move { Json(document) }))
@@ -135,7 +137,7 @@ pub fn router(state: AppState) -> Router {
             Failure::internal("a handler panicked").into_response()
         }))
         .layer(middleware::from_fn_with_state(state.clone(), same_origin))
-        .layer(middleware::from_fn(secure))
+        .layer(middleware::from_fn_with_state(state, secure))
         .layer(middleware::from_fn(name_and_log))
 }
 
@@ -182,12 +184,18 @@ const HEADERS: [(&str, &str); 8] = [
     ("x-permitted-cross-domain-policies", "none"),
 ];
 
-async fn secure(request: Request, next: Next) -> Response {
+/// Browsers that came over TLS once come over TLS only, for a year.
+const TLS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+async fn secure(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let is_api = request.uri().path().starts_with("/api");
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if app.settings.is_https() {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, TLS_ONLY);
     }
     if is_api {
         headers
@@ -226,61 +234,14 @@ async fn name_and_log(request: Request, next: Next) -> Response {
     });
     if status == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(request.id = %id, %method, route, status = status.as_u16(), ms, "Request failed");
+    } else if is_api {
+        tracing::info!(request.id = %id, %method, route, status = status.as_u16(), ms, "Request answered");
     } else {
+        // Files of the pages and the questions of whoever watches the server come by the dozen.
         tracing::debug!(request.id = %id, %method, route, status = status.as_u16(), ms, "Request answered");
     }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", value);
     }
     response
-}
-
-/// A page that lists every operation of the OpenAPI document; no script, no style of its own.
-fn documentation(document: &utoipa::openapi::OpenApi) -> String {
-    use std::fmt::Write as _;
-    let json = serde_json::to_value(document).unwrap_or_default();
-    let mut rows = String::new();
-    let paths = json["paths"].as_object();
-    for (path, operations) in paths.into_iter().flatten() {
-        for (method, operation) in operations.as_object().into_iter().flatten() {
-            let summary = operation["summary"].as_str().unwrap_or_default();
-            let body = schema_name(&operation["requestBody"]["content"]);
-            let answer = schema_name(&operation["responses"]["200"]["content"]);
-            let _ = write!(
-                rows,
-                "<tr><td><code>{} {}</code></td><td>{}</td><td>{}</td><td>{}</td></tr>",
-                method.to_uppercase(),
-                ammonia::clean_text(path),
-                ammonia::clean_text(summary),
-                ammonia::clean_text(&body),
-                ammonia::clean_text(&answer)
-            );
-        }
-    }
-    format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Laurel: the API</title>\
-         <h1>Laurel: the API</h1><p>All paths are under <code>/api/v1</code>. The whole description, schemas \
-         included: <a href=\"/api/v1/openapi.json\">openapi.json</a>.</p>\
-         <table><thead><tr><th>operation</th><th>what it does</th><th>body</th><th>answer</th></tr></thead>\
-         <tbody>{rows}</tbody></table></html>"
-    )
-}
-
-fn schema_name(content: &serde_json::Value) -> String {
-    let schema = content
-        .as_object()
-        .and_then(|kinds| kinds.values().next())
-        .map(|kind| &kind["schema"]);
-    let Some(schema) = schema else {
-        return String::new();
-    };
-    let name = |value: &serde_json::Value| {
-        value["$ref"]
-            .as_str()
-            .and_then(|path| path.rsplit('/').next())
-            .map(str::to_owned)
-    };
-    name(schema)
-        .or_else(|| name(&schema["items"]).map(|item| format!("[{item}]")))
-        .unwrap_or_default()
 }

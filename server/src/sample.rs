@@ -1,11 +1,11 @@
 //! The sample project: settings and prompts from a folder (`project.json`, `prompts.jsonl`).
 
-use crate::store::{Db, projects, prompts};
+use crate::store::{Db, projects};
 use anyhow::{Context, bail};
 use laurel_protocol::{ProjectId, ProjectSettings, Timestamp};
 use std::{fs, path::Path};
 
-/// Makes a project anew from the folder.
+/// Makes a project anew from the folder, whole or not at all.
 pub async fn load(db: &Db, folder: &Path, now: Timestamp) -> anyhow::Result<ProjectId> {
     let read = |name: &str| {
         fs::read(folder.join(name)).with_context(|| format!("read {name} in {}", folder.display()))
@@ -16,10 +16,7 @@ pub async fn load(db: &Db, folder: &Path, now: Timestamp) -> anyhow::Result<Proj
         bail!("the sample project's settings are not valid: {errors:?}");
     }
     let lines = read("prompts.jsonl")?;
-    let project = projects::create(db, &settings, now).await?;
-    let report = prompts::import(db, project, &lines, false, now).await?;
-    if let Some(bad) = report.bad_lines.first() {
-        bail!("line {} of the sample's prompts.jsonl {}", bad.line, bad.reason);
-    }
-    Ok(project)
+    projects::create_with_prompts(db, &settings, &lines, now)
+        .await
+        .context("make the project of project.json and prompts.jsonl")
 }

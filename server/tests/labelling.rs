@@ -104,7 +104,11 @@ impl Fixture {
             models: vec![DEFAULT_MODEL.into()],
             wait_seconds: 0,
         };
-        let (leased, _) = jobs::lease(&self.db, &request, 60, NOW).await.unwrap().unwrap();
+        let (leased, _) = jobs::lease(&self.db, &request, 60, NOW)
+            .await
+            .unwrap()
+            .job
+            .unwrap();
         jobs::Lease {
             job: leased.job_id,
             secret: leased.lease,
@@ -121,9 +125,22 @@ impl Fixture {
         }
     }
 
+    async fn export(&self, format: ExportFormat) -> String {
+        let export = exports::Export::begin(&self.db, self.project, format).await;
+        rest_of(&mut export.unwrap()).await
+    }
+
     async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(self.db.read()).await.unwrap()
     }
+}
+
+async fn rest_of(export: &mut exports::Export) -> String {
+    let mut lines = String::new();
+    while let Some(page) = export.next_page().await.unwrap() {
+        lines += &page;
+    }
+    lines
 }
 
 fn answer(choice: Choice, revision: u32) -> Answer {
@@ -292,10 +309,7 @@ async fn a_round_freezes_what_the_export_holds_and_a_lost_lease_brings_it_back()
     let round = rounds::create(&fixture.db, fixture.project, &new, who.user, NOW)
         .await
         .unwrap();
-    let (lines, _) = exports::page(&fixture.db, fixture.project, ExportFormat::Preference, 0)
-        .await
-        .unwrap()
-        .unwrap();
+    let lines = fixture.export(ExportFormat::Preference).await;
     assert_eq!((round.snapshot.n_rows, round.name.as_str()), (4, "DPO 1"));
     assert_eq!(
         round.snapshot.hash,
@@ -318,4 +332,87 @@ async fn a_round_freezes_what_the_export_holds_and_a_lost_lease_brings_it_back()
         Err(laurel_server::store::Error::LeaseLost)
     ));
     assert_eq!(next.job, lease.job);
+}
+
+#[tokio::test]
+async fn an_export_under_way_does_not_see_what_changes_meanwhile() {
+    let fixture = fixture(210, 1, 1).await;
+    let who = fixture.annotator(0);
+    let mut answered = Vec::new();
+    while let Some(next) = assignments::hold(&fixture.db, who, 1)
+        .await
+        .unwrap()
+        .assignments
+        .pop()
+    {
+        let first = answer(Choice::First, 0);
+        annotations::submit(&fixture.db, next.id, &first, who.user, LEASE, NOW)
+            .await
+            .unwrap();
+        answered.push(next.id);
+    }
+    for (revision, format) in [(1, ExportFormat::Preference), (2, ExportFormat::Ranking)] {
+        let before = fixture.export(format).await;
+        assert_eq!(before.lines().count(), 210);
+        let mut export = exports::Export::begin(&fixture.db, fixture.project, format)
+            .await
+            .unwrap();
+        let mut lines = export.next_page().await.unwrap().unwrap();
+        // One of the page that has been given, and one of the page to come.
+        for id in [answered[0], answered[209]] {
+            let other = answer(Choice::Second, revision);
+            annotations::submit(&fixture.db, id, &other, who.user, LEASE, NOW)
+                .await
+                .unwrap();
+        }
+        lines += &rest_of(&mut export).await;
+        assert_eq!(lines, before);
+        assert_ne!(fixture.export(format).await, before);
+    }
+}
+
+#[tokio::test]
+async fn the_same_judgement_with_another_comment_is_another_answer() {
+    let fixture = fixture(1, 1, 1).await;
+    let who = fixture.annotator(0);
+    let mine = assignments::hold(&fixture.db, who, 1)
+        .await
+        .unwrap()
+        .assignments
+        .remove(0);
+    let submit = |comment: &str, seconds: f64| {
+        let sent = Answer {
+            comment: comment.to_owned(),
+            seconds,
+            ..answer(Choice::First, 0)
+        };
+        let db = fixture.db.clone();
+        async move { annotations::submit(&db, mine.id, &sent, who.user, LEASE, NOW).await }
+    };
+    submit("clear", 1.0).await.unwrap();
+    submit("clear", 2.0).await.unwrap();
+    let other = submit("unclear", 1.0).await;
+    assert!(matches!(other, Err(laurel_server::store::Error::Conflict(_))));
+}
+
+#[tokio::test]
+async fn a_server_that_was_down_for_long_takes_no_job_from_a_live_trainer() {
+    let fixture = fixture(1, 1, 1).await;
+    let order = NewCompletionJob {
+        adapter: None,
+        completions_per_prompt: 2,
+        sampling: Sampling::default(),
+        task_plan: TaskPlan::Together,
+        n_prompts: None,
+    };
+    completion_jobs::create(&fixture.db, fixture.project, &order, fixture.users[0], NOW)
+        .await
+        .unwrap();
+    let lease = fixture.lease().await;
+    let back = Timestamp(NOW.0 + 3_600_000);
+    jobs::resume(&fixture.db, 60, back).await.unwrap();
+    assert!(jobs::sweep(&fixture.db, back).await.unwrap().is_empty());
+    jobs::renew(&fixture.db, &lease, back).await.unwrap();
+    let silent = Timestamp(back.0 + 60_001);
+    assert_eq!(jobs::sweep(&fixture.db, silent).await.unwrap().len(), 1);
 }

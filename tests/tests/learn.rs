@@ -66,6 +66,8 @@ fn a_dpo_round_on_200_comparisons_shortens_new_completions_by_a_third() -> Resul
     let adapter = round.adapter.context("the round made no adapter")?;
     let mut again = scene::completions(1, MAX_TOKENS, 2, Some(adapter));
     again.n_prompts = Some(60);
+    // One of a prompt alone would make no task.
+    again.task_plan = laurel_protocol::TaskPlan::AgainstEarlier;
     scene.complete(&again)?;
     let all = scene.completions()?;
     let mean_tokens = |by: &dyn Fn(&CompletionOrigin) -> bool| {

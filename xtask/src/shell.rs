@@ -5,8 +5,10 @@ use anyhow::{Context, Result, bail};
 use std::{
     env,
     ffi::OsStr,
+    io::{IsTerminal, stderr, stdout},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
 };
 
 /// Runs to the end; the program's output goes to the terminal.
@@ -32,6 +34,18 @@ pub fn run_quietly(name: &str, command: &mut Command) -> Result<()> {
         eprint!("{}", String::from_utf8_lossy(&output.stderr));
         bail!("failed ({}): {}", output.status, show(command));
     }
+    step.done();
+    Ok(())
+}
+
+/// Runs a download to its end: on a terminal the program's own progress bar shows, elsewhere it is quiet.
+/// `quiet` are the arguments that keep it from drawing the bar.
+pub fn download(name: &str, command: &mut Command, quiet: &[&str]) -> Result<()> {
+    if !(stdout().is_terminal() && stderr().is_terminal()) {
+        return run_quietly(name, command.args(quiet));
+    }
+    let step = say::step(name);
+    run(command.stdin(Stdio::null()))?;
     step.done();
     Ok(())
 }
@@ -84,10 +98,7 @@ pub fn apt_install(packages: &[&str], what_for: &str) -> Result<()> {
     if find(&["apt-get"]).is_none() || !is_root() {
         bail!("{what_for} needs the Debian packages {list}; install them (or their like) and start again");
     }
-    run_quietly(
-        "Read the list of Debian packages (apt-get update)",
-        Command::new("apt-get").arg("update"),
-    )?;
+    apt_update()?;
     run_quietly(
         &format!("Install {list} (apt-get install), for {what_for}"),
         Command::new("apt-get")
@@ -97,10 +108,31 @@ pub fn apt_install(packages: &[&str], what_for: &str) -> Result<()> {
     )
 }
 
-/// Whether apt knows a package of this name.
+/// Whether apt can install a package of this name. A fresh machine's lists are empty: as root they are read first.
 pub fn apt_knows(package: &str) -> bool {
-    read(Command::new("apt-cache").args(["policy", package]))
-        .is_ok_and(|policy| policy.contains("Candidate:") && !policy.contains("Candidate: (none)"))
+    let listed = || {
+        read(Command::new("apt-cache").args(["policy", package]))
+            .is_ok_and(|policy| policy.contains("Candidate:") && !policy.contains("Candidate: (none)"))
+    };
+    if listed() {
+        return true;
+    }
+    let may_update = find(&["apt-get"]).is_some() && is_root();
+    may_update && apt_update().is_ok() && listed()
+}
+
+/// Reads the lists of Debian packages, once in the life of this program.
+fn apt_update() -> Result<()> {
+    static DONE: OnceLock<()> = OnceLock::new();
+    if DONE.get().is_some() {
+        return Ok(());
+    }
+    run_quietly(
+        "Read the list of Debian packages (apt-get update)",
+        Command::new("apt-get").arg("update"),
+    )?;
+    let _ = DONE.set(());
+    Ok(())
 }
 
 pub fn is_root() -> bool {

@@ -8,7 +8,7 @@ use crate::{
     build::{self, Binaries},
     check, dist, model,
     place::Place,
-    say, shell,
+    say, shell, wasm,
 };
 use anyhow::Result;
 use clap::Args;
@@ -26,6 +26,7 @@ pub struct Options {
 
 pub fn run(place: &Place, options: &Options) -> Result<()> {
     let step = say::step("Set up what the tests need");
+    wasm::Toolchain::ensure(place)?;
     ensure_nextest()?;
     browser::ensure()?;
     axe::ensure(place)?;
@@ -85,13 +86,16 @@ impl Built {
     }
 }
 
+/// The newest version of the test runner that is known to build with the compiler of this workspace.
+const NEXTEST: &str = "0.9.143";
+
 /// The test runner: it keeps the heavy flows one after the other.
 pub fn ensure_nextest() -> Result<()> {
     if shell::works(Command::new("cargo").args(["nextest", "--version"])) {
         return Ok(());
     }
     let step = say::step("Install cargo-nextest, the test runner (cargo install, some minutes)");
-    shell::run(Command::new("cargo").args(["install", "--locked", "cargo-nextest"]))?;
+    shell::run(Command::new("cargo").args(["install", "--locked", "cargo-nextest", "--version", NEXTEST]))?;
     step.done();
     Ok(())
 }

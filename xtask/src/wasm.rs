@@ -78,6 +78,9 @@ impl Toolchain {
         command
             .arg(subcommand)
             .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", flags)
+            // Either would count instead of the flags above.
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env("CARGO_TARGET_DIR", &place.wasm_target);
         command
     }
@@ -163,6 +166,7 @@ fn ensure_sysroot(place: &Place) -> Result<PathBuf> {
             .env("RUSTC_BOOTSTRAP", "1")
             .env("__CARGO_DEFAULT_LIB_METADATA", "stablestd")
             .env("RUSTFLAGS", "-Zforce-unstable-if-unmarked -Cembed-bitcode=yes")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env_remove("CARGO_TARGET_DIR")
             .env_remove("LD_LIBRARY_PATH"),
     )?;

@@ -7,19 +7,27 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 use laurel_protocol::{Credentials, NewToken, Role, TokenScope};
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
+use std::{
+    fs,
+    io::{self, IsTerminal, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+};
 
 #[derive(Subcommand)]
 pub enum User {
     /// Make an account.
     Add {
+        /// Folder of the database; made when it is not there.
         #[arg(long, env = "LAUREL_DATA", default_value = "laurel-data")]
         data: PathBuf,
+        /// The name to sign in with.
         #[arg(long)]
         name: String,
+        /// What the person may do.
         #[arg(long, value_enum)]
         role: RoleName,
-        /// File with the password; without it the password is read from standard input.
+        /// File with the password. Without it a terminal asks, and anything else gives it on standard input.
         #[arg(long)]
         password_file: Option<PathBuf>,
     },
@@ -29,15 +37,19 @@ pub enum User {
 pub enum Token {
     /// Make a token and write its secret to a file that only you can read.
     Add {
+        /// Folder of the database; made when it is not there.
         #[arg(long, env = "LAUREL_DATA", default_value = "laurel-data")]
         data: PathBuf,
+        /// What the list of tokens shows.
         #[arg(long)]
         name: String,
+        /// A trainer's token opens the worker part of the API, a script's all that its owner may do.
         #[arg(long, value_enum)]
         scope: ScopeName,
         /// Whose token it is; the first admin's where absent.
         #[arg(long)]
         user: Option<String>,
+        /// File to write the secret to.
         #[arg(long)]
         out: PathBuf,
     },
@@ -64,14 +76,7 @@ pub async fn user(command: User) -> Result<()> {
     } = command;
     let password = match &password_file {
         Some(file) => fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?,
-        None => {
-            eprint!("Password: ");
-            let mut line = String::new();
-            std::io::stdin()
-                .read_line(&mut line)
-                .context("read the password")?;
-            line
-        }
+        None => ask_for_password()?,
     };
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
     let credentials = Credentials { name, password };
@@ -93,6 +98,21 @@ pub async fn user(command: User) -> Result<()> {
     println!("Made the account {}", user.name);
     db.close().await;
     Ok(())
+}
+
+/// From a terminal without showing it, and twice, for nobody sees a slip of the finger.
+fn ask_for_password() -> Result<String> {
+    if !io::stdin().is_terminal() {
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).context("read the password")?;
+        return Ok(line);
+    }
+    let ask = |prompt| rpassword::prompt_password(prompt).context("read the password");
+    let password = ask("Password: ")?;
+    if ask("The same again: ")? != password {
+        bail!("the two passwords differ: start again");
+    }
+    Ok(password)
 }
 
 pub async fn token(command: Token) -> Result<()> {

@@ -1,12 +1,12 @@
-//! The command line `laurel`: `serve`, and what an operator does beside it. Every flag has an environment variable of
-//! the same name.
+//! The command line `laurel`: `serve`, and what an operator does beside it. Every setting of `serve`, and the folders
+//! that the other commands share with it, has an environment variable of the same name.
 
 mod admin;
 mod data;
 mod serve;
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 #[derive(Parser)]
 #[command(
@@ -29,14 +29,14 @@ enum Command {
     /// Make API tokens.
     #[command(subcommand)]
     Token(admin::Token),
-    /// The sample project.
+    /// Make the sample project.
     #[command(subcommand)]
     Sample(data::Sample),
     /// Write a project's data as JSON Lines.
     Export(data::Export),
     /// Import prompts from JSON Lines.
     Import(data::Import),
-    /// Copy the database consistently while the server runs.
+    /// Copy database and adapters consistently, also while the server runs.
     Backup(data::Backup),
 }
 
@@ -58,6 +58,8 @@ pub fn main() -> ExitCode {
             Command::Backup(options) => data::backup(options).await,
         }
     });
+    // What still runs, such as requests that a stop cut off, must not hold the program up.
+    runtime.shutdown_timeout(Duration::from_secs(2));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
@@ -67,4 +69,39 @@ pub fn main() -> ExitCode {
 fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("laurel: {error:#}");
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn check(command: &clap::Command) {
+        let name = command.get_name();
+        assert!(command.get_about().is_some(), "{name} does not say what it does");
+        for argument in command.get_arguments() {
+            let id = argument.get_id();
+            assert!(argument.get_help().is_some(), "{name} does not explain {id}");
+        }
+        command.get_subcommands().for_each(check);
+    }
+
+    #[test]
+    fn help_explains_every_command_and_flag() {
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn every_setting_of_the_server_has_a_variable_of_its_name() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        for argument in serve
+            .get_arguments()
+            .filter(|argument| argument.get_id() != "help")
+        {
+            let flag = argument.get_long().unwrap();
+            let expected = format!("LAUREL_{}", flag.replace('-', "_").to_uppercase());
+            assert_eq!(argument.get_env().unwrap().to_str().unwrap(), expected);
+        }
+    }
 }

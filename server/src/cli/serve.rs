@@ -2,18 +2,28 @@
 //! told to stop.
 
 use crate::{
-    clock,
+    adapter_files, clock,
     events::Events,
+    listen::{self, Patience},
     router,
     routes::worker,
     state::{AppState, Settings},
-    store::{Db, accounts, jobs},
+    store::{self, Db, accounts, jobs, snapshots},
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use laurel_protocol::Role;
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, signal::unix::SignalKind, sync::watch};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::SignalKind,
+    sync::{mpsc, watch},
+};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Args)]
@@ -39,7 +49,16 @@ pub struct Options {
     /// Seconds that an annotator may hold a task.
     #[arg(long, env = "LAUREL_ASSIGNMENT_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     assignment_seconds: u32,
-    /// Form of the log lines.
+    /// A proxy whose X-Forwarded-For names the client, for the limit on sign-ins; may be given several times, or
+    /// with commas. Without it the header counts for nothing.
+    #[arg(
+        long,
+        env = "LAUREL_TRUSTED_PROXY",
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
+    trusted_proxy: Vec<IpAddr>,
+    /// Form of the log lines; what is logged is set by RUST_LOG (info where it is not set).
     #[arg(long, env = "LAUREL_LOG", value_enum, default_value_t = LogForm::Text)]
     log: LogForm,
 }
@@ -62,6 +81,9 @@ pub async fn run(options: Options) -> Result<()> {
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
     let (stop, stopping) = watch::channel(false);
+    jobs::resume(&db, options.lease_seconds, clock::now()).await?;
+    snapshots::clear_unfinished(&db).await?;
+    clear_uploads(&db, &options.data).await;
     let state = AppState {
         db: db.clone(),
         settings: Arc::new(Settings {
@@ -71,6 +93,7 @@ pub async fn run(options: Options) -> Result<()> {
             public_url: options.public_url,
             lease_seconds: options.lease_seconds,
             assignment_seconds: options.assignment_seconds,
+            trusted_proxies: options.trusted_proxy,
         }),
         events: Events::default(),
         sign_ins: Arc::default(),
@@ -81,19 +104,40 @@ pub async fn run(options: Options) -> Result<()> {
         let (_, secret) = accounts::invite(&db, Role::Admin, None, clock::now()).await?;
         println!("Make the admin account (this link works once): {url}/setup/{secret}");
     }
+    let signals = signals()?;
     let sweeper = tokio::spawn(sweep(state.clone()));
-    let service = router::router(state).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service)
-        .with_graceful_shutdown(async move {
-            wait_for_signal().await;
-            tracing::info!("Stopping");
-            let _ = stop.send(true);
-        })
-        .await
-        .context("serve")?;
+    let begin_to_stop = || {
+        // Nobody listens to it once every stream has ended.
+        let _ = stop.send(true);
+    };
+    listen::serve(
+        listener,
+        router::router(state),
+        Patience::default(),
+        signals,
+        begin_to_stop,
+    )
+    .await;
     sweeper.abort();
-    db.close().await;
+    // A request that was cut off may hold a connection; what was committed is on disk either way.
+    if tokio::time::timeout(Duration::from_secs(2), db.close())
+        .await
+        .is_err()
+    {
+        tracing::warn!("The database was left without closing it");
+    }
     Ok(())
+}
+
+/// Throws away what trainers had uploaded for rounds that ended while nobody could clear up.
+async fn clear_uploads(db: &Db, data: &Path) {
+    let cleared = match jobs::open(db).await {
+        Ok(open) => adapter_files::sweep_uploads(data, &open).map_err(store::Error::from),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = cleared {
+        tracing::warn!(%error, "Old uploads could not be removed");
+    }
 }
 
 /// Takes jobs back whose trainers fell silent.
@@ -102,15 +146,7 @@ async fn sweep(app: AppState) {
     loop {
         every.tick().await;
         match jobs::sweep(&app.db, clock::now()).await {
-            Ok(released) => {
-                for job in &released {
-                    tracing::warn!(job.id = %job.id, "The trainer of job {} fell silent", job.id);
-                    let _ = worker::notify(&app, job).await;
-                }
-                if !released.is_empty() {
-                    app.events.work_arrived();
-                }
-            }
+            Ok(released) => worker::took_back(&app, &released).await,
             Err(error) => tracing::warn!(%error, "Jobs could not be looked through"),
         }
     }
@@ -127,17 +163,19 @@ fn start_log(form: LogForm) {
     }
 }
 
-async fn wait_for_signal() {
-    let terminate = async {
-        match tokio::signal::unix::signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
+/// Ctrl-C and SIGTERM as they come.
+fn signals() -> Result<mpsc::Receiver<()>> {
+    let (send, signals) = mpsc::channel(2);
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let mut signal = tokio::signal::unix::signal(kind).context("listen for signals")?;
+        let send = send.clone();
+        tokio::spawn(async move {
+            while signal.recv().await.is_some() {
+                if send.send(()).await.is_err() {
+                    return;
+                }
             }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
+        });
     }
+    Ok(signals)
 }

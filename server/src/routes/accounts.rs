@@ -15,6 +15,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
 };
 use laurel_protocol::*;
+use std::time::Instant;
 
 type Answer<T> = Result<Json<T>, Failure>;
 type SignedIn = Result<(HeaderMap, Json<Session>), Failure>;
@@ -104,18 +105,23 @@ pub async fn sign_in(
     Body(credentials): Body<Credentials>,
 ) -> SignedIn {
     let name = credentials.name.clone();
-    if !app.sign_ins.may_try(&name, &address) {
-        let detail = "Too many failed tries with this name: wait five minutes.";
+    if !app.sign_ins.may_try(&name, address, Instant::now()) {
+        tracing::warn!(?address, "A sign-in was refused: too many failed before it");
+        let detail =
+            "Too many tries with this name or from this address failed: wait a minute, then try again.";
         return Err(Failure::new(ErrorCode::RateLimited, detail));
     }
     let (user, hash) = accounts::by_name(&app.db, &name).await?.unzip();
+    let known = user.as_ref().map(|user| user.id.0);
     let fits = credentials.password.len() <= MAX_PASSWORD_BYTES
         && passwords::verify(credentials.password, hash).await?;
     let Some(user) = user.filter(|user| fits && !user.disabled) else {
+        // Not the name: people type passwords into the wrong field.
+        tracing::warn!(?address, user.id = known, "A sign-in failed");
         let detail = "Name and password do not match an account: check both.";
         return Err(Failure::new(ErrorCode::WrongCredentials, detail));
     };
-    app.sign_ins.forget(&name, &address);
+    app.sign_ins.forget(&name, address, Instant::now());
     let secret = accounts::start_session(&app.db, user.id, clock::now()).await?;
     Ok((
         cookie(&app.settings, &secret, accounts::SESSION_SECONDS),

@@ -1,11 +1,12 @@
 //! Server-sent events: the state now, then what changes. Events are read from the database when a notice comes, so a
-//! listener that lagged behind gets the newest state and misses nothing.
+//! listener that lagged behind or came back gets the newest state and misses nothing. A stream ends when its
+//! listener's session or token does.
 
 use crate::{
     error::Failure,
     events::Notice,
     extract::Path,
-    guards::Admin,
+    guards::Watcher,
     state::AppState,
     store::{self, completion_jobs, metrics, projects, rounds},
 };
@@ -14,7 +15,7 @@ use axum::{
     response::sse::{Event, KeepAlive, KeepAliveStream, Sse},
 };
 use futures_util::{Stream, StreamExt, stream};
-use laurel_protocol::{LogLine, MetricPoint, ProjectEvent, ProjectId, RoundEvent, RoundId, Split};
+use laurel_protocol::{JobStatus, LogLine, MetricPoint, ProjectEvent, ProjectId, RoundEvent, RoundId, Split};
 use serde::Serialize;
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,10 +23,20 @@ use std::{
     pin::Pin,
     time::Duration,
 };
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{
+    broadcast::{
+        self,
+        error::{RecvError, TryRecvError},
+    },
+    watch,
+};
 
 /// Notices that come within this time are answered by one read.
 const GATHER: Duration = Duration::from_millis(250);
+/// Where nothing happens, whether the listener may still listen is asked this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+/// Jobs and rounds that are over and still part of a project's state.
+const N_NEWEST: usize = 5;
 
 type Events = Sse<KeepAliveStream<Pin<Box<dyn Stream<Item = Result<Event, Infallible>> + Send>>>>;
 
@@ -41,25 +52,12 @@ fn event(value: &impl Serialize) -> Event {
     responses((status = 200, body = ProjectEvent, content_type = "text/event-stream")))]
 pub async fn project(
     State(app): State<AppState>,
-    _: Admin,
+    watcher: Watcher,
     Path(id): Path<ProjectId>,
 ) -> Result<Events, Failure> {
-    projects::get(&app.db, id).await?;
-    let mut first = vec![ProjectEvent::Counts {
-        counts: projects::counts(&app.db, id).await?,
-    }];
-    for job in completion_jobs::list(&app.db, id)
-        .await?
-        .into_iter()
-        .filter(|job| !job.status.is_over())
-    {
-        first.push(ProjectEvent::CompletionJob { job: Box::new(job) });
-    }
-    Ok(project_stream(app, id, first))
-}
-
-fn project_stream(app: AppState, id: ProjectId, first: Vec<ProjectEvent>) -> Events {
-    let news = News::new(&app);
+    // First the ear, then the eye: what changes in between is heard.
+    let news = News::new(&app, watcher);
+    let first = project_state(&app, id).await?;
     let state = (news, VecDeque::from(first), app);
     let events = stream::unfold(state, move |(mut news, mut waiting, app)| async move {
         loop {
@@ -67,33 +65,59 @@ fn project_stream(app: AppState, id: ProjectId, first: Vec<ProjectEvent>) -> Eve
                 return Some((Ok(event(&next)), (news, waiting, app)));
             }
             let notices = news.next().await?;
-            waiting.extend(read_project(&app, id, &notices).await.unwrap_or_default());
+            match read_project(&app, id, &notices).await {
+                Ok(events) => waiting.extend(events),
+                Err(error) => news.missed(&error),
+            }
         }
     });
-    Sse::new(events.boxed()).keep_alive(KeepAlive::default())
+    Ok(Sse::new(events.boxed()).keep_alive(KeepAlive::default()))
+}
+
+/// All that a page shows of a project: its counts, what is under way, and what ended last, each oldest first.
+async fn project_state(app: &AppState, id: ProjectId) -> store::Result<Vec<ProjectEvent>> {
+    let mut events = vec![ProjectEvent::Counts {
+        counts: projects::get(&app.db, id).await?.counts,
+    }];
+    let jobs = newest(completion_jobs::list(&app.db, id).await?, |job| job.status);
+    events.extend(jobs.map(|job| ProjectEvent::CompletionJob { job: Box::new(job) }));
+    let rounds = newest(rounds::list(&app.db, id).await?, |round| round.status);
+    events.extend(rounds.map(|round| ProjectEvent::Round {
+        round: Box::new(round),
+    }));
+    Ok(events)
+}
+
+/// From a list with the newest first: what is not over and the newest few, oldest first.
+fn newest<T>(list: Vec<T>, status: impl Fn(&T) -> JobStatus) -> impl Iterator<Item = T> {
+    let mut kept: Vec<T> = list
+        .into_iter()
+        .enumerate()
+        .filter(|(at, item)| *at < N_NEWEST || !status(item).is_over())
+        .map(|(_, item)| item)
+        .collect();
+    kept.reverse();
+    kept.into_iter()
 }
 
 /// The events that the notices stand for; after a gap, all of them.
 async fn read_project(app: &AppState, id: ProjectId, notices: &Notices) -> store::Result<Vec<ProjectEvent>> {
-    let mut events = Vec::new();
-    let mut counts = notices.gap;
-    for notice in &notices.list {
-        match notice {
-            Notice::Counts(project) if *project == id => counts = true,
-            Notice::CompletionJob(project, job) if *project == id => {
-                events.push(ProjectEvent::CompletionJob {
-                    job: Box::new(completion_jobs::get(&app.db, *job).await?),
-                })
-            }
-            Notice::Round(project, round) if *project == id => events.push(ProjectEvent::Round {
-                round: Box::new(rounds::get(&app.db, *round).await?),
-            }),
-            _ => {}
-        }
+    if notices.gap {
+        return project_state(app, id).await;
     }
-    if counts {
-        events.push(ProjectEvent::Counts {
-            counts: projects::counts(&app.db, id).await?,
+    let mut events = Vec::new();
+    for notice in &notices.list {
+        events.push(match notice {
+            Notice::Counts(project) if *project == id => ProjectEvent::Counts {
+                counts: projects::counts(&app.db, id).await?,
+            },
+            Notice::CompletionJob(project, job) if *project == id => ProjectEvent::CompletionJob {
+                job: Box::new(completion_jobs::get(&app.db, *job).await?),
+            },
+            Notice::Round(project, round) if *project == id => ProjectEvent::Round {
+                round: Box::new(rounds::get(&app.db, *round).await?),
+            },
+            _ => continue,
         });
     }
     Ok(events)
@@ -104,10 +128,10 @@ async fn read_project(app: &AppState, id: ProjectId, notices: &Notices) -> store
     responses((status = 200, body = RoundEvent, content_type = "text/event-stream")))]
 pub async fn round(
     State(app): State<AppState>,
-    _: Admin,
+    watcher: Watcher,
     Path(id): Path<RoundId>,
 ) -> Result<Events, Failure> {
-    let news = News::new(&app);
+    let news = News::new(&app, watcher);
     let mut seen = Seen::default();
     let first = read_round(&app, id, &mut seen).await?;
     let state = (news, VecDeque::from(first), seen, app);
@@ -119,7 +143,10 @@ pub async fn round(
             let notices = news.next().await?;
             let mine = |notice: &Notice| matches!(notice, Notice::Round(_, round) if *round == id);
             if notices.gap || notices.list.iter().any(mine) {
-                waiting.extend(read_round(&app, id, &mut seen).await.unwrap_or_default());
+                match read_round(&app, id, &mut seen).await {
+                    Ok(events) => waiting.extend(events),
+                    Err(error) => news.missed(&error),
+                }
             }
         }
     });
@@ -135,21 +162,22 @@ struct Seen {
 }
 
 async fn read_round(app: &AppState, id: RoundId, seen: &mut Seen) -> store::Result<Vec<RoundEvent>> {
+    // All is read before any of it counts as seen: a read that fails is made good by the next.
     let round = rounds::get(&app.db, id).await?;
     let mut points = metrics::list(&app.db, id).await?;
+    let log = metrics::log(&app.db, id).await?;
+    let samples = rounds::samples(&app.db, id).await?;
     // A resumed round repeats steps: a point with other values is news.
     points.retain(|point| {
         let earlier = seen.points.insert((point.step, point.split), point.clone());
         earlier.as_ref() != Some(point)
     });
-    let log = metrics::log(&app.db, id).await?;
     let lines: Vec<_> = log
         .iter()
         .filter(|line| !seen.log.contains(line))
         .cloned()
         .collect();
     seen.log = log;
-    let samples = rounds::samples(&app.db, id).await?;
     let samples_of = (
         samples.len(),
         samples.iter().any(|sample| !sample.after.is_empty()),
@@ -182,45 +210,74 @@ struct Notices {
 struct News {
     notices: broadcast::Receiver<Notice>,
     stopping: watch::Receiver<bool>,
+    watcher: Watcher,
+    /// What the last notices stood for could not be read.
+    missed: bool,
 }
 
 impl News {
-    fn new(app: &AppState) -> Self {
+    fn new(app: &AppState, watcher: Watcher) -> Self {
         Self {
             notices: app.events.listen(),
             stopping: app.stopping.clone(),
+            watcher,
+            missed: false,
         }
     }
 
-    /// The next notices, each once; `None` when the server stops.
+    /// The next notices, each once; `None` when the server stops or the watcher may not watch any more.
     async fn next(&mut self) -> Option<Notices> {
         let mut gathered = Notices {
             list: Vec::new(),
-            gap: false,
+            gap: std::mem::take(&mut self.missed),
         };
-        if *self.stopping.borrow() {
-            return None;
+        let mut look = tokio::time::interval(LOOK_AGAIN);
+        look.tick().await; // the first comes at once
+        loop {
+            if *self.stopping.borrow() {
+                return None;
+            }
+            tokio::select! {
+                first = self.notices.recv() => {
+                    gathered.add(first)?;
+                    break;
+                }
+                _ = self.stopping.changed() => return None,
+                _ = look.tick() => {
+                    if !self.watcher.may_still_watch().await {
+                        return None;
+                    }
+                    if gathered.gap {
+                        break;
+                    }
+                }
+            }
         }
-        let first = tokio::select! {
-            first = self.notices.recv() => first,
-            _ = self.stopping.changed() => return None,
-        };
-        gathered.add(first)?;
         tokio::time::sleep(GATHER).await;
-        while let Ok(notice) = self.notices.try_recv() {
-            gathered.add(Ok(notice))?;
+        loop {
+            match self.notices.try_recv() {
+                Ok(notice) => gathered.add(Ok(notice))?,
+                Err(TryRecvError::Lagged(n)) => gathered.add(Err(RecvError::Lagged(n)))?,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
         }
-        Some(gathered)
+        self.watcher.may_still_watch().await.then_some(gathered)
+    }
+
+    /// The next look takes in everything.
+    fn missed(&mut self, error: &store::Error) {
+        tracing::warn!(%error, "Events could not be read");
+        self.missed = true;
     }
 }
 
 impl Notices {
-    fn add(&mut self, received: Result<Notice, broadcast::error::RecvError>) -> Option<()> {
+    fn add(&mut self, received: Result<Notice, RecvError>) -> Option<()> {
         match received {
             Ok(notice) if !self.list.contains(&notice) => self.list.push(notice),
             Ok(_) => {}
-            Err(broadcast::error::RecvError::Lagged(_)) => self.gap = true,
-            Err(broadcast::error::RecvError::Closed) => return None,
+            Err(RecvError::Lagged(_)) => self.gap = true,
+            Err(RecvError::Closed) => return None,
         }
         Some(())
     }

@@ -1,13 +1,16 @@
 //! JSON Lines, streamed page by page from the database in constant memory: exports, snapshots, prompts to complete.
+//! An export is read in one transaction and goes through a [`spool`], for its client may be slow.
 
 use crate::{
     error::Failure,
     extract::{Path, Query},
     guards::{Admin, Leased, Worker},
+    spool,
     state::AppState,
     store::{self, completion_jobs, exports, jobs, projects, rounds, snapshots},
 };
 use axum::{
+    BoxError,
     body::{Body, Bytes},
     extract::State,
     http::{HeaderValue, header},
@@ -16,6 +19,10 @@ use axum::{
 use futures_util::{Stream, stream};
 use laurel_protocol::{ErrorCode, ExportFormat, ProjectId, PromptId, RoundId, SnapshotId};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+/// Exports that are read from the database at once; more wait for their turn. Each holds a connection for readers.
+static AT_ONCE: Semaphore = Semaphore::const_new(2);
 
 #[derive(Deserialize)]
 pub struct Export {
@@ -37,20 +44,39 @@ pub async fn export(
         Failure::new(ErrorCode::BadRequest, detail)
     })?;
     projects::require(&app.db, id).await?;
-    let db = app.db;
-    let pages = stream::try_unfold(0, move |after| {
-        let db = db.clone();
-        async move {
-            let page = exports::page(&db, id, format, after).await?;
-            Ok::<_, store::Error>(page.map(|(lines, last)| (Bytes::from(lines), last)))
+    let (writer, lines) = spool::open(&app.settings.data).map_err(Failure::internal)?;
+    tokio::spawn(async move {
+        if let Err(error) = write(&app, id, format, writer).await {
+            tracing::error!(%error, project.id = %id, "An export of project {id} broke off: {error}");
         }
     });
-    let mut response = answer(pages);
+    let mut response = answer(lines);
     let name = format!("attachment; filename=\"laurel-{id}-{}.jsonl\"", export.format);
     if let Ok(value) = HeaderValue::from_str(&name) {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
     }
     Ok(response)
+}
+
+/// Writes the export, or as much of it as anybody waits for.
+async fn write(
+    app: &AppState,
+    project: ProjectId,
+    format: ExportFormat,
+    mut writer: spool::Writer,
+) -> store::Result<()> {
+    let _permit = tokio::select! {
+        permit = AT_ONCE.acquire() => permit,
+        () = writer.abandoned() => return Ok(()),
+    };
+    let mut export = exports::Export::begin(&app.db, project, format).await?;
+    while let Some(lines) = export.next_page().await? {
+        if !writer.write(lines.into_bytes()).await? {
+            return Ok(());
+        }
+    }
+    writer.finish();
+    Ok(())
 }
 
 /// The snapshot that a round trains on.
@@ -121,7 +147,7 @@ pub async fn worker_prompts(
 }
 
 /// A failure in the middle of the stream breaks the connection, so that nobody takes a part for the whole.
-fn answer(pages: impl Stream<Item = store::Result<Bytes>> + Send + 'static) -> Response {
+fn answer<E: Into<BoxError>>(pages: impl Stream<Item = Result<Bytes, E>> + Send + 'static) -> Response {
     let kind = (header::CONTENT_TYPE, "application/jsonl; charset=utf-8");
     ([kind], Body::from_stream(pages)).into_response()
 }

@@ -130,9 +130,13 @@ pub async fn import_prompts(
     let report = prompts::import(&app.db, id, &body, import.skip_bad_lines, clock::now()).await?;
     if report.n_bad > 0 && !import.skip_bad_lines {
         let field = |bad: BadLine| FieldError::new(&format!("line {}", bad.line), bad.reason);
-        return Err(Failure::invalid(
-            report.bad_lines.into_iter().map(field).collect(),
-        ));
+        let fields: Vec<FieldError> = report.bad_lines.into_iter().map(field).collect();
+        let n_named = fields.len();
+        let detail = format!(
+            "{} lines are bad and nothing was imported. Correct them, or skip them; the first {n_named} are named.",
+            report.n_bad
+        );
+        return Err(Failure::invalid(fields).with_detail(detail));
     }
     app.events.counts(id);
     Ok(Json(report))

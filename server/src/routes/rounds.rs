@@ -5,6 +5,7 @@ use crate::{
     error::Failure,
     extract::{Body, Path},
     guards::{Admin, Worker},
+    routes::worker,
     state::AppState,
     store::{adapters, metrics, rounds},
 };
@@ -57,6 +58,10 @@ pub async fn get(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>)
     responses((status = 200, body = Round), (status = 409, body = ApiError)))]
 pub async fn abort(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>) -> Answer<Round> {
     let round = rounds::abort(&app.db, id, clock::now()).await?;
+    if round.status.is_over() {
+        // An earlier lease may have left some.
+        worker::discard_uploads(&app, rounds::job_of(&app.db, id).await?).await;
+    }
     app.events.round(round.project_id, id);
     Ok(Json(round))
 }

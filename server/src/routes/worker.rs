@@ -34,6 +34,31 @@ pub async fn notify(app: &AppState, job: &jobs::Job) -> store::Result<()> {
     Ok(())
 }
 
+/// Tells of jobs whose trainers fell silent, and clears away what no job wants any more.
+pub async fn took_back(app: &AppState, released: &[jobs::Job]) {
+    for job in released {
+        tracing::warn!(job.id = %job.id, "The trainer of job {} fell silent", job.id);
+        if let Err(error) = notify(app, job).await {
+            tracing::warn!(%error, job.id = %job.id, "The watchers of job {} were not told", job.id);
+        }
+        if job.status.is_over() {
+            discard_uploads(app, job.id).await;
+        }
+    }
+    if released.iter().any(|job| !job.status.is_over()) {
+        app.events.work_arrived();
+    }
+}
+
+/// Leftovers cost space and nothing else: the next start clears away what stays.
+pub async fn discard_uploads(app: &AppState, job: JobId) {
+    let data = app.settings.data.clone();
+    let gone = tokio::task::spawn_blocking(move || adapter_files::discard_uploads(&data, job)).await;
+    if let Ok(Err(error)) = gone {
+        tracing::warn!(%error, job.id = %job, "The uploads of job {job} could not be removed");
+    }
+}
+
 /// Hands out the oldest job that waits, or answers 204 when none came in time.
 #[utoipa::path(post, path = "/worker/lease", tag = "worker", request_body = LeaseRequest,
     responses((status = 200, body = LeasedJob), (status = 204)))]
@@ -47,7 +72,8 @@ pub async fn lease(
     loop {
         let arrived = app.events.work().notified();
         let leased = jobs::lease(&app.db, &request, app.settings.lease_seconds, clock::now()).await?;
-        if let Some((leased, job)) = leased {
+        took_back(&app, &leased.released).await;
+        if let Some((leased, job)) = leased.job {
             notify(&app, &job).await?;
             return Ok(Json(leased).into_response());
         }
@@ -150,15 +176,21 @@ pub async fn finish(
     }
     let job = jobs::renew(&app.db, &lease, now).await?;
     match (&outcome, job.kind) {
-        (Outcome::Done, jobs::JobKind::Round) => {
+        (Outcome::Done { made_with }, jobs::JobKind::Round) => {
+            let missing = || {
+                vec![FieldError::new(
+                    "made_with",
+                    "must name the template and the base weights",
+                )]
+            };
+            let made_with = made_with.as_ref().ok_or_else(missing)?;
+            made_with.validate()?;
             let data = app.settings.data.clone();
             let installed = tokio::task::spawn_blocking(move || adapter_files::install(&data, job.id));
             let installed = installed.await.map_err(Failure::internal)??;
-            rounds::finish(&app.db, &lease, &installed, now).await?;
-            // Leftovers cost space and nothing else.
-            let _ = adapter_files::discard_uploads(&app.settings.data, job.id);
+            rounds::finish(&app.db, &lease, &installed, made_with, now).await?;
         }
-        (Outcome::Done, jobs::JobKind::Completions) => {
+        (Outcome::Done { .. }, jobs::JobKind::Completions) => {
             jobs::finish(&app.db, &lease, JobStatus::Done, None, now).await?
         }
         (Outcome::Failed { error }, _) => {
@@ -166,6 +198,7 @@ pub async fn finish(
         }
         (Outcome::Aborted, _) => jobs::finish(&app.db, &lease, JobStatus::Aborted, None, now).await?,
     }
+    discard_uploads(&app, job.id).await;
     notify(&app, &job).await?;
     app.events.counts(job.project_id);
     Ok(StatusCode::NO_CONTENT)

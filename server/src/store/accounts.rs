@@ -180,13 +180,15 @@ pub async fn delete_invite(db: &Db, id: InviteId) -> Result<()> {
     Ok(())
 }
 
-/// What a link offers; `None` when it was used, ran out, or never was. The set-up link is good only while there is
-/// no admin: one may have been made on the command line since it was printed.
+/// What a link offers; `None` when it was used, ran out, or never was, or when its maker is no admin any more. The
+/// set-up link is good only while there is no admin: one may have been made on the command line since it was printed.
 pub async fn offer(db: &Db, secret: &str, setup: bool, now: Timestamp) -> Result<Option<InviteOffer>> {
     let row: Option<(String, i64)> = sqlx::query_as(
         "select role, expires_at from invite
          where token_hash = ?1 and used_by is null and expires_at > ?2 and (created_by is null) = ?3
-           and not (?3 and exists (select 1 from user where role = 'admin' and disabled = 0))",
+           and not (?3 and exists (select 1 from user where role = 'admin' and disabled = 0))
+           and (created_by is null or exists (select 1 from user where id = created_by
+                                              and role = 'admin' and disabled = 0))",
     )
     .bind(text::sha256_hex(secret))
     .bind(now.0)
@@ -215,7 +217,9 @@ pub async fn accept(
     let found: Option<(i64, String)> = sqlx::query_as(
         "select id, role from invite
          where token_hash = ?1 and used_by is null and expires_at > ?2 and (created_by is null) = ?3
-           and not (?3 and exists (select 1 from user where role = 'admin' and disabled = 0))",
+           and not (?3 and exists (select 1 from user where role = 'admin' and disabled = 0))
+           and (created_by is null or exists (select 1 from user where id = created_by
+                                              and role = 'admin' and disabled = 0))",
     )
     .bind(text::sha256_hex(secret))
     .bind(now.0)

@@ -3,14 +3,15 @@
 
 use super::{Db, Error, Result, projects, text};
 use crate::adapter_files::Installed;
-use laurel_protocol::{Adapter, AdapterId, AdapterRef, ProjectId, RoundId, RoundKind, Timestamp};
+use laurel_protocol::{Adapter, AdapterId, AdapterRef, MadeWith, ProjectId, RoundId, RoundKind, Timestamp};
 use sqlx::SqliteConnection;
 
 /// The project's adapters, newest first.
 pub async fn list(db: &Db, project: ProjectId) -> Result<Vec<Adapter>> {
     projects::require(db, project).await?;
     let rows: Vec<AdapterRow> = sqlx::query_as(
-        "select id, project_id, name, kind, round_id, parent_id, hash, size_bytes, files, created_at
+        "select id, project_id, name, kind, round_id, parent_id, hash, size_bytes, files,
+                template_hash, base_weights_hash, created_at
          from adapter where project_id = ?1 order by id desc",
     )
     .bind(project.0)
@@ -22,13 +23,22 @@ pub async fn list(db: &Db, project: ProjectId) -> Result<Vec<Adapter>> {
 /// An adapter by its number, or `NotFound`.
 pub async fn get(db: &Db, id: AdapterId) -> Result<Adapter> {
     let row: Option<AdapterRow> = sqlx::query_as(
-        "select id, project_id, name, kind, round_id, parent_id, hash, size_bytes, files, created_at
+        "select id, project_id, name, kind, round_id, parent_id, hash, size_bytes, files,
+                template_hash, base_weights_hash, created_at
          from adapter where id = ?1",
     )
     .bind(id.0)
     .fetch_optional(db.read())
     .await?;
     row.ok_or(Error::NotFound)?.try_into()
+}
+
+/// Hashes of all adapters of all projects: the folders that a backup needs.
+pub async fn hashes(db: &Db) -> Result<Vec<String>> {
+    let hashes = sqlx::query_scalar("select distinct hash from adapter")
+        .fetch_all(db.read())
+        .await?;
+    Ok(hashes)
 }
 
 /// What a leased job says about the adapter that it starts from or samples with.
@@ -73,11 +83,13 @@ pub(super) async fn insert(
     conn: &mut SqliteConnection,
     maker: &Maker<'_>,
     installed: &Installed,
+    made_with: &MadeWith,
     now: Timestamp,
 ) -> Result<AdapterId> {
     let id: i64 = sqlx::query_scalar(
-        "insert into adapter (project_id, round_id, name, kind, parent_id, hash, size_bytes, files, created_at)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) returning id",
+        "insert into adapter (project_id, round_id, name, kind, parent_id, hash, size_bytes, files,
+                              template_hash, base_weights_hash, created_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) returning id",
     )
     .bind(maker.project.0)
     .bind(maker.round.0)
@@ -87,6 +99,8 @@ pub(super) async fn insert(
     .bind(&installed.hash)
     .bind(installed.size_bytes.cast_signed())
     .bind(text::to_json(&installed.files)?)
+    .bind(&made_with.template_hash)
+    .bind(&made_with.base_weights_hash)
     .bind(now.0)
     .fetch_one(conn)
     .await?;
@@ -104,6 +118,8 @@ struct AdapterRow {
     hash: String,
     size_bytes: i64,
     files: String,
+    template_hash: Option<String>,
+    base_weights_hash: Option<String>,
     created_at: i64,
 }
 
@@ -121,6 +137,8 @@ impl TryFrom<AdapterRow> for Adapter {
             hash: row.hash,
             size_bytes: text::count(row.size_bytes),
             files: text::from_json(&row.files)?,
+            template_hash: row.template_hash,
+            base_weights_hash: row.base_weights_hash,
             created_at: Timestamp(row.created_at),
         })
     }

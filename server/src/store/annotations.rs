@@ -52,14 +52,16 @@ pub async fn submit(
 
 /// Whether this very answer is stored already. Another answer under a revision that is taken is a conflict.
 async fn is_repeat(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer) -> Result<bool> {
-    let stored: Option<String> =
-        sqlx::query_scalar("select judgement from annotation where assignment_id = ?1 and revision = ?2")
-            .bind(slot.id.0)
-            .bind(answer.revision)
-            .fetch_optional(&mut *conn)
-            .await?;
-    if let Some(stored) = stored {
-        if text::from_json::<Judgement>(&stored)? == answer.judgement {
+    let stored: Option<(String, String)> = sqlx::query_as(
+        "select judgement, comment from annotation where assignment_id = ?1 and revision = ?2",
+    )
+    .bind(slot.id.0)
+    .bind(answer.revision)
+    .fetch_optional(&mut *conn)
+    .await?;
+    if let Some((judgement, comment)) = stored {
+        // The seconds may differ: a page that was loaded anew counts from its own beginning.
+        if text::from_json::<Judgement>(&judgement)? == answer.judgement && comment == answer.comment {
             return Ok(true);
         }
         return Err(Error::Conflict(

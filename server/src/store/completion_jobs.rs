@@ -20,11 +20,15 @@ pub async fn create(
     now: Timestamp,
 ) -> Result<CompletionJob> {
     let mut tx = db.write().await?;
-    let base_model: Option<String> = sqlx::query_scalar("select base_model from project where id = ?1")
-        .bind(project.0)
-        .fetch_optional(&mut *tx)
-        .await?;
-    let base_model = base_model.ok_or(Error::NotFound)?;
+    let found: Option<(String, String)> =
+        sqlx::query_as("select base_model, label_type from project where id = ?1")
+            .bind(project.0)
+            .fetch_optional(&mut *tx)
+            .await?;
+    let (base_model, label_type) = found.ok_or(Error::NotFound)?;
+    request
+        .validate_for(text::from_name(&label_type)?)
+        .map_err(Error::Invalid)?;
     if let Some(adapter) = request.adapter {
         let kind = adapters::kind_in_project(&mut tx, adapter, project).await?;
         if !matches!(kind, Some(RoundKind::Sft | RoundKind::Dpo)) {
@@ -43,11 +47,10 @@ pub async fn create(
     };
     let job = jobs::insert(&mut tx, &job, now).await?;
     let id: i64 = sqlx::query_scalar(
-        "insert into completion_job (job_id, request, task_plan, n_total) values (?1, ?2, ?3, 0) returning id",
+        "insert into completion_job (job_id, request, n_total) values (?1, ?2, 0) returning id",
     )
     .bind(job.0)
     .bind(text::to_json(request)?)
-    .bind(text::name_of(&request.task_plan))
     .fetch_one(&mut *tx)
     .await?;
     let id = CompletionJobId(id);
@@ -82,7 +85,7 @@ pub async fn list(db: &Db, project: ProjectId) -> Result<Vec<CompletionJob>> {
     projects::require(db, project).await?;
     let rows: Vec<CompletionJobRow> = sqlx::query_as(
         "select c.id, j.project_id, c.request, a.name as adapter_name, j.status, c.n_done, c.n_total,
-                j.seconds_left, j.worker, j.error, j.created_at, j.started_at, j.finished_at
+                c.n_tasks, c.n_without_task, j.seconds_left, j.worker, j.error, j.created_at, j.started_at, j.finished_at
          from job j join completion_job c on c.job_id = j.id left join adapter a on a.id = j.adapter_id
          where j.project_id = ?1 order by j.id desc",
     )
@@ -165,7 +168,7 @@ pub async fn work_of(conn: &mut SqliteConnection, job: JobId) -> Result<Work> {
 async fn read(conn: &mut SqliteConnection, id: CompletionJobId) -> Result<CompletionJob> {
     let row: Option<CompletionJobRow> = sqlx::query_as(
         "select c.id, j.project_id, c.request, a.name as adapter_name, j.status, c.n_done, c.n_total,
-                j.seconds_left, j.worker, j.error, j.created_at, j.started_at, j.finished_at
+                c.n_tasks, c.n_without_task, j.seconds_left, j.worker, j.error, j.created_at, j.started_at, j.finished_at
          from completion_job c join job j on j.id = c.job_id left join adapter a on a.id = j.adapter_id
          where c.id = ?1",
     )
@@ -184,6 +187,8 @@ struct CompletionJobRow {
     status: String,
     n_done: i64,
     n_total: i64,
+    n_tasks: i64,
+    n_without_task: i64,
     seconds_left: Option<f64>,
     worker: Option<String>,
     error: Option<String>,
@@ -204,6 +209,8 @@ impl TryFrom<CompletionJobRow> for CompletionJob {
             status: text::from_name(&row.status)?,
             n_done: text::count(row.n_done),
             n_total: text::count(row.n_total),
+            n_tasks: text::count(row.n_tasks),
+            n_prompts_without_task: text::count(row.n_without_task),
             seconds_left: row.seconds_left,
             worker: row.worker,
             error: row.error,

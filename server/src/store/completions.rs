@@ -31,6 +31,7 @@ pub async fn store(
     let order = completion_jobs::order_of(&mut tx, &job).await?;
     let mut n_new = 0;
     let mut n_tasks_made = 0;
+    let mut n_without_task = 0;
     for completion in &finished.completions {
         check(completion, &order.request)?;
         if !insert(&mut tx, &order, completion, &finished.template_hash, now).await? {
@@ -47,15 +48,23 @@ pub async fn store(
         .await?;
         let n_done = n_done.ok_or_else(|| refused("prompt_id", "is not a prompt of this job"))?;
         if n_done == i64::from(order.request.completions_per_prompt) {
-            n_tasks_made += tasks::make(&mut tx, &order, completion.prompt_id, now).await?;
+            let n_made = tasks::make(&mut tx, &order, completion.prompt_id, now).await?;
+            n_tasks_made += n_made;
+            n_without_task += i64::from(n_made == 0);
         }
     }
     if n_new > 0 {
-        sqlx::query("update completion_job set n_done = n_done + ?2 where id = ?1")
-            .bind(order.id.0)
-            .bind(n_new)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "update completion_job set n_done = n_done + ?2, n_tasks = n_tasks + ?3,
+                                       n_without_task = n_without_task + ?4
+             where id = ?1",
+        )
+        .bind(order.id.0)
+        .bind(n_new)
+        .bind((n_tasks_made as u64).cast_signed())
+        .bind(n_without_task)
+        .execute(&mut *tx)
+        .await?;
         jobs::note_progress(&mut tx, job.id, true, None).await?;
     }
     let directive = Directive {

@@ -2,15 +2,18 @@
 //! of the process and of the machine.
 
 use super::Result;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use sqlx::{
     Sqlite, SqlitePool, Transaction,
+    migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use std::{path::Path, time::Duration};
 
 /// The name of the database in the data folder.
 pub const FILE: &str = "laurel.sqlite";
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 #[derive(Clone, Debug)]
 pub struct Db {
@@ -22,30 +25,57 @@ impl Db {
     /// Opens (or makes) the database in `data` and brings its schema up to date.
     pub async fn open(data: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data).with_context(|| format!("make the data folder {}", data.display()))?;
+        let db = Self::connect(data, true).await?;
+        MIGRATIONS
+            .run(&db.write)
+            .await
+            .with_context(|| format!("bring the database in {} up to date", data.display()))?;
+        Ok(db)
+    }
+
+    /// Opens the database in `data` as it is: for those who only look, beside a server of another version perhaps.
+    pub async fn open_as_it_is(data: &Path) -> anyhow::Result<Self> {
+        let file = data.join(FILE);
+        ensure!(file.is_file(), "there is no database {}", file.display());
+        Self::connect(data, false).await
+    }
+
+    /// An error unless the schema is this program's own.
+    pub async fn require_own_schema(&self) -> anyhow::Result<()> {
+        let version: Option<i64> =
+            sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
+                .fetch_one(&self.read)
+                .await
+                .context("read the version of the database")?;
+        let own = MIGRATIONS.iter().map(|migration| migration.version).max();
+        ensure!(
+            version == own,
+            "the database is of another version of Laurel: use that one's program, or start this one's server once"
+        );
+        Ok(())
+    }
+
+    async fn connect(data: &Path, create: bool) -> anyhow::Result<Self> {
         let file = data.join(FILE);
         let options = SqliteConnectOptions::new()
             .filename(&file)
-            .create_if_missing(true)
+            .create_if_missing(create)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
-        let write = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(Duration::from_secs(30))
-            .connect_with(options.clone())
-            .await
-            .with_context(|| format!("open the database {}", file.display()))?;
-        sqlx::migrate!("../migrations")
-            .run(&write)
-            .await
-            .with_context(|| format!("bring the database {} up to date", file.display()))?;
-        let read = SqlitePoolOptions::new()
-            .max_connections(8)
-            .acquire_timeout(Duration::from_secs(30))
+        let pool = |n: u32| {
+            SqlitePoolOptions::new()
+                .max_connections(n)
+                .acquire_timeout(Duration::from_secs(30))
+        };
+        let failed = || format!("open the database {}", file.display());
+        // The writer first: it makes the file that the readers open.
+        let write = pool(1).connect_with(options.clone()).await.with_context(failed)?;
+        let read = pool(8)
             .connect_with(options.read_only(true))
             .await
-            .with_context(|| format!("open the database {}", file.display()))?;
+            .with_context(failed)?;
         Ok(Self { write, read })
     }
 
@@ -64,8 +94,8 @@ impl Db {
         sqlx::query("select 1").execute(&self.read).await.is_ok()
     }
 
-    /// Writes a consistent copy while the server may run.
-    pub async fn backup(&self, out: &Path) -> Result<()> {
+    /// Writes a consistent copy of the database while the server may run.
+    pub async fn copy_to(&self, out: &Path) -> Result<()> {
         sqlx::query("vacuum into ?1")
             .bind(out.to_string_lossy().into_owned())
             .execute(&self.write)

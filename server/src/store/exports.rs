@@ -1,38 +1,59 @@
-//! Exports, a page at a time: memory stays constant however much there is.
+//! Exports, a page at a time: memory stays constant however much there is. All pages are read in one transaction,
+//! so that an export is the project as it was at one moment, whatever people label meanwhile.
 
 use super::{Db, Result, comparisons, completion_jobs::BASE_MODEL, text};
 use laurel_protocol::{
     AnnotationId, CompletionId, ExportFormat, ImplicitRow, Judgement, ProjectId, PromptId, RankedCompletion,
     RankingRow, Timestamp, UserId,
 };
+use sqlx::{Sqlite, SqliteConnection, Transaction};
 use std::fmt::Write as _;
 
 const PAGE: i64 = 200;
 
-/// The next lines after row number `after` (0 for the first page), and where the page after them begins; `None`
-/// once there is no more.
-pub async fn page(
-    db: &Db,
+/// An export under way. It holds a connection for readers: take the pages as fast as they come, and never wait for
+/// a client in between.
+pub struct Export {
+    tx: Transaction<'static, Sqlite>,
     project: ProjectId,
     format: ExportFormat,
+    /// Number of the last row given.
     after: i64,
-) -> Result<Option<(String, i64)>> {
-    match format {
-        ExportFormat::Preference | ExportFormat::ImplicitPreference => {
-            preferences(db, project, format, after).await
-        }
-        ExportFormat::Ranking => rankings(db, project, after).await,
+}
+
+impl Export {
+    /// The moment that is exported is that of the first page.
+    pub async fn begin(db: &Db, project: ProjectId, format: ExportFormat) -> Result<Self> {
+        Ok(Self {
+            tx: db.read().begin().await?,
+            project,
+            format,
+            after: 0,
+        })
+    }
+
+    /// The next lines, or `None` once there are no more.
+    pub async fn next_page(&mut self) -> Result<Option<String>> {
+        let page = match self.format {
+            ExportFormat::Preference | ExportFormat::ImplicitPreference => {
+                preferences(&mut self.tx, self.project, self.format, self.after).await?
+            }
+            ExportFormat::Ranking => rankings(&mut self.tx, self.project, self.after).await?,
+        };
+        Ok(page.map(|(lines, last)| {
+            self.after = last;
+            lines
+        }))
     }
 }
 
 async fn preferences(
-    db: &Db,
+    conn: &mut SqliteConnection,
     project: ProjectId,
     format: ExportFormat,
     after: i64,
 ) -> Result<Option<(String, i64)>> {
-    let mut conn = db.read().acquire().await?;
-    let rows = comparisons::strict_page(&mut conn, project, after, PAGE).await?;
+    let rows = comparisons::strict_page(conn, project, after, PAGE).await?;
     let Some(last) = rows.last().map(|row| row.id) else {
         return Ok(None);
     };
@@ -69,7 +90,11 @@ struct AnnotationRow {
     pseudonym_key: String,
 }
 
-async fn rankings(db: &Db, project: ProjectId, after: i64) -> Result<Option<(String, i64)>> {
+async fn rankings(
+    conn: &mut SqliteConnection,
+    project: ProjectId,
+    after: i64,
+) -> Result<Option<(String, i64)>> {
     let rows: Vec<AnnotationRow> = sqlx::query_as(
         "select n.id, n.judgement, n.comment, n.seconds, n.created_at, a.display_order, a.user_id,
                 t.id as task_id, t.prompt_id, p.messages, o.pseudonym_key
@@ -81,14 +106,14 @@ async fn rankings(db: &Db, project: ProjectId, after: i64) -> Result<Option<(Str
     .bind(project.0)
     .bind(after)
     .bind(PAGE)
-    .fetch_all(db.read())
+    .fetch_all(&mut *conn)
     .await?;
     let Some(last) = rows.last().map(|row| row.id) else {
         return Ok(None);
     };
     let mut lines = String::new();
     for row in rows {
-        let line = text::to_json(&ranking(db, row).await?)?;
+        let line = text::to_json(&ranking(conn, row).await?)?;
         let _ = writeln!(lines, "{line}");
     }
     Ok(Some((lines, last)))
@@ -97,14 +122,14 @@ async fn rankings(db: &Db, project: ProjectId, after: i64) -> Result<Option<(Str
 /// Number, text, adapter's name, adapter's hash, finish reason.
 type CompletionRow = (i64, String, Option<String>, Option<String>, String);
 
-async fn ranking(db: &Db, row: AnnotationRow) -> Result<RankingRow> {
+async fn ranking(conn: &mut SqliteConnection, row: AnnotationRow) -> Result<RankingRow> {
     let completions: Vec<CompletionRow> = sqlx::query_as(
         "select c.id, c.text, a.name, a.hash, c.finish_reason
          from task_completion x join completion c on c.id = x.completion_id left join adapter a on a.id = c.adapter_id
          where x.task_id = ?1 order by x.position",
     )
     .bind(row.task_id)
-    .fetch_all(db.read())
+    .fetch_all(conn)
     .await?;
     let shown: Vec<i64> = text::from_json(&row.display_order)?;
     let judgement: Judgement = text::from_json(&row.judgement)?;

@@ -6,9 +6,12 @@ use laurel_protocol::{
     AdapterId, JobId, JobStatus, LeaseRequest, LeasedJob, ProjectId, Timestamp, UserId, Work,
 };
 use sqlx::SqliteConnection;
+use std::{borrow::Cow, collections::HashSet};
 
 /// Leases without any progress after which a job counts as failed.
 const MAX_FRUITLESS: i64 = 5;
+/// The longest sentence about a failure that is kept: it goes to a browser.
+const MAX_ERROR_BYTES: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -49,13 +52,16 @@ pub struct NewJob<'a> {
     pub created_by: UserId,
 }
 
-/// Hands the oldest job that waits to the trainer, or `None` when there is none for its models.
-pub async fn lease(
-    db: &Db,
-    request: &LeaseRequest,
-    lease_seconds: u32,
-    now: Timestamp,
-) -> Result<Option<(LeasedJob, Job)>> {
+/// What a trainer that asked for work got, and what was taken back from others on the way.
+#[derive(Default)]
+pub struct Leased {
+    pub job: Option<(LeasedJob, Job)>,
+    /// Their watchers are to hear of it.
+    pub released: Vec<Job>,
+}
+
+/// Hands the oldest job that waits to the trainer, or none when there is none for its models.
+pub async fn lease(db: &Db, request: &LeaseRequest, lease_seconds: u32, now: Timestamp) -> Result<Leased> {
     let models = text::to_json(&request.models)?;
     let waiting: Option<i64> = sqlx::query_scalar(
         "select id from job
@@ -68,11 +74,11 @@ pub async fn lease(
     .fetch_optional(db.read())
     .await?;
     if waiting.is_none() {
-        return Ok(None); // the common answer of a long poll takes no write lock
+        return Ok(Leased::default()); // the common answer of a long poll takes no write lock
     }
 
     let mut tx = db.write().await?;
-    release_expired(&mut tx, now).await?;
+    let released = release_expired(&mut tx, now).await?;
     let id: Option<i64> = sqlx::query_scalar(
         "select id from job
          where status = 'queued' and base_model in (select value from json_each(?1))
@@ -83,7 +89,7 @@ pub async fn lease(
     .await?;
     let Some(id) = id.map(JobId) else {
         tx.commit().await?;
-        return Ok(None);
+        return Ok(Leased { job: None, released });
     };
 
     let secret = text::random_secret()?;
@@ -113,7 +119,10 @@ pub async fn lease(
         work: work_of(&mut tx, &job).await?,
     };
     tx.commit().await?;
-    Ok(Some((leased, job)))
+    Ok(Leased {
+        job: Some((leased, job)),
+        released,
+    })
 }
 
 async fn work_of(conn: &mut SqliteConnection, job: &Job) -> Result<Work> {
@@ -177,9 +186,29 @@ pub async fn finish(
 ) -> Result<()> {
     let mut tx = db.write().await?;
     let job = require_lease(&mut tx, lease, now).await?;
-    end(&mut tx, &job, to, error, now).await?;
+    end(&mut tx, &job, to, error.map(shortened).as_deref(), now).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Gives every trainer a whole lease anew: at the server's start, before anything is taken back. While the server
+/// was down no trainer could renew.
+pub async fn resume(db: &Db, lease_seconds: u32, now: Timestamp) -> Result<()> {
+    let mut tx = db.write().await?;
+    sqlx::query("update job set lease_until = max(lease_until, ?1) where status = 'running'")
+        .bind(now.plus_seconds(lease_seconds.into()).0)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Jobs whose uploads may still be wanted.
+pub async fn open(db: &Db) -> Result<HashSet<JobId>> {
+    let ids: Vec<i64> = sqlx::query_scalar("select id from job where status in ('queued', 'running')")
+        .fetch_all(db.read())
+        .await?;
+    Ok(ids.into_iter().map(JobId).collect())
 }
 
 /// Takes back what trainers no longer answer for. Gives the jobs that changed.
@@ -250,6 +279,16 @@ pub async fn end(
     now: Timestamp,
 ) -> Result<()> {
     set_status(conn, job.id, job.status, to, error, now).await
+}
+
+/// What a trainer says of its failure, cut to what fits a page. Its log has the rest.
+fn shortened(error: &str) -> Cow<'_, str> {
+    let error = error.trim();
+    if error.len() <= MAX_ERROR_BYTES {
+        return error.into();
+    }
+    let end = error.floor_char_boundary(MAX_ERROR_BYTES - '…'.len_utf8());
+    format!("{}…", &error[..end]).into()
 }
 
 /// Notes that the lease in force brought the job forward, and the time left if the trainer named it.

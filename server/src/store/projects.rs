@@ -1,10 +1,10 @@
 //! Projects: settings, counts, and the figures of those who label in them.
 
-use super::{Db, Error, Result, text};
+use super::{Db, Error, Result, prompts, text};
 use crate::render;
 use laurel_protocol::{
-    AnnotatorFigures, FieldError, LabelType, Project, ProjectCounts, ProjectId, ProjectSettings, Timestamp,
-    UserId,
+    AnnotatorFigures, BadLine, FieldError, LabelType, Project, ProjectCounts, ProjectId, ProjectSettings,
+    Timestamp, UserId,
 };
 use sqlx::SqliteConnection;
 
@@ -38,6 +38,33 @@ pub async fn require(db: &Db, id: ProjectId) -> Result<()> {
         .fetch_optional(db.read())
         .await?;
     known.map(drop).ok_or(Error::NotFound)
+}
+
+/// Whether there is any project.
+pub async fn any(db: &Db) -> Result<bool> {
+    let any = sqlx::query_scalar("select exists (select 1 from project)")
+        .fetch_one(db.read())
+        .await?;
+    Ok(any)
+}
+
+/// Makes a project with the prompts of these JSON Lines, or neither.
+pub async fn create_with_prompts(
+    db: &Db,
+    settings: &ProjectSettings,
+    lines: &[u8],
+    now: Timestamp,
+) -> Result<ProjectId> {
+    let parsed = prompts::Parsed::from(lines);
+    let bad = |bad: &BadLine| FieldError::new(&format!("line {}", bad.line), bad.reason.clone());
+    if parsed.report.n_bad > 0 {
+        return Err(Error::Invalid(parsed.report.bad_lines.iter().map(bad).collect()));
+    }
+    let mut tx = db.write().await?;
+    let id = insert(&mut tx, settings, now).await?;
+    prompts::insert(&mut tx, id, &parsed.prompts, now).await?;
+    tx.commit().await?;
+    Ok(id)
 }
 
 pub async fn create(db: &Db, settings: &ProjectSettings, now: Timestamp) -> Result<ProjectId> {

@@ -1,6 +1,6 @@
 //! Prompts: import of JSON Lines, all or nothing unless bad lines are to be skipped, and listing.
 
-use super::{Db, Error, Result, projects, text};
+use super::{Db, Result, projects, text};
 use laurel_protocol::{
     BadLine, ImportReport, Message, ProjectId, Prompt, PromptId, PromptPage, PromptText, Timestamp,
     validate_prompt,
@@ -12,6 +12,8 @@ use sqlx::SqliteConnection;
 const MAX_LINE_BYTES: usize = 1 << 20;
 /// Bad lines that a report names; the rest are counted.
 const MAX_BAD_LINES: usize = 100;
+/// Prompts that one statement stores.
+const CHUNK: usize = 100;
 
 #[derive(Deserialize)]
 struct Line {
@@ -27,51 +29,57 @@ pub async fn import(
     skip_bad_lines: bool,
     now: Timestamp,
 ) -> Result<ImportReport> {
-    let mut tx = db.write().await?;
-    let known: Option<i64> = sqlx::query_scalar("select id from project where id = ?1")
-        .bind(project.0)
-        .fetch_optional(&mut *tx)
-        .await?;
-    known.ok_or(Error::NotFound)?;
-    let report = import_into(&mut tx, project, body, now).await?;
+    projects::require(db, project).await?;
+    // The long part needs no database, and keeps nobody waiting.
+    let parsed = Parsed::from(body);
+    let mut report = parsed.report;
     if report.n_bad > 0 && !skip_bad_lines {
-        return Ok(ImportReport {
-            n_imported: 0,
-            n_duplicates: 0,
-            ..report
-        });
+        return Ok(report);
     }
+    let mut tx = db.write().await?;
+    report.n_imported = insert(&mut tx, project, &parsed.prompts, now).await?;
     tx.commit().await?;
+    report.n_duplicates = parsed.prompts.len() as u64 - report.n_imported;
     Ok(report)
 }
 
-pub(super) async fn import_into(
-    conn: &mut SqliteConnection,
-    project: ProjectId,
-    body: &[u8],
-    now: Timestamp,
-) -> Result<ImportReport> {
-    let mut report = ImportReport::default();
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body); // a byte-order mark of some editors
-    for (at, line) in body.split(|byte| *byte == b'\n').enumerate() {
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        match parse(line) {
-            Ok(messages) if insert(conn, project, &messages, now).await? => report.n_imported += 1,
-            Ok(_) => report.n_duplicates += 1,
-            Err(reason) => {
-                report.n_bad += 1;
-                if report.bad_lines.len() < MAX_BAD_LINES {
-                    report.bad_lines.push(BadLine {
-                        line: at as u64 + 1,
-                        reason,
-                    });
+/// What an import's lines hold.
+pub(super) struct Parsed {
+    /// Messages as they are stored: JSON.
+    pub prompts: Vec<String>,
+    /// Of the bad lines.
+    pub report: ImportReport,
+}
+
+impl From<&[u8]> for Parsed {
+    fn from(body: &[u8]) -> Self {
+        let mut parsed = Self {
+            prompts: Vec::new(),
+            report: ImportReport::default(),
+        };
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body); // a byte-order mark of some editors
+        for (at, line) in body.split(|byte| *byte == b'\n').enumerate() {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let messages = parse(line).and_then(|messages| {
+                serde_json::to_string(&messages).map_err(|error| format!("cannot be stored: {error}"))
+            });
+            match messages {
+                Ok(messages) => parsed.prompts.push(messages),
+                Err(reason) => {
+                    parsed.report.n_bad += 1;
+                    if parsed.report.bad_lines.len() < MAX_BAD_LINES {
+                        parsed.report.bad_lines.push(BadLine {
+                            line: at as u64 + 1,
+                            reason,
+                        });
+                    }
                 }
             }
         }
+        parsed
     }
-    Ok(report)
 }
 
 /// One line, or the reason why it is bad.
@@ -98,25 +106,32 @@ fn parse(line: &[u8]) -> std::result::Result<Vec<Message>, String> {
     Ok(messages)
 }
 
-/// Whether the prompt was new to the project.
-async fn insert(
+/// Stores the prompts that the project does not have yet, many at a time. Gives how many.
+pub(super) async fn insert(
     conn: &mut SqliteConnection,
     project: ProjectId,
-    messages: &[Message],
+    prompts: &[String],
     now: Timestamp,
-) -> Result<bool> {
-    let messages = text::to_json(&messages)?;
-    let inserted = sqlx::query(
-        "insert into prompt (project_id, messages, content_hash, created_at) values (?1, ?2, ?3, ?4)
-         on conflict (project_id, content_hash) do nothing",
-    )
-    .bind(project.0)
-    .bind(&messages)
-    .bind(text::sha256_hex(&messages))
-    .bind(now.0)
-    .execute(conn)
-    .await?;
-    Ok(inserted.rows_affected() == 1)
+) -> Result<u64> {
+    let mut n_new = 0;
+    for chunk in prompts.chunks(CHUNK) {
+        let rows: Vec<(&String, String)> = chunk
+            .iter()
+            .map(|messages| (messages, text::sha256_hex(messages)))
+            .collect();
+        let inserted = sqlx::query(
+            "insert into prompt (project_id, messages, content_hash, created_at)
+             select ?1, value ->> 0, value ->> 1, ?3 from json_each(?2) where true order by key
+             on conflict (project_id, content_hash) do nothing",
+        )
+        .bind(project.0)
+        .bind(text::to_json(&rows)?)
+        .bind(now.0)
+        .execute(&mut *conn)
+        .await?;
+        n_new += inserted.rows_affected();
+    }
+    Ok(n_new)
 }
 
 /// One page in the order of import.

@@ -3,15 +3,15 @@
 use super::{Db, Error, Result, adapters, completion_jobs::BASE_MODEL, jobs, projects, snapshots, text};
 use crate::adapter_files::Installed;
 use laurel_protocol::{
-    AdapterId, FieldError, JobId, JobStatus, NewRound, ProjectId, PromptId, Round, RoundId, RoundKind,
-    RoundSpec, Sample, Snapshot, SnapshotId, Timestamp, UserId, Work, WorkPrompt,
+    AdapterId, FieldError, JobId, JobStatus, MadeWith, NewRound, ProjectId, PromptId, Round, RoundId,
+    RoundKind, RoundSpec, Sample, Snapshot, SnapshotId, Timestamp, UserId, Work, WorkPrompt,
 };
 use sqlx::SqliteConnection;
 
 /// Fixed prompts whose answers before and after the round are shown side by side.
 const N_SAMPLE_PROMPTS: i64 = 8;
 
-/// Freezes all comparisons of the project and queues a round on them, in one transaction.
+/// Freezes all comparisons of the project and queues a round on them.
 pub async fn create(
     db: &Db,
     project: ProjectId,
@@ -19,23 +19,19 @@ pub async fn create(
     created_by: UserId,
     now: Timestamp,
 ) -> Result<Round> {
-    let mut tx = db.write().await?;
-    let base_model: Option<String> = sqlx::query_scalar("select base_model from project where id = ?1")
-        .bind(project.0)
-        .fetch_optional(&mut *tx)
-        .await?;
-    let base_model = base_model.ok_or(Error::NotFound)?;
-    if let Some(adapter) = new.starting_adapter {
-        check_start(&mut tx, new.spec.kind, adapter, project).await?;
-    }
-    let name = free_name(&mut tx, project, new).await?;
-    let snapshot = snapshots::freeze(&mut tx, project, new.spec.kind, now).await?;
-    if snapshot.n_rows == 0 {
-        return Err(refused(
+    let mut conn = db.read().acquire().await?;
+    accept(&mut conn, project, new).await?;
+    drop(conn);
+    let snapshot = snapshots::freeze(db, project, new.spec.kind, now).await?;
+    let snapshot = snapshot.ok_or_else(|| {
+        refused(
             "snapshot",
             "there is nothing to learn from yet: the project has no strict comparison",
-        ));
-    }
+        )
+    })?;
+    let mut tx = db.write().await?;
+    // Once more: someone else may have taken the name while the rows were frozen.
+    let (base_model, name) = accept(&mut tx, project, new).await?;
     let job = jobs::NewJob {
         kind: jobs::JobKind::Round,
         project,
@@ -112,6 +108,15 @@ pub async fn id_of(db: &Db, job: JobId) -> Result<RoundId> {
     Ok(RoundId(id.ok_or(Error::NotFound)?))
 }
 
+/// The job that a round is.
+pub async fn job_of(db: &Db, id: RoundId) -> Result<JobId> {
+    let job: Option<i64> = sqlx::query_scalar("select job_id from round where id = ?1")
+        .bind(id.0)
+        .fetch_optional(db.read())
+        .await?;
+    Ok(JobId(job.ok_or(Error::NotFound)?))
+}
+
 /// The snapshot of the round that a job is.
 pub async fn snapshot_of(db: &Db, job: JobId) -> Result<SnapshotId> {
     let id: Option<i64> = sqlx::query_scalar("select snapshot_id from round where job_id = ?1")
@@ -130,7 +135,13 @@ pub async fn samples(db: &Db, id: RoundId) -> Result<Vec<Sample>> {
 }
 
 /// Ends a round well: its adapter, whose files are in place, is entered in the same transaction.
-pub async fn finish(db: &Db, lease: &jobs::Lease, installed: &Installed, now: Timestamp) -> Result<()> {
+pub async fn finish(
+    db: &Db,
+    lease: &jobs::Lease,
+    installed: &Installed,
+    made_with: &MadeWith,
+    now: Timestamp,
+) -> Result<()> {
     let mut tx = db.write().await?;
     let job = jobs::require_lease(&mut tx, lease, now).await?;
     let round = read_by_job(&mut tx, job.id).await?;
@@ -141,7 +152,7 @@ pub async fn finish(db: &Db, lease: &jobs::Lease, installed: &Installed, now: Ti
         kind: round.spec.kind,
         parent: round.starting_adapter,
     };
-    adapters::insert(&mut tx, &maker, installed, now).await?;
+    adapters::insert(&mut tx, &maker, installed, made_with, now).await?;
     jobs::end(&mut tx, &job, JobStatus::Done, None, now).await?;
     tx.commit().await?;
     Ok(())
@@ -171,6 +182,20 @@ pub(super) async fn work_of(conn: &mut SqliteConnection, job: JobId) -> Result<W
         snapshot_hash: round.snapshot.hash,
         sample_prompts: prompts.into_iter().map(sample_prompt).collect::<Result<_>>()?,
     })
+}
+
+/// Checks what is asked for; gives the project's base model and the round's name.
+async fn accept(conn: &mut SqliteConnection, project: ProjectId, new: &NewRound) -> Result<(String, String)> {
+    let base_model: Option<String> = sqlx::query_scalar("select base_model from project where id = ?1")
+        .bind(project.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let base_model = base_model.ok_or(Error::NotFound)?;
+    if let Some(adapter) = new.starting_adapter {
+        check_start(conn, new.spec.kind, adapter, project).await?;
+    }
+    let name = free_name(conn, project, new).await?;
+    Ok((base_model, name))
 }
 
 /// A policy goes on from a policy; a reward model from either (on a policy it gets a new head).

@@ -2,7 +2,7 @@
 //! that later labels change nothing about a round and a resumed round reads the same bytes.
 
 use super::{Db, Result, comparisons, text};
-use laurel_protocol::{ProjectId, RoundKind, Snapshot, SnapshotId, Timestamp};
+use laurel_protocol::{CompletionId, ProjectId, PromptId, RoundKind, Snapshot, SnapshotId, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
 use std::collections::HashSet;
@@ -10,64 +10,148 @@ use std::collections::HashSet;
 /// Rows read at once: bounds the memory, whatever the project's size.
 const PAGE: i64 = 500;
 
-/// Freezes the strict comparisons of the project, oldest first.
+/// Freezes the strict comparisons of the project as they are at one moment, oldest first; `None` when there are none.
+/// Where nothing has changed since an earlier snapshot, that is the one.
 ///
-/// For SFT a row teaches its chosen answer alone, so each best answer of an annotation comes once, and what the
-/// annotator put below another answer does not come.
+/// Everything is read in one transaction, and twice: for the hash, then to be stored a page at a time, so that
+/// neither memory nor the single writer is taken up by a large project.
 pub(super) async fn freeze(
-    conn: &mut SqliteConnection,
+    db: &Db,
     project: ProjectId,
     kind: RoundKind,
     now: Timestamp,
-) -> Result<Snapshot> {
+) -> Result<Option<Snapshot>> {
+    let mut moment = db.read().begin().await?;
+    let n_ties = comparisons::n_ties(&mut moment, project).await?;
+    let mut hash = Sha256::new();
+    let mut n_rows = 0_i64;
+    let mut rows = Rows::new(project, kind);
+    while let Some(page) = rows.next_page(&mut moment).await? {
+        for (_, line) in &page {
+            hash.update(line.as_bytes());
+            hash.update(b"\n");
+        }
+        n_rows += page.len() as i64;
+    }
+    if n_rows == 0 {
+        return Ok(None);
+    }
+    let hash = text::hex(&hash.finalize());
+    let same: Option<SnapshotRow> = sqlx::query_as(
+        "select id, hash, n_rows, n_ties_left_out, created_at from snapshot
+         where project_id = ?1 and hash = ?2 and n_ties_left_out = ?3 order by id desc limit 1",
+    )
+    .bind(project.0)
+    .bind(&hash)
+    .bind(n_ties)
+    .fetch_optional(db.read())
+    .await?;
+    if let Some(same) = same {
+        return Ok(Some(same.into()));
+    }
+    let id = begin(db, project, n_ties, now).await?;
+    let mut first = 0;
+    let mut rows = Rows::new(project, kind);
+    while let Some(page) = rows.next_page(&mut moment).await? {
+        add(db, id, first, &page).await?;
+        first += page.len() as i64;
+    }
+    finish(db, id, &hash, n_rows).await.map(Some)
+}
+
+/// Removes what a server that was killed had not finished to freeze: at start, before anyone freezes anew.
+pub async fn clear_unfinished(db: &Db) -> Result<()> {
+    let mut tx = db.write().await?;
+    sqlx::query("delete from snapshot where hash = ''")
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// The lines that a round learns from, page by page.
+///
+/// For SFT a row teaches its chosen answer alone, so each best answer of an annotation comes once, and what the
+/// annotator put below another answer does not come.
+struct Rows {
+    project: ProjectId,
+    kind: RoundKind,
+    taught: HashSet<(PromptId, CompletionId)>,
+    after: i64,
+}
+
+impl Rows {
+    fn new(project: ProjectId, kind: RoundKind) -> Self {
+        Self {
+            project,
+            kind,
+            taught: HashSet::new(),
+            after: 0,
+        }
+    }
+
+    /// The next lines with the annotations that they follow from; a page may be empty.
+    async fn next_page(&mut self, conn: &mut SqliteConnection) -> Result<Option<Vec<(i64, String)>>> {
+        let page = comparisons::strict_page(conn, self.project, self.after, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(None);
+        };
+        self.after = last.id;
+        let mut lines = Vec::with_capacity(page.len());
+        for strict in page {
+            let teaches = (strict.prompt, strict.chosen);
+            if self.kind == RoundKind::Sft && (strict.beaten || !self.taught.insert(teaches)) {
+                continue;
+            }
+            lines.push((strict.annotation.0, text::to_json(&strict.row)?));
+        }
+        Ok(Some(lines))
+    }
+}
+
+/// A snapshot without a hash is one that is being made.
+async fn begin(db: &Db, project: ProjectId, n_ties: i64, now: Timestamp) -> Result<i64> {
+    let mut tx = db.write().await?;
     let id: i64 = sqlx::query_scalar(
         "insert into snapshot (project_id, hash, n_rows, n_ties_left_out, created_at)
          values (?1, '', 0, ?2, ?3) returning id",
     )
     .bind(project.0)
-    .bind(comparisons::n_ties(conn, project).await?)
+    .bind(n_ties)
     .bind(now.0)
-    .fetch_one(&mut *conn)
+    .fetch_one(&mut *tx)
     .await?;
+    tx.commit().await?;
+    Ok(id)
+}
 
-    let mut hash = Sha256::new();
-    let mut n_rows = 0_i64;
-    let mut taught = HashSet::new();
-    let mut after = 0;
-    loop {
-        let page = comparisons::strict_page(conn, project, after, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.id;
-        for strict in page {
-            if kind == RoundKind::Sft && (strict.beaten || !taught.insert((strict.prompt, strict.chosen))) {
-                continue;
-            }
-            let line = text::to_json(&strict.row)?;
-            hash.update(line.as_bytes());
-            hash.update(b"\n");
-            sqlx::query(
-                "insert into snapshot_row (snapshot_id, position, annotation_id, body) values (?1, ?2, ?3, ?4)",
-            )
-            .bind(id)
-            .bind(n_rows)
-            .bind(strict.annotation.0)
-            .bind(line)
-            .execute(&mut *conn)
-            .await?;
-            n_rows += 1;
-        }
-    }
-    sqlx::query("update snapshot set hash = ?2, n_rows = ?3 where id = ?1")
-        .bind(id)
-        .bind(text::hex(&hash.finalize()))
-        .bind(n_rows)
-        .execute(&mut *conn)
-        .await?;
-    let row: SnapshotRow =
-        sqlx::query_as("select id, hash, n_rows, n_ties_left_out, created_at from snapshot where id = ?1")
-            .bind(id)
-            .fetch_one(conn)
-            .await?;
+async fn add(db: &Db, id: i64, first: i64, page: &[(i64, String)]) -> Result<()> {
+    let mut tx = db.write().await?;
+    sqlx::query(
+        "insert into snapshot_row (snapshot_id, position, annotation_id, body)
+         select ?1, ?2 + key, value ->> 0, value ->> 1 from json_each(?3)",
+    )
+    .bind(id)
+    .bind(first)
+    .bind(text::to_json(&page)?)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn finish(db: &Db, id: i64, hash: &str, n_rows: i64) -> Result<Snapshot> {
+    let mut tx = db.write().await?;
+    let row: SnapshotRow = sqlx::query_as(
+        "update snapshot set hash = ?2, n_rows = ?3 where id = ?1
+         returning id, hash, n_rows, n_ties_left_out, created_at",
+    )
+    .bind(id)
+    .bind(hash)
+    .bind(n_rows)
+    .fetch_one(&mut *tx)
+    .await?;
+    tx.commit().await?;
     Ok(row.into())
 }
 

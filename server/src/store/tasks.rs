@@ -37,10 +37,9 @@ pub(super) async fn make(
     .await?;
     let shape = Shape {
         wanted: wanted.try_into().unwrap_or(2),
-        at_least: match text::from_name(&label_type)? {
-            LabelType::Pick => 2,
-            LabelType::Rank => 3,
-        },
+        at_least: text::from_name::<LabelType>(&label_type)?
+            .min_completions()
+            .into(),
     };
     let new: Vec<Candidate> = sqlx::query_as(
         "select id, text_hash from completion

@@ -137,7 +137,7 @@ async fn guesses_are_limited_even_when_they_come_at_once() {
 
     let limited = stranger.post("/session", &credentials("ADA ", PASSWORD)).await;
     assert_eq!(limited.code(), ErrorCode::RateLimited);
-    assert_eq!(limited.header("retry-after"), "300");
+    assert_eq!(limited.header("retry-after"), "60");
     let other = credentials("bob", &guess.password);
     let other = stranger.post("/session", &other).await;
     assert_eq!(other.code(), ErrorCode::WrongCredentials);
@@ -231,6 +231,31 @@ async fn an_invite_that_ran_out_or_was_taken_back_is_refused() {
         let used = app.stranger().post(&path, &credentials("eve", PASSWORD)).await;
         assert_eq!(used.code(), ErrorCode::LinkExpired);
     }
+}
+
+#[tokio::test]
+async fn an_invite_is_good_only_while_its_maker_is_an_admin() {
+    let app = App::start().await;
+    let admin = app.admin().await;
+    let eve = app.person("eve", Role::Admin).await;
+    let made: CreatedInvite = eve.make("/invites", &NewInvite { role: Role::Admin }).await;
+    let path = made.path.replace("/invite/", "/invites/by-token/");
+    let json = admin.with("content-type", "application/json");
+    for (change, code) in [
+        (json!({"disabled": true}), 410),
+        (json!({"disabled": false}), 200),
+        (json!({"role": "annotator"}), 410),
+    ] {
+        let user = format!("/users/{}", eve.user);
+        let changed = json.send("PATCH", &user, change.to_string()).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+        assert_eq!(app.stranger().get(&path).await.status, code, "{change}");
+    }
+    let used = app
+        .stranger()
+        .post(&path, &credentials("mallory", PASSWORD))
+        .await;
+    assert_eq!(used.code(), ErrorCode::LinkExpired);
 }
 
 #[tokio::test]

@@ -2,9 +2,11 @@
 
 use axum::{
     Router,
-    body::{Body, Bytes, to_bytes},
+    body::{Body, BodyDataStream, Bytes, to_bytes},
     http::{HeaderMap, Method, Request, StatusCode},
+    response::Response,
 };
+use futures_util::StreamExt;
 use laurel_protocol::{ApiError, ErrorCode, NewToken, Role, TokenScope, UserId};
 use laurel_server::{
     clock,
@@ -14,7 +16,7 @@ use laurel_server::{
     store::{Db, accounts, tokens},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
@@ -22,7 +24,7 @@ pub struct App {
     pub db: Db,
     router: Router,
     stop: watch::Sender<bool>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl App {
@@ -40,6 +42,7 @@ impl App {
             public_url: None,
             lease_seconds: 60,
             assignment_seconds: 900,
+            trusted_proxies: Vec::new(),
         };
         change(&mut settings);
         let (stop, stopping) = watch::channel(false);
@@ -54,8 +57,12 @@ impl App {
             db,
             router: router::router(state),
             stop,
-            _folder: folder,
+            folder,
         }
+    }
+
+    pub fn data(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Ends every stream once it has said what there is.
@@ -127,22 +134,36 @@ impl Caller {
         self.with("cookie", pair)
     }
 
+    /// A stream of events, which stays open.
+    pub async fn watch(&self, path: &str) -> Watched {
+        let response = self.ask("GET", &format!("/api/v1{path}"), Body::empty()).await;
+        assert_eq!(response.status(), 200);
+        Watched {
+            pieces: response.into_body().into_data_stream(),
+            text: String::new(),
+        }
+    }
+
     /// Any address of the server.
     pub async fn page(&self, method: &str, path: &str, body: impl Into<Body>) -> Answered {
-        let mut request = Request::builder()
-            .method(Method::from_bytes(method.as_bytes()).unwrap())
-            .uri(path);
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
-        let request = request.body(body.into()).unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.ask(method, path, body.into()).await;
         let (parts, body) = response.into_parts();
         Answered {
             status: parts.status,
             headers: parts.headers,
             body: to_bytes(body, usize::MAX).await.unwrap(),
         }
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Body) -> Response {
+        let mut request = Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).unwrap())
+            .uri(path);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(body).unwrap();
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     /// An address of the API.
@@ -162,6 +183,31 @@ impl Caller {
     /// Posts what must succeed.
     pub async fn make<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> T {
         self.post(path, body).await.json()
+    }
+}
+
+pub struct Watched {
+    pieces: BodyDataStream,
+    text: String,
+}
+
+impl Watched {
+    /// All that came, once this is part of it.
+    pub async fn until(&mut self, wanted: &str) -> &str {
+        while !self.text.contains(wanted) {
+            let piece = self.pieces.next().await;
+            let piece = piece.unwrap_or_else(|| panic!("ended without {wanted}: {}", self.text));
+            self.text += std::str::from_utf8(&piece.unwrap()).unwrap();
+        }
+        &self.text
+    }
+
+    /// All that comes until the stream ends by itself.
+    pub async fn end(mut self) -> String {
+        while let Some(piece) = self.pieces.next().await {
+            self.text += std::str::from_utf8(&piece.unwrap()).unwrap();
+        }
+        self.text
     }
 }
 

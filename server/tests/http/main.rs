@@ -5,7 +5,10 @@
 
 mod accounts;
 mod app;
+mod cli;
+mod document;
 mod errors;
+mod events;
 mod exports;
 mod origin;
 mod pages;

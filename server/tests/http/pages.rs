@@ -166,3 +166,15 @@ async fn without_pages_the_api_still_works() {
     let docs = app.stranger().page("GET", "/api/docs", "").await;
     assert!(docs.text().contains("<td>Prolongs"));
 }
+
+#[tokio::test]
+async fn only_behind_tls_a_browser_is_told_to_insist_on_it() {
+    for (url, expected) in [
+        ("https://laurel.example", "max-age=31536000"),
+        ("http://laurel.example", ""),
+    ] {
+        let app = App::with(|settings| settings.public_url = Some(url.into())).await;
+        let answered = app.stranger().get("/setup").await;
+        assert_eq!(answered.header("strict-transport-security"), expected, "{url}");
+    }
+}

@@ -26,6 +26,11 @@ async fn bad_lines_are_named_with_their_reason_and_nothing_is_imported() {
         .await
         .problem();
     assert_eq!(refused.code, ErrorCode::Invalid);
+    assert!(
+        refused.detail.starts_with("3 lines are bad"),
+        "{}",
+        refused.detail
+    );
     let lines: Vec<_> = refused
         .fields
         .iter()
@@ -66,4 +71,48 @@ async fn prompts_are_listed_page_by_page_in_the_order_of_import() {
     }
     let expected: Vec<_> = (1..=5).map(|n| format!("question {n}")).collect();
     assert_eq!(texts, expected);
+}
+
+#[tokio::test]
+async fn more_bad_lines_than_are_named_are_counted_and_good_ones_keep_their_order() {
+    let scene = Scene::new(&scene::settings(LabelType::Pick, 2), 0).await;
+    let bad = "x\n".repeat(150);
+    let refused = scene
+        .admin
+        .send("POST", &scene.path("/prompts"), bad.clone())
+        .await
+        .problem();
+    assert!(
+        refused.detail.starts_with("150 lines are bad"),
+        "{}",
+        refused.detail
+    );
+    assert_eq!(refused.fields.len(), 100);
+
+    let good: String = (0..250)
+        .map(|n| format!("{{\"prompt\": \"\\u0000 \\u00fc \\\" {n}\"}}\n"))
+        .collect();
+    let path = scene.path("/prompts?skip_bad_lines=true");
+    let report: ImportReport = scene.admin.send("POST", &path, bad + &good).await.json();
+    assert_eq!(
+        (report.n_imported, report.n_duplicates, report.n_bad),
+        (250, 0, 150)
+    );
+    let page: PromptPage = scene.admin.get(&scene.path("/prompts?limit=200")).await.json();
+    for (n, prompt) in page.prompts.iter().enumerate() {
+        assert_eq!(prompt.messages[0].content, format!("\0 ü \" {n}"));
+    }
+}
+
+#[tokio::test]
+async fn a_sample_with_a_bad_line_leaves_no_project_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = serde_json::to_vec(&scene::settings(LabelType::Pick, 2)).unwrap();
+    std::fs::write(folder.path().join("project.json"), settings).unwrap();
+    std::fs::write(folder.path().join("prompts.jsonl"), MIXED).unwrap();
+    let app = crate::app::App::with(|settings| settings.sample = Some(folder.path().to_owned())).await;
+    let admin = app.admin().await;
+    let refused = admin.send("POST", "/projects/sample", "").await;
+    assert_eq!(refused.code(), ErrorCode::Internal);
+    assert_eq!(app.count("select count(*) from project").await, 0);
 }

@@ -97,8 +97,12 @@ impl Scene {
     }
 
     /// Orders completions and hands them in as a trainer would.
-    pub async fn complete(&self, order: &NewCompletionJob, text: impl Fn(&WorkPrompt, u32) -> String) {
-        let _: CompletionJob = self.admin.make(&self.path("/completion-jobs"), order).await;
+    pub async fn complete(
+        &self,
+        order: &NewCompletionJob,
+        text: impl Fn(&WorkPrompt, u32) -> String,
+    ) -> CompletionJobId {
+        let made: CompletionJob = self.admin.make(&self.path("/completion-jobs"), order).await;
         let (job, holder) = self.lease().await;
         let path = |rest: &str| format!("/worker/jobs/{}/{rest}", job.job_id);
         let prompts: Vec<WorkPrompt> = holder.get(&path("prompts")).await.lines();
@@ -117,8 +121,9 @@ impl Scene {
             completions: completions.collect(),
         };
         let _: Directive = holder.make(&path("completions"), &finished).await;
-        let done = holder.post(&path("finish"), &Outcome::Done).await;
+        let done = holder.post(&path("finish"), &done()).await;
         assert_eq!(done.status, 204, "{done:?}");
+        made.id
     }
 
     /// Starts a DPO round and leases it.
@@ -142,6 +147,16 @@ impl Scene {
     pub async fn train(&self) -> Adapter {
         let (job, holder) = self.lease_round().await;
         let path = |rest: &str| format!("/worker/jobs/{}/{rest}", job.job_id);
+        self.upload(&job, &holder).await;
+        let done = holder.post(&path("finish"), &done()).await;
+        assert_eq!(done.status, 204, "{done:?}");
+        let adapters: Vec<Adapter> = self.admin.get(&self.path("/adapters")).await.json();
+        adapters.into_iter().next().unwrap()
+    }
+
+    /// Sends the files of an adapter.
+    pub async fn upload(&self, job: &LeasedJob, holder: &Caller) {
+        let path = |rest: &str| format!("/worker/jobs/{}/{rest}", job.job_id);
         for (name, bytes) in [
             ("adapter_config.json", b"{}".to_vec()),
             ("adapter_model.safetensors", weights()),
@@ -149,10 +164,6 @@ impl Scene {
             let put = holder.send("PUT", &path(&format!("adapter/{name}")), bytes).await;
             assert_eq!(put.status, 204, "{put:?}");
         }
-        let done = holder.post(&path("finish"), &Outcome::Done).await;
-        assert_eq!(done.status, 204, "{done:?}");
-        let adapters: Vec<Adapter> = self.admin.get(&self.path("/adapters")).await.json();
-        adapters.into_iter().next().unwrap()
     }
 
     pub async fn hold(&self, who: &Caller, n: u8) -> Held {
@@ -175,6 +186,16 @@ impl Scene {
         self.admin
             .get(&self.path(&format!("/export?format={format}")))
             .await
+    }
+}
+
+/// The good end of any job.
+pub fn done() -> Outcome {
+    Outcome::Done {
+        made_with: Some(MadeWith {
+            template_hash: "7e".repeat(32),
+            base_weights_hash: "ba".repeat(32),
+        }),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which completions meet in a task once an adapter has written some.
 
 use crate::scene::{Scene, order, pick, plain, settings};
-use laurel_protocol::{Choice, LabelType, NewCompletionJob, TaskPlan, WorkPrompt};
+use laurel_protocol::{Choice, CompletionJob, LabelType, NewCompletionJob, Sampling, TaskPlan, WorkPrompt};
 use std::collections::BTreeMap;
 
 /// The tasks after number `after`: (generator, text) of each completion in storage order.
@@ -115,4 +115,41 @@ async fn a_ranking_takes_half_of_each_generator() {
         ["better 2", "better 3", "answer 1", "answer 0"],
     ];
     assert_eq!(texts, expected);
+}
+
+#[tokio::test]
+async fn completions_that_make_no_task_are_counted() {
+    let scene = Scene::new(&settings(LabelType::Pick, 2), 3).await;
+    let id = scene
+        .complete(&order(2), |prompt, index| {
+            match prompt.messages[0].content.as_str() {
+                "question 2" => "the same".to_owned(),
+                _ => plain(prompt, index),
+            }
+        })
+        .await;
+    let jobs: Vec<CompletionJob> = scene.admin.get(&scene.path("/completion-jobs")).await.json();
+    assert_eq!(jobs[0].id, id);
+    assert_eq!((jobs[0].n_tasks, jobs[0].n_prompts_without_task), (2, 1));
+}
+
+#[tokio::test]
+async fn an_order_that_can_make_no_task_is_refused() {
+    let scene = Scene::new(&settings(LabelType::Rank, 3), 1).await;
+    let greedy = NewCompletionJob {
+        sampling: Sampling {
+            temperature: 0.0,
+            ..Sampling::default()
+        },
+        ..order(3)
+    };
+    for order in [order(2), greedy] {
+        let refused = scene
+            .admin
+            .post(&scene.path("/completion-jobs"), &order)
+            .await
+            .problem();
+        assert_eq!(refused.fields[0].field, "completions_per_prompt", "{order:?}");
+    }
+    assert_eq!(scene.app.count("select count(*) from job").await, 0);
 }

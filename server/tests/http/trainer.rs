@@ -1,7 +1,7 @@
 //! What a trainer hands in, and what an admin then finds.
 
-use crate::scene::{Scene, pick, weights};
-use laurel_protocol::{Choice, ErrorCode, JobStatus, Outcome, Round, Work};
+use crate::scene::{Scene, done, order, pick, plain, settings, weights};
+use laurel_protocol::*;
 use laurel_server::store::text::sha256_hex;
 
 async fn labelled() -> Scene {
@@ -61,7 +61,7 @@ async fn a_round_is_not_done_before_its_files_are_there() {
     let scene = labelled().await;
     let (job, holder) = scene.lease_round().await;
     let path = |rest: &str| format!("/worker/jobs/{}/{rest}", job.job_id);
-    let early = holder.post(&path("finish"), &Outcome::Done).await.problem();
+    let early = holder.post(&path("finish"), &done()).await.problem();
     assert_eq!(early.fields[0].field, "adapter_config.json");
     let strange = holder.send("PUT", &path("adapter/run.sh"), "rm").await;
     assert_eq!(strange.code(), ErrorCode::NotFound);
@@ -102,4 +102,98 @@ async fn streams_of_events_say_what_there_is_and_end_when_the_server_stops() {
     assert!(project.text().contains("\"n_annotations\":2"), "{project:?}");
     let round = scene.admin.get("/rounds/1/events").await;
     assert!(round.text().contains("\"status\":\"running\""), "{round:?}");
+}
+
+#[tokio::test]
+async fn an_adapter_says_what_it_was_made_with_and_is_not_taken_without() {
+    let scene = labelled().await;
+    let (job, holder) = scene.lease_round().await;
+    let finish = format!("/worker/jobs/{}/finish", job.job_id);
+    scene.upload(&job, &holder).await;
+    let without = Outcome::Done { made_with: None };
+    let refused = holder.post(&finish, &without).await.problem();
+    assert_eq!(refused.fields[0].field, "made_with");
+    assert_eq!(holder.post(&finish, &done()).await.status, 204);
+    let adapters: Vec<Adapter> = scene.admin.get(&scene.path("/adapters")).await.json();
+    assert_eq!(adapters[0].template_hash, Some("7e".repeat(32)));
+    assert_eq!(adapters[0].base_weights_hash, Some("ba".repeat(32)));
+}
+
+#[tokio::test]
+async fn uploads_go_however_the_round_ends() {
+    let scene = labelled().await;
+    let failed = Outcome::Failed {
+        error: "no".to_owned(),
+    };
+    for end in [done(), failed, Outcome::Aborted] {
+        let (job, holder) = scene.lease_round().await;
+        scene.upload(&job, &holder).await;
+        let folder = scene.app.data().join("uploads").join(job.job_id.to_string());
+        assert!(folder.is_dir());
+        let path = format!("/worker/jobs/{}/finish", job.job_id);
+        assert_eq!(holder.post(&path, &end).await.status, 204);
+        assert!(!folder.exists(), "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_error_is_cut_before_it_reaches_a_browser() {
+    let scene = labelled().await;
+    let (job, holder) = scene.lease_round().await;
+    let failed = Outcome::Failed {
+        error: format!("It failed. {}", "ü".repeat(5000)),
+    };
+    let path = format!("/worker/jobs/{}/finish", job.job_id);
+    assert_eq!(holder.post(&path, &failed).await.status, 204);
+    let rounds: Vec<Round> = scene.admin.get(&scene.path("/rounds")).await.json();
+    let error = rounds[0].error.as_deref().unwrap();
+    assert!(
+        error.starts_with("It failed. ü") && error.ends_with('…'),
+        "{error}"
+    );
+    assert!(error.len() <= 1024);
+}
+
+#[tokio::test]
+async fn a_round_on_the_same_comparisons_has_the_same_snapshot_and_a_later_one_its_own() {
+    let scene = Scene::with_tasks(2).await;
+    let first = |shown: &Assignment| pick(Choice::First, shown);
+    scene.answer(&scene.admin, first).await;
+    scene.lease_round().await;
+    scene.lease_round().await;
+    scene.answer(&scene.admin, first).await;
+    scene.lease_round().await;
+    let rounds: Vec<Round> = scene.admin.get(&scene.path("/rounds")).await.json();
+    let snapshots: Vec<_> = rounds.iter().map(|round| round.snapshot.id).collect();
+    assert_eq!(snapshots[1], snapshots[2]);
+    assert_ne!(snapshots[0], snapshots[1]);
+    assert_eq!(rounds[0].snapshot.n_rows, 2);
+}
+
+#[tokio::test]
+async fn a_snapshot_of_many_pages_is_stored_as_it_was_hashed() {
+    let scene = Scene::new(&settings(LabelType::Rank, 8), 20).await;
+    scene.complete(&order(8), plain).await;
+    for _ in 0..20 {
+        let rank = |shown: &Assignment| Answer {
+            judgement: Judgement::Rank {
+                ranks: (1..=8).collect(),
+            },
+            ..pick(Choice::Tie, shown)
+        };
+        scene.answer(&scene.admin, rank).await;
+    }
+    let (job, holder) = scene.lease_round().await;
+    let Work::Round {
+        n_rows,
+        snapshot_hash,
+        ..
+    } = &job.work
+    else {
+        panic!("a round was leased, not {job:?}");
+    };
+    let rows = holder.get(&format!("/worker/jobs/{}/rows", job.job_id)).await;
+    assert_eq!((*n_rows, rows.lines::<PreferenceRow>().len()), (560, 560));
+    assert_eq!(&sha256_hex(rows.text()), snapshot_hash);
+    assert_eq!(rows.text(), scene.export("preference").await.text());
 }

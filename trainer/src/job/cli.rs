@@ -67,6 +67,17 @@ pub fn outcome(wishes: &Wishes, end: Outcome) -> Option<Outcome> {
     }
 }
 
+/// One sentence about a failure: what was tried last. Why it failed stands in this program's log, for it may name
+/// paths and addresses that are nobody's business elsewhere.
+fn for_an_admin(error: &anyhow::Error) -> String {
+    let tried = error.to_string();
+    let tried = tried.lines().next().unwrap_or_default();
+    match error.source() {
+        Some(_) => format!("Failed at: {tried}. The trainer's log says why."),
+        None => tried.to_owned(),
+    }
+}
+
 /// The base model in memory, kept for the next job.
 struct Loaded {
     name: String,
@@ -155,12 +166,8 @@ impl Worker {
             }
             Err(error) => {
                 tracing::error!(job.id = %job.job_id, "Job {} failed: {error:#}", job.job_id);
-                let causes: Vec<String> = error
-                    .chain()
-                    .filter_map(|cause| cause.to_string().lines().next().map(str::to_owned))
-                    .collect();
                 Some(Outcome::Failed {
-                    error: causes.join(": "),
+                    error: for_an_admin(&error),
                 })
             }
         };

@@ -73,5 +73,5 @@ pub fn run(
     if !batch.is_empty() {
         send(&mut batch)?;
     }
-    Ok(super::cli::outcome(wishes, Outcome::Done))
+    Ok(super::cli::outcome(wishes, Outcome::Done { made_with: None }))
 }

@@ -12,8 +12,8 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use laurel_protocol::{
-    Directive as ServerDirective, LogLevel, LogLine, MetricPoint, Outcome, Report, RoundKind, RoundSpec,
-    Sample, Sampling, Timestamp, WorkPrompt,
+    Directive as ServerDirective, LogLevel, LogLine, MadeWith, MetricPoint, Outcome, Report, RoundKind,
+    RoundSpec, Sample, Sampling, Timestamp, WorkPrompt,
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -88,7 +88,14 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         let bytes = fs::read(made.join(&name)).with_context(|| format!("read {name}"))?;
         task.client.put(&format!("adapter/{name}"), &bytes)?;
     }
-    Ok(super::cli::outcome(task.wishes, Outcome::Done))
+    let made_with = MadeWith {
+        template_hash: task.tokenizer.template_hash().to_owned(),
+        base_weights_hash: rounds::base_weights_hash(task.model)?,
+    };
+    let done = Outcome::Done {
+        made_with: Some(made_with),
+    };
+    Ok(super::cli::outcome(task.wishes, done))
 }
 
 /// The answer to each fixed prompt, by its number.

@@ -96,6 +96,13 @@ pub(super) fn fingerprint(
     Ok(hex(&hash.finalize()))
 }
 
+/// Names the base model's weights in what is told about an adapter that was trained on them.
+pub fn base_weights_hash(model: &Model) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash_base(&mut hash, model)?;
+    Ok(hex(&hash.finalize()))
+}
+
 /// The base model's shape, and of each of its tensors the shape and the first numbers: a file of another model,
 /// training or quantisation differs there, and gigabytes need not be hashed.
 fn hash_base(hash: &mut Sha256, model: &Model) -> Result<()> {

@@ -14,6 +14,7 @@ mod sft;
 
 pub mod cli;
 
+pub use accept::base_weights_hash;
 pub use logps::{completion_logps, scores};
 pub use session::Session;
 
