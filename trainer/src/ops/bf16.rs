@@ -230,24 +230,33 @@ fn pack_a<K: Kernel>(x: &[f32], inner: usize, blocks: &Blocks) -> Vec<K::Pair> {
             .par_chunks_exact_mut(n_pairs * K::ROWS)
             .enumerate()
             .for_each(|(panel, packed)| {
+                let mut line = [K::Pair::default(); MOST_PAIRS];
                 for row in 0..K::ROWS.min(rows - panel * K::ROWS) {
                     let x = &x[(panel * K::ROWS + row) * inner..][..inner];
                     let x = &x[2 * first_pair..inner.min(2 * (first_pair + n_pairs))];
+                    // First side by side, in vector instructions, then to their places.
                     let (pairs, rest) = x.as_chunks::<2>();
-                    let last = rest.first().map(|&last| K::pair(last, 0.0));
-                    let values = pairs
-                        .iter()
-                        .map(|&[first, second]| K::pair(first, second))
-                        .chain(last);
-                    packed[row..]
-                        .iter_mut()
-                        .step_by(K::ROWS)
-                        .zip(values)
-                        .for_each(|(target, value)| *target = value);
+                    for (target, &[first, second]) in line.iter_mut().zip(pairs) {
+                        *target = K::pair(first, second);
+                    }
+                    if let Some(&last) = rest.first() {
+                        line[pairs.len()] = K::pair(last, 0.0);
+                    }
+                    let targets = packed[row..].iter_mut().step_by(K::ROWS);
+                    targets.zip(&line).for_each(|(target, pair)| *target = *pair);
                 }
             });
     }
     packed
+}
+
+/// The bits of a number whose upper half is its nearest bf16, of two equally near ones the even one.
+#[inline(always)]
+fn rounded(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    // Carrying over would turn some that are no numbers into numbers.
+    if x.is_nan() { bits | 0x0040_0000 } else { nearest }
 }
 
 fn low(pair: u32) -> f32 {
@@ -293,8 +302,7 @@ impl Kernel for Plain {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Kernel;
-    use half::bf16;
+    use super::{Kernel, rounded};
     use std::arch::x86_64::*;
 
     /// `vdpbf16ps`: 16 sums of two products each. 24 sums of 16 lanes fit the 32 registers.
@@ -307,8 +315,7 @@ mod x86 {
 
         #[inline(always)]
         fn pair(first: f32, second: f32) -> u32 {
-            let bits = |x: f32| u32::from(bf16::from_f32(x).to_bits());
-            bits(first) | bits(second) << 16
+            rounded(first) >> 16 | rounded(second) & 0xffff_0000
         }
 
         unsafe fn tile(a: &[u32], b: &[u32], c: *mut f32, stride: usize, add: bool) {
@@ -491,6 +498,25 @@ mod tests {
         for row in 0..30 {
             let alone = multiply(&x[row * 70..(row + 1) * 70], 1, weight, true);
             assert_eq!(alone, together[row * 50..(row + 1) * 50]);
+        }
+    }
+
+    #[test]
+    fn rounding_is_that_of_the_library() {
+        let mut stream = Rng::new(3).stream("bf16", 0);
+        let special = [
+            0.0,
+            -0.0,
+            f32::INFINITY,
+            f32::NAN,
+            f32::MAX,
+            f32::MIN_POSITIVE,
+            f32::from_bits(0x7f80_0001),
+        ];
+        let halfway = (0..64).map(|i| f32::from_bits(0x3f80_8000 + (i << 16)));
+        let random = (0..10_000).map(|_| (stream.normal() * 3.0) as f32);
+        for x in special.into_iter().chain(halfway).chain(random) {
+            assert_eq!((rounded(x) >> 16) as u16, bf16::from_f32(x).to_bits(), "{x}");
         }
     }
 
