@@ -188,6 +188,25 @@ fn rows_of_text_become_the_token_ids_of_transformers() {
     }
 }
 
+/// ChatML's generation prompt ends in a line break; a token may hold two of them.
+#[test]
+fn an_answer_that_begins_with_a_line_break_is_split_as_it_was_sampled() {
+    let tokenizer = Tokenizer::load(&model_path()).unwrap();
+    for answer in ["\n\nHello", "\n Hello", "\n1. Paris", "\n", " Hello", "Hello"] {
+        let turn = |role: &str, content: &str| serde_json::json!([{"role": role, "content": content}]);
+        let line = serde_json::json!({
+            "prompt": turn("user", "Hi"), "chosen": turn("assistant", answer), "rejected": turn("assistant", "No"),
+        });
+        let rows = read_rows(line.to_string().as_bytes()).unwrap();
+        let Row::Preference(row) = &rows[0] else {
+            panic!("a preference")
+        };
+        let pair = tokenizer.preference(row).unwrap();
+        let sampled = tokenizer.encode(&format!("{answer}<|im_end|>\n")).unwrap();
+        assert_eq!(pair.chosen, sampled, "{answer:?}");
+    }
+}
+
 #[test]
 fn log_probabilities_of_policy_and_reference_are_pytorchs() {
     let golden = golden();

@@ -1,8 +1,9 @@
 //! `cargo xtask bench …`: measurements; each prints one line of JSON on standard output.
 
-use crate::{place::Place, shell, test::Built};
+use crate::{parity, place::Place, shell, test::Built};
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Options {
@@ -14,13 +15,39 @@ pub struct Options {
 enum What {
     /// First contentful paint of the labelling page on a throttled connection, and its size.
     Page,
+    /// Training speed and memory of SFT, reward and DPO rounds on the default model.
+    Train(Train),
+}
+
+#[derive(Args)]
+struct Train {
+    /// f32 or bf16: what the frozen weights are kept and multiplied in
+    #[arg(long, default_value = "bf16")]
+    precision: String,
+    /// Counted steps of each round
+    #[arg(long, default_value_t = 5)]
+    steps: u32,
+    /// Run TRL on the same rows, in turn, and print the ratios
+    #[arg(long)]
+    vs_trl: bool,
+    /// A Python environment that has TRL already; else one is made in the cache folder (several GB)
+    #[arg(long)]
+    venv: Option<PathBuf>,
 }
 
 pub fn run(place: &Place, options: &Options) -> Result<()> {
-    match options.what {
-        What::Page => {
-            let built = Built::make(place)?;
-            shell::run(&mut built.program(place, "bench_page"))
+    let built = Built::make(place)?;
+    match &options.what {
+        What::Page => shell::run(&mut built.program(place, "bench_page")),
+        What::Train(train) => {
+            let mut bench = built.program(place, "bench_train");
+            bench
+                .arg(place.root.join("tests").join("bench"))
+                .args([&train.precision, &train.steps.to_string()]);
+            if train.vs_trl {
+                bench.arg(parity::venv(place, train.venv.as_deref())?);
+            }
+            shell::run(&mut bench)
         }
     }
 }

@@ -22,10 +22,7 @@ pub struct Options {
 
 pub fn run(place: &Place, options: &Options) -> Result<()> {
     let folder = place.root.join("tests").join("parity");
-    let venv = match &options.venv {
-        Some(venv) => venv.clone(),
-        None => ensure_venv(place, &folder.join("requirements.txt"))?,
-    };
+    let venv = venv(place, options.venv.as_deref())?;
     let built = Built::make(place)?;
     let out = place.root.join("target").join("parity");
     shell::remove_dir(&out)?;
@@ -41,6 +38,15 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
     shell::run(python.arg(folder.join("check.py")).arg(&out))?;
     step.done();
     Ok(())
+}
+
+/// The Python environment with the peers in it: the one given, else one in the cache folder.
+pub fn venv(place: &Place, given: Option<&Path>) -> Result<PathBuf> {
+    let requirements = place.root.join("tests").join("parity").join("requirements.txt");
+    match given {
+        Some(venv) => Ok(venv.to_owned()),
+        None => ensure_venv(place, &requirements),
+    }
 }
 
 fn ensure_venv(place: &Place, requirements: &Path) -> Result<PathBuf> {

@@ -1,7 +1,10 @@
 //! The README's pictures: the sample project after a first round, as an annotator and an admin see it.
 
 use anyhow::{Context, Result};
-use laurel_protocol::{Held, Hold, Hyper, NewRound, Project, RoundKind, RoundSpec};
+use laurel_protocol::{
+    Held, Hold, Hyper, ImportReport, LabelType, NewRound, Project, ProjectId, ProjectSettings, RoundKind,
+    RoundSpec,
+};
 use laurel_tests::{
     Api, Browser, Scene, TestServer, TestTrainer, scene,
     server::{ADMIN, PASSWORD},
@@ -51,26 +54,61 @@ fn main() -> Result<()> {
     })?;
     scene.finish_round(round)?;
 
+    let rank = rank_project(&mut scene)?;
+
     let browser = Browser::start(&scene.server.url())?;
     browser.resize(1280, 800)?;
     browser.sign_in(ADMIN, PASSWORD)?;
     let project = format!("/projects/{}", scene.project);
     let label = format!("{project}/label");
+    let rank = format!("/projects/{rank}/label");
     let pictures = [
-        (label.clone(), "task", "label.png", "light"),
-        (label, "task", "label-dark.png", "dark"),
-        (project, "count-annotations", "project.png", "light"),
-        (format!("/rounds/{round}"), "round-chart", "round.png", "light"),
+        (label.clone(), "task", "", "label.png", "light"),
+        (label, "task", "", "label-dark.png", "dark"),
+        (rank, "task", "1213", "rank.png", "light"),
+        (project, "count-annotations", "", "project.png", "light"),
+        (
+            format!("/rounds/{round}"),
+            "round-chart",
+            "",
+            "round.png",
+            "light",
+        ),
     ];
-    for (path, sign, file, scheme) in pictures {
+    for (path, sign, keys, file, scheme) in pictures {
         let scheme = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         browser.devtools("Emulation.setEmulatedMedia", scheme)?;
         browser.open(&path)?;
         browser.sees(sign)?;
+        for key in keys.chars() {
+            browser.press(&key.to_string())?;
+        }
         browser.run_async("document.fonts.ready.then(() => requestAnimationFrame(() => done(true)))")?;
         browser.screenshot(&out.join(file))?;
     }
     Ok(())
+}
+
+/// A second project, in which four completions are put in order.
+fn rank_project(scene: &mut Scene) -> Result<ProjectId> {
+    let settings = ProjectSettings {
+        name: "Short and clear".into(),
+        guidelines: "Put the clearest answer first. Answers that are equally good share a place.".into(),
+        label_type: LabelType::Rank,
+        completions_per_task: 4,
+        ..scene::pick(1)
+    };
+    let project: Project = scene.admin.post("/projects", &settings)?;
+    let prompts = "{\"prompt\": \"Explain in two sentences why leaves change colour in autumn.\"}\n\
+                   {\"prompt\": \"Give me one tip for a good night's sleep.\"}\n";
+    let _: ImportReport = scene
+        .admin
+        .post_text(&format!("/projects/{}/prompts", project.id), prompts)?;
+    let first = std::mem::replace(&mut scene.project, project.id);
+    let made = scene.complete(&scene::completions(4, 64, 3, None));
+    scene.project = first;
+    made?;
+    Ok(project.id)
 }
 
 fn label(annotator: &Api, scene: &Scene, n: usize) -> Result<()> {

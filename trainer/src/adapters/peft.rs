@@ -250,6 +250,11 @@ fn collect(config: AdapterConfig, tensors: HashMap<String, Tensor>, feed_forward
                 let Some(b) = weights.remove(&lora_b(path)) else {
                     bail!("the weight {:?} is missing", lora_b(path));
                 };
+                let rows = tensor.dims().first().copied().unwrap_or(0);
+                ensure!(
+                    rows > 0 && rows == *rank as usize,
+                    "the weight {name:?} has rank {rows}, but {CONFIG_FILE} says \"r\": {rank}"
+                );
                 let module = Module::Lora {
                     a: Weight::Frozen(tensor),
                     b: Weight::Frozen(b),
@@ -378,6 +383,19 @@ mod tests {
         let tensors = candle_core::safetensors::load(dir.path().join(WEIGHTS_FILE), &Device::Cpu).unwrap();
         assert!(tensors.contains_key("base_model.model.model.layers.1.mlp.down_proj.lora_B.weight"));
         assert_eq!(tensors["base_model.model.score.weight"].dims(), [1, 16]);
+    }
+
+    #[test]
+    fn a_rank_that_is_not_that_of_the_weights_is_refused() {
+        let model = tiny::model(0);
+        let (dir, _) = saved(&AdapterConfig::default(), &model);
+        for rank in [0, 8] {
+            let mut config = config_of(dir.path());
+            config["r"] = json!(rank);
+            fs::write(dir.path().join(CONFIG_FILE), config.to_string()).unwrap();
+            let error = format!("{:#}", Adapter::load_peft(dir.path(), &model).err().unwrap());
+            assert!(error.contains(&format!("\"r\": {rank}")), "{error}");
+        }
     }
 
     #[test]

@@ -173,12 +173,10 @@ fn implicit(chosen: Side, rejected: Side, group: Option<u64>) -> Result<Row> {
         }
         (Side::Text(chosen), Side::Text(rejected)) => {
             let n_chars = common_prefix(chosen.chars(), rejected.chars());
-            let mut shared: usize = chosen.chars().take(n_chars).map(char::len_utf8).sum();
+            let shared: usize = chosen.chars().take(n_chars).map(char::len_utf8).sum();
             ensure!(chosen != rejected, "chosen and rejected are equal");
-            // A space belongs to the word behind it, as in TRL.
-            if chosen[..shared].ends_with(' ') {
-                shared -= 1;
-            }
+            // The first word that differs belongs to the completions whole, with the space before it.
+            let shared = chosen[..shared].rfind(char::is_whitespace).unwrap_or(shared);
             let (prompt, answer) = chosen.split_at(shared);
             (
                 Side::Text(prompt.to_owned()),
@@ -247,10 +245,15 @@ mod tests {
     }
 
     #[test]
-    fn implicit_texts_leave_the_space_to_the_completion() {
-        let row = preference(r#"{"chosen":"The sky is blue.","rejected":"The sky is green."}"#);
-        assert_eq!(row.prompt, Side::Text("The sky is".into()));
-        assert_eq!(row.chosen, Side::Text(" blue.".into()));
+    fn implicit_texts_leave_the_first_different_word_to_the_completions() {
+        for (good, bad) in [(" blue.", " green."), (" blue", " black")] {
+            let row = preference(&format!(
+                r#"{{"chosen":"The sky is{good}","rejected":"The sky is{bad}"}}"#
+            ));
+            assert_eq!(row.prompt, Side::Text("The sky is".into()));
+            assert_eq!(row.chosen, Side::Text(good.into()));
+            assert_eq!(row.rejected, Side::Text(bad.into()));
+        }
     }
 
     #[test]

@@ -132,24 +132,29 @@ impl Tokenizer {
     }
 
     /// Token ids of a prompt and each of its completions.
+    ///
+    /// The text of the whole row is split into tokens in one go, as TRL does. Where a token would span the border
+    /// between prompt and completion (an answer that begins with a line break, behind a prompt that ends in one),
+    /// the completion is split on its own: that is what the model saw and wrote when it was sampled.
     pub fn split<const N: usize>(
         &self,
         prompt: &Side,
         completions: [&Side; N],
     ) -> Result<(Vec<u32>, [Vec<u32>; N])> {
-        let prompt_ids = match prompt {
-            Side::Messages(messages) => self.prompt_ids(messages)?,
-            Side::Text(text) => self.plain_text(text)?,
-        };
+        let prompt_text = self.text(prompt, None)?;
+        let prompt_ids = self.ids(prompt, &prompt_text)?;
         let mut ids: [Vec<u32>; N] = std::array::from_fn(|_| Vec::new());
         for (slot, completion) in ids.iter_mut().zip(completions) {
-            let whole = self.whole(prompt, completion)?;
-            ensure!(
-                whole.starts_with(&prompt_ids),
-                "the tokens of the prompt are not a prefix of the tokens of the whole row: the chat template \
-                 (or the text where prompt and completion meet) does not keep them apart"
-            );
-            *slot = whole[prompt_ids.len()..].to_vec();
+            let text = self.text(prompt, Some(completion))?;
+            let behind = text.strip_prefix(&prompt_text).context(
+                "the chat template renders the prompt differently once an answer follows, so prompt and answer \
+                 cannot be told apart",
+            )?;
+            let whole = self.ids(prompt, &text)?;
+            *slot = match whole.strip_prefix(prompt_ids.as_slice()) {
+                Some(completion) => completion.to_vec(),
+                None => self.encode(behind)?,
+            };
             ensure!(!slot.is_empty(), "a completion is empty");
         }
         Ok((prompt_ids, ids))
@@ -174,19 +179,30 @@ impl Tokenizer {
         })
     }
 
-    fn whole(&self, prompt: &Side, completion: &Side) -> Result<Vec<u32>> {
+    /// The text of a prompt up to where the answer begins, or of a whole row.
+    fn text(&self, prompt: &Side, completion: Option<&Side>) -> Result<String> {
         match (prompt, completion) {
-            (Side::Messages(prompt), Side::Messages(completion)) => {
+            (Side::Messages(prompt), None) => self.chat_template()?.render(prompt, true),
+            (Side::Messages(prompt), Some(Side::Messages(completion))) => {
                 let whole: Vec<_> = prompt.iter().chain(completion).cloned().collect();
-                self.encode(&self.chat_template()?.render(&whole, false)?)
+                self.chat_template()?.render(&whole, false)
             }
+            (Side::Text(prompt), None) => Ok(prompt.clone()),
             // Plain rows end with the EOS text, which a trainer adds where it is missing.
-            (Side::Text(prompt), Side::Text(completion)) => {
+            (Side::Text(prompt), Some(Side::Text(completion))) => {
                 let eos = self.eos.as_deref().unwrap_or("");
                 let end = if completion.ends_with(eos) { "" } else { eos };
-                self.plain_text(&format!("{prompt}{completion}{end}"))
+                Ok(format!("{prompt}{completion}{end}"))
             }
             _ => bail!("prompt and completion must both be text or both be messages"),
+        }
+    }
+
+    /// A template writes its own special tokens; plain text gets the tokenizer's.
+    fn ids(&self, side: &Side, text: &str) -> Result<Vec<u32>> {
+        match side {
+            Side::Messages(_) => self.encode(text),
+            Side::Text(_) => self.plain_text(text),
         }
     }
 

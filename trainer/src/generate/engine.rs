@@ -12,7 +12,7 @@ use crate::{
     rng::{Rng, Stream},
 };
 use anyhow::{Result, ensure};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use laurel_protocol::{FinishReason, Sampling};
 use rayon::prelude::*;
 use std::{collections::VecDeque, sync::Arc};
@@ -103,6 +103,16 @@ impl Engine {
         requests: Vec<Request>,
         finished: &mut dyn FnMut(Finished) -> Result<bool>,
     ) -> Result<()> {
+        self.run_until(&|| false, requests, finished)
+    }
+
+    /// The same, asked before every token whether to `stop`.
+    pub fn run_until(
+        &self,
+        stop: &dyn Fn() -> bool,
+        requests: Vec<Request>,
+        finished: &mut dyn FnMut(Finished) -> Result<bool>,
+    ) -> Result<()> {
         let mut requests = VecDeque::from(requests);
         let mut waiting: VecDeque<Slot> = VecDeque::new();
         let mut active: Vec<Slot> = Vec::new();
@@ -116,7 +126,7 @@ impl Engine {
                     break;
                 }
             }
-            if active.is_empty() {
+            if active.is_empty() || stop() {
                 return Ok(());
             }
             let mut going = Vec::with_capacity(active.len());
@@ -175,8 +185,8 @@ impl Engine {
         let rng = Rng::new(self.sampling.seed);
         let slots = request.indexes.iter().map(|&index| {
             let mut stream = rng.stream(&format!("completion {}", request.key), u64::from(index));
-            let (next, logprob) = sample::draw(&logits, &self.sampling, &mut stream);
-            Slot {
+            let (next, logprob) = sample::draw(&logits, &self.sampling, &mut stream)?;
+            Ok(Slot {
                 key: request.key,
                 index,
                 cache: Cache {
@@ -188,9 +198,9 @@ impl Engine {
                 ids: Vec::new(),
                 logprobs: vec![logprob],
                 stream,
-            }
+            })
         });
-        Ok(slots.collect())
+        slots.collect()
     }
 
     /// One token of each sequence.
@@ -204,14 +214,14 @@ impl Engine {
         slots
             .par_iter_mut()
             .zip(logits.par_chunks_exact(vocab))
-            .for_each(|(slot, logits)| {
+            .try_for_each(|(slot, logits)| {
                 slot.ids.push(slot.next);
-                let (next, logprob) = sample::draw(logits, &self.sampling, &mut slot.stream);
+                let (next, logprob) = sample::draw(logits, &self.sampling, &mut slot.stream)?;
                 slot.next = next;
                 slot.position += 1;
                 slot.logprobs.push(logprob);
-            });
-        Ok(())
+                Ok(())
+            })
     }
 
     /// Rows through all blocks. With one cache, all rows are that sequence's, in order; else row i is cache i's.
@@ -265,10 +275,7 @@ impl Engine {
 }
 
 fn numbers(tensor: &Tensor) -> Result<Vec<f32>> {
-    Ok(tensor
-        .to_dtype(candle_core::DType::F32)?
-        .flatten_all()?
-        .to_vec1()?)
+    Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
 impl Merged {
@@ -292,21 +299,24 @@ fn merge(linear: &Linear, module: Option<&Module>) -> Result<Merged> {
             bias,
         },
         Some(Module::Lora { a, b, scaling }) => Merged {
-            weight: (weight + (tensor(b).matmul(&tensor(a))? * *scaling)?)?,
+            // In f32 whatever the base is in: bf16 would lose most of what the adapter adds.
+            weight: (weight.to_dtype(DType::F32)? + (tensor(b).matmul(&tensor(a))? * *scaling)?)?,
             bias,
         },
         Some(Module::Ia3 {
             factors,
             feed_forward: true,
         }) => Merged {
-            weight: weight.broadcast_mul(&tensor(factors))?,
+            weight: weight.to_dtype(DType::F32)?.broadcast_mul(&tensor(factors))?,
             bias,
         },
         Some(Module::Ia3 {
             factors,
             feed_forward: false,
         }) => Merged {
-            weight: weight.broadcast_mul(&tensor(factors).unsqueeze(1)?)?,
+            weight: weight
+                .to_dtype(DType::F32)?
+                .broadcast_mul(&tensor(factors).unsqueeze(1)?)?,
             bias: bias.map(|bias| bias * tensor(factors)).transpose()?,
         },
     })

@@ -1,13 +1,18 @@
 //! Drawing a token: temperature, then nucleus (Holtzman et al. 2020), from a stream of random numbers.
 
 use crate::{ops::exp::exp, rng::Stream};
+use anyhow::{Result, ensure};
 use laurel_protocol::Sampling;
 
 /// The drawn token and its log-probability under the model at temperature 1.
-pub fn draw(logits: &[f32], sampling: &Sampling, stream: &mut Stream) -> (u32, f32) {
+pub fn draw(logits: &[f32], sampling: &Sampling, stream: &mut Stream) -> Result<(u32, f32)> {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut weights: Vec<f32> = logits.iter().map(|&logit| exp(logit - top)).collect();
     let total = sum(&weights);
+    ensure!(
+        total.is_finite() && total > 0.0,
+        "the model's output is no number: its weights, or the adapter's, are broken"
+    );
     let token = if sampling.temperature == 0.0 {
         logits.iter().position(|&logit| logit == top).unwrap_or(0)
     } else {
@@ -20,7 +25,7 @@ pub fn draw(logits: &[f32], sampling: &Sampling, stream: &mut Stream) -> (u32, f
         nucleus(&weights, sampling.top_p, stream.uniform())
     };
     let logprob = f64::from(logits[token] - top) - total.ln();
-    (token as u32, logprob as f32)
+    Ok((token as u32, logprob as f32))
 }
 
 /// The smallest set of the likeliest tokens that holds `top_p` of the weight, and one of them drawn by weight.
@@ -81,7 +86,7 @@ mod tests {
             ..Sampling::default()
         };
         for _ in 0..20_000 {
-            counts[draw(&logits, &sampling, &mut stream).0 as usize] += 1.0 / 20_000.0;
+            counts[draw(&logits, &sampling, &mut stream).unwrap().0 as usize] += 1.0 / 20_000.0;
         }
         let total: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
         for (count, logit) in counts.iter().zip(logits) {
@@ -95,6 +100,17 @@ mod tests {
             top_p: 0.8,
             ..sampling
         };
-        assert!((0..2_000).all(|_| matches!(draw(&logits, &narrow, &mut stream).0, 1 | 2)));
+        assert!((0..2_000).all(|_| matches!(draw(&logits, &narrow, &mut stream).unwrap().0, 1 | 2)));
+    }
+
+    #[test]
+    fn an_output_that_is_no_number_is_an_error() {
+        let mut stream = Rng::new(7).stream("test", 0);
+        for logits in [[f32::NAN, 1.0], [f32::INFINITY, 1.0], [f32::NEG_INFINITY; 2]] {
+            assert!(
+                draw(&logits, &Sampling::default(), &mut stream).is_err(),
+                "{logits:?}"
+            );
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The subcommand `work`: lease, run, hand in, again, until it is told to stop.
 
 use super::{
-    client::{Client, JobClient, LeaseLost},
+    client::{Client, JobClient, LeaseLost, TokenRefused},
     completions,
     heart::{Heart, Wishes},
     round,
@@ -133,6 +133,7 @@ pub fn run(args: &WorkArgs) -> Result<()> {
                 worker.work(&job, &wishes.quit)?;
             }
             Ok(None) => pause = Duration::from_millis(250),
+            Err(error) if error.is::<TokenRefused>() => return Err(error),
             Err(error) => {
                 tracing::warn!("No lease: {error:#}");
                 thread::sleep(pause);
@@ -152,7 +153,7 @@ impl Worker {
             quit: quit.clone(),
             ..Wishes::default()
         };
-        let folder = self.work_dir.join(format!("job-{}", job.job_id));
+        let folder = self.work_dir.join(folder_name(job));
         tracing::info!(job.id = %job.job_id, attempt = job.attempt, "Took job {}", job.job_id);
         let heart = Heart::start(client.clone(), job.lease_seconds, wishes.clone());
         let end = self.run(job, &client, &folder, &wishes);
@@ -177,7 +178,8 @@ impl Worker {
         };
         match client.post_raw("finish", &end) {
             Ok(_) => tracing::info!(job.id = %job.job_id, "Job {} has ended", job.job_id),
-            Err(error) if error.is::<LeaseLost>() => {}
+            // Whoever has the job now may be working in this very folder.
+            Err(error) if error.is::<LeaseLost>() => return Ok(()),
             Err(error) => {
                 // The checkpoints stay: whoever leases the job next on this machine goes on from them.
                 tracing::error!("The end of job {} was not taken: {error:#}", job.job_id);
@@ -250,6 +252,19 @@ impl Worker {
     }
 }
 
+/// Job numbers begin anew with another database: the data's hash keeps two servers' rounds apart.
+fn folder_name(job: &LeasedJob) -> String {
+    let data = match &job.work {
+        Work::Round { snapshot_hash, .. } => snapshot_hash
+            .chars()
+            .filter(char::is_ascii_hexdigit)
+            .take(12)
+            .collect(),
+        Work::Completions { .. } => "completions".to_owned(),
+    };
+    format!("job-{}-{data}", job.job_id)
+}
+
 /// The adapter from the work folder, or from the server into it.
 fn fetch(work_dir: &Path, client: &JobClient, reference: &AdapterRef, model: &Model) -> Result<Adapter> {
     ensure!(
@@ -257,7 +272,12 @@ fn fetch(work_dir: &Path, client: &JobClient, reference: &AdapterRef, model: &Mo
         "the server named an adapter without a proper hash"
     );
     let folder = work_dir.join("adapters").join(&reference.hash);
-    if !folder.is_dir() {
+    let file = folder.join("adapter_model.safetensors");
+    let is_whole = fs::read(&file).is_ok_and(|bytes| hex(&Sha256::digest(bytes)) == reference.hash);
+    if !is_whole {
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("clear {folder:?}"))?;
+        }
         let part = work_dir.join("adapters").join(format!("{}.part", reference.hash));
         fs::create_dir_all(&part).with_context(|| format!("make {part:?}"))?;
         for name in ["adapter_config.json", "adapter_model.safetensors"] {

@@ -18,10 +18,20 @@ use ureq::{Agent, Body, http::Response};
 /// How long a call is repeated while the server does not answer.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// How long a body may take: a connection that has silently died must not hang a round for ever.
+const BODY: Duration = Duration::from_secs(900);
+
 /// Somebody else has the job now.
 #[derive(Debug, thiserror::Error)]
 #[error("the lease is lost")]
 pub struct LeaseLost;
+
+/// The token does not open the worker's part of the API: asking again cannot help.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the server does not take the worker token ({0}): make a new one with `laurel token add --scope worker`"
+)]
+pub struct TokenRefused(String);
 
 #[derive(Clone)]
 pub struct Client {
@@ -52,6 +62,8 @@ impl Client {
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
+            .timeout_send_body(Some(BODY))
+            .timeout_recv_body(Some(BODY))
             .build()
             .into();
         Self {
@@ -198,6 +210,9 @@ fn check(response: &mut Response<Body>) -> Result<()> {
     let status = response.status();
     match response.body_mut().read_json::<ApiError>() {
         Ok(error) if error.code == ErrorCode::LeaseLost => Err(LeaseLost.into()),
+        Ok(error) if matches!(error.code, ErrorCode::NotSignedIn | ErrorCode::Forbidden) => {
+            Err(TokenRefused(error.detail).into())
+        }
         Ok(error) => bail!(
             "the server refused ({status}): {} [request {}]",
             error.detail,

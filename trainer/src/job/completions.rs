@@ -27,11 +27,18 @@ pub fn run(
 ) -> Result<Option<Outcome>> {
     let lines = client.get("prompts")?;
     let mut requests = Vec::new();
+    let (mut n_prompts, mut n_long) = (0, 0);
     for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let prompt: WorkPrompt = serde_json::from_slice(line).context("read a prompt of the job")?;
+        let ids = tokenizer.prompt_ids(&prompt.messages)?;
+        n_prompts += 1;
+        if ids.len() >= model.config.max_positions {
+            n_long += 1;
+            continue;
+        }
         requests.push(Request {
             key: prompt.prompt_id.0 as u64,
-            prompt: tokenizer.prompt_ids(&prompt.messages)?,
+            prompt: ids,
             indexes: prompt.indexes,
         });
     }
@@ -49,7 +56,7 @@ pub fn run(
         wishes.heed(client.post::<Directive>("completions", &finished)?);
         Ok(())
     };
-    engine.run(requests, &mut |done| {
+    engine.run_until(&|| wishes.stop(), requests, &mut |done| {
         n_done += 1;
         batch.push(FinishedCompletion {
             prompt_id: PromptId(done.key as i64),
@@ -68,10 +75,21 @@ pub fn run(
             };
             wishes.heed(client.post::<Directive>("report", &report)?);
         }
-        Ok(!wishes.stop())
+        Ok(true)
     })?;
     if !batch.is_empty() {
         send(&mut batch)?;
     }
-    Ok(super::cli::outcome(wishes, Outcome::Done { made_with: None }))
+    // All that could be made is stored: only then is what could not be made an error.
+    let end = match n_long {
+        0 => Outcome::Done { made_with: None },
+        _ => Outcome::Failed {
+            error: format!(
+                "{n_long} of the {n_prompts} prompts are longer than the {} tokens that the model reads; the others \
+                 have their completions",
+                model.config.max_positions
+            ),
+        },
+    };
+    Ok(super::cli::outcome(wishes, end))
 }

@@ -10,7 +10,7 @@ use crate::{
     report::{Directive, Progress, Reporter},
     rounds::{self, Input, RoundOutcome},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use laurel_protocol::{
     Directive as ServerDirective, LogLevel, LogLine, MadeWith, MetricPoint, Outcome, Report, RoundKind,
     RoundSpec, Sample, Sampling, Timestamp, WorkPrompt,
@@ -51,11 +51,13 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         "the rows that arrived are not those of the snapshot: their hash is {hash}"
     );
     let mut pairs = Vec::new();
-    for row in read_rows(lines.as_slice())? {
-        match row {
-            Row::Preference(row) => pairs.push(task.tokenizer.preference(&row)?),
-            _ => bail!("a row of the snapshot is no preference"),
-        }
+    for (at, row) in read_rows(lines.as_slice())?.iter().enumerate() {
+        let pair = match row {
+            Row::Preference(row) => task.tokenizer.preference(row),
+            _ => Err(anyhow!("a row of the snapshot is no preference")),
+        };
+        // One sentence with its cause: an admin sees the outermost one, and a row's text has no secrets of this machine.
+        pairs.push(pair.map_err(|error| anyhow!("row {} of the snapshot: {error:#}", at + 1))?);
     }
     let mut reporter = ToServer::new(task);
     let before = match task.spec.kind {
@@ -64,9 +66,11 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
     };
     reporter.pending.samples = samples(task, &before, &HashMap::new());
     reporter.send();
+    // Samples are drawn from the model as it is, before and after; only the training is in another precision.
+    let model = task.model.clone().in_precision(task.spec.hyper.precision)?;
     let input = Input {
         spec: task.spec,
-        model: task.model,
+        model: &model,
         base_model: task.base_model,
         starting_adapter: task.adapter,
         rows: pairs,
@@ -108,16 +112,21 @@ fn complete(task: &Task<'_>, adapter: Option<&Adapter>) -> Result<HashMap<u64, S
     };
     let mut requests = Vec::new();
     for prompt in task.sample_prompts {
-        requests.push(Request {
-            key: prompt.prompt_id.0 as u64,
-            prompt: task.tokenizer.prompt_ids(&prompt.messages)?,
-            indexes: vec![0],
-        });
+        let ids = task.tokenizer.prompt_ids(&prompt.messages)?;
+        // A prompt that the model cannot read has no answer to show; its rows are left out of the round as well.
+        if ids.len() < task.model.config.max_positions {
+            requests.push(Request {
+                key: prompt.prompt_id.0 as u64,
+                prompt: ids,
+                indexes: vec![0],
+            });
+        }
     }
     let mut answers = HashMap::new();
-    Engine::new(task.model, adapter, &sampling, task.tokenizer.stop_ids())?.run(requests, &mut |done| {
+    let engine = Engine::new(task.model, adapter, &sampling, task.tokenizer.stop_ids())?;
+    engine.run_until(&|| task.wishes.stop(), requests, &mut |done| {
         answers.insert(done.key, task.tokenizer.decode(&done.ids)?);
-        Ok(!task.wishes.stop())
+        Ok(true)
     })?;
     Ok(answers)
 }

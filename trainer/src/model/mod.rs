@@ -24,8 +24,9 @@ pub use crate::ops::Rope;
 pub use config::Config;
 pub use pack::{Group, Pack, TokenAt};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
+use laurel_protocol::round::Precision;
 use std::{ops::Deref, path::Path, sync::Arc};
 
 /// A base model. Cheap to clone.
@@ -47,6 +48,7 @@ pub struct Weights {
 }
 
 /// One block: attention and feed-forward, each behind a normalisation.
+#[derive(Clone)]
 pub struct Layer {
     /// `(hidden,)`
     pub attention_norm: Tensor,
@@ -66,6 +68,20 @@ impl Layer {
     pub fn linears(&self) -> [&Linear; 7] {
         [
             &self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down,
+        ]
+    }
+}
+
+impl Layer {
+    fn linears_mut(&mut self) -> [&mut Linear; 7] {
+        [
+            &mut self.q,
+            &mut self.k,
+            &mut self.v,
+            &mut self.o,
+            &mut self.gate,
+            &mut self.up,
+            &mut self.down,
         ]
     }
 }
@@ -93,7 +109,43 @@ impl Model {
     /// Embeddings of token ids. Shape: `(ids, hidden)`.
     pub fn embed(&self, ids: &[u32]) -> candle_core::Result<Tensor> {
         let ids = Tensor::new(ids, &self.device)?;
-        self.embedding.index_select(&ids, 0)
+        self.embedding.index_select(&ids, 0)?.to_dtype(self.norm.dtype())
+    }
+
+    pub fn in_precision(self, precision: Precision) -> Result<Self> {
+        match precision {
+            Precision::F32 => Ok(self),
+            Precision::Bf16 => self.in_bf16(),
+        }
+    }
+
+    /// The same model with its matrices rounded to bf16, half as large; normalisations and biases stay as they are.
+    /// On the CPU only: there the operations multiply f32 activations with bf16 weights.
+    fn in_bf16(&self) -> Result<Self> {
+        ensure!(
+            self.device.is_cpu(),
+            "weights in bf16 are for the CPU; on this device choose the precision f32"
+        );
+        let round = |tensor: &Tensor| tensor.to_dtype(DType::BF16);
+        let embedding = round(&self.embedding)?;
+        let mut layers = self.layers.clone();
+        for layer in &mut layers {
+            for linear in layer.linears_mut() {
+                linear.weight = round(&linear.weight)?;
+            }
+        }
+        Ok(Self::from(Weights {
+            config: self.config.clone(),
+            device: self.device.clone(),
+            layers,
+            norm: self.norm.clone(),
+            head: match self.config.tied {
+                true => embedding.clone(),
+                false => round(&self.head)?,
+            },
+            embedding,
+            rope: self.rope.clone(),
+        }))
     }
 
     /// Logits of (already normalised) hidden states. Shapes: `(rows, hidden)` to `(rows, vocab)`.

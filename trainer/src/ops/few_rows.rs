@@ -1,6 +1,7 @@
 //! The product of few rows with a weight as stored: each step of sampling. A general product first packs the
 //! weight into tiles, which for few rows costs more than the product itself; here each weight is read once.
 
+use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -14,7 +15,7 @@ const CHUNK: usize = 96;
 
 /// `x wᵀ`, row-major. Shapes: x `(rows, inner)`, w `(out, inner)`, result `(rows, out)`. Each number's sum has
 /// the same order whatever the other rows are, so that a row's result does not depend on its batch.
-pub(crate) fn multiply(x: &[f32], w: &[f32], inner: usize) -> Vec<f32> {
+pub(crate) fn multiply<N: Number>(x: &[f32], w: &[N], inner: usize) -> Vec<f32> {
     if inner == 0 || x.is_empty() || w.is_empty() {
         return Vec::new();
     }
@@ -36,23 +37,51 @@ pub(crate) fn multiply(x: &[f32], w: &[f32], inner: usize) -> Vec<f32> {
     y
 }
 
+/// What a weight is stored in. bf16 halves what a step of sampling reads from memory.
+pub(crate) trait Number: Copy + Sync {
+    /// The numbers in f32, in `scratch` where they are not so already.
+    fn widen<'a>(numbers: &'a [Self], scratch: &'a mut Vec<f32>) -> &'a [f32];
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn widen<'a>(numbers: &'a [f32], _: &'a mut Vec<f32>) -> &'a [f32] {
+        numbers
+    }
+}
+
+impl Number for bf16 {
+    #[inline(always)]
+    fn widen<'a>(numbers: &'a [bf16], scratch: &'a mut Vec<f32>) -> &'a [f32] {
+        scratch.clear();
+        scratch.extend(
+            numbers
+                .iter()
+                .map(|x| f32::from_bits(u32::from(x.to_bits()) << 16)),
+        );
+        scratch
+    }
+}
+
 /// Some outputs of all rows.
-struct Strip<'a> {
+struct Strip<'a, N> {
     x: &'a [f32],
-    w: &'a [f32],
+    w: &'a [N],
     inner: usize,
     /// `(out, rows)`
     target: &'a mut [f32],
 }
 
-impl WithSimd for Strip<'_> {
+impl<N: Number> WithSimd for Strip<'_, N> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let rows = self.x.len() / self.inner;
         let outputs = self.w.chunks(OUTPUTS * self.inner);
+        let mut scratch = Vec::new();
         for (w, target) in outputs.zip(self.target.chunks_mut(OUTPUTS * rows)) {
+            let w = N::widen(w, &mut scratch);
             match w.len() / self.inner {
                 3 => outputs_of::<S, 3>(simd, self.x, w, self.inner, target),
                 2 => outputs_of::<S, 2>(simd, self.x, w, self.inner, target),
@@ -135,6 +164,9 @@ mod tests {
                     "a row alone has the same bits"
                 );
             }
+            let rounded: Vec<bf16> = w.iter().map(|&w| bf16::from_f32(w)).collect();
+            let widened: Vec<f32> = rounded.iter().map(|w| w.to_f32()).collect();
+            assert_eq!(multiply(&x, &rounded, inner), multiply(&x, &widened, inner));
         }
     }
 }

@@ -3,8 +3,8 @@
 //! The backward pass computes gradients of the input and of A and B, never of the frozen weight.
 
 use super::{
-    fuses,
-    matmul::{View, matmul, matmul_transposed, multiply, multiply_add, transposed_matmul},
+    fuses_with_weight,
+    matmul::{View, matmul, matmul_transposed, multiply_add, multiply_weight, transposed_matmul},
     tape::{Tape, Traced},
     with_slices,
 };
@@ -80,7 +80,7 @@ enum Partial {
 }
 
 fn matmul_parts(x: &Tensor, w: &Tensor, transpose: bool) -> Result<Partial> {
-    if !fuses(&[x, w]) {
+    if !fuses_with_weight(x, w) {
         let product = if transpose {
             x.matmul(&w.t()?)?
         } else {
@@ -88,20 +88,7 @@ fn matmul_parts(x: &Tensor, w: &Tensor, transpose: bool) -> Result<Partial> {
         };
         return Ok(Partial::Tensor(product));
     }
-    let ((rows, inner), (w_rows, w_columns)) = (x.dims2()?, w.dims2()?);
-    let expected = if transpose { w_columns } else { w_rows };
-    if inner != expected {
-        candle_core::bail!(
-            "linear layer: input {:?} does not fit the weight {:?}",
-            x.dims(),
-            w.dims()
-        );
-    }
-    with_slices([x, w], |[x, w]| {
-        let w = View::new(w, w_rows, w_columns);
-        let w = if transpose { w.transposed() } else { w };
-        Ok(Partial::Numbers(multiply(1.0, View::new(x, rows, inner), w)))
-    })
+    Ok(Partial::Numbers(multiply_weight(x, w, transpose)?))
 }
 
 /// `sum + scaling · x w` or `sum + scaling · x wᵀ`.

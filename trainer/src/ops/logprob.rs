@@ -6,10 +6,9 @@
 
 use super::{
     exp::exp,
-    fuses,
-    matmul::{View, multiply},
+    fuses_with_weight,
+    matmul::{matmul, multiply_weight},
     tape::{Tape, Traced},
-    with_slices,
 };
 use candle_core::{D, DType, Result, Tensor};
 use rayon::prelude::*;
@@ -20,7 +19,7 @@ const CHUNK: usize = 128;
 /// Shapes: `(rows, hidden)`, `(vocab, hidden)`, one token for each row, to `(rows,)` in f32.
 pub fn token_logprobs(tape: &Tape, hidden: &Traced, head: &Tensor, tokens: &[u32]) -> Result<Traced> {
     let wants_gradient = tape.is_recording() && hidden.needs_gradient();
-    let fused = fuses(&[&hidden.value, head]);
+    let fused = fuses_with_weight(&hidden.value, head);
     let (mut values, mut slopes) = (Vec::new(), Vec::new());
     for (at, tokens) in tokens.chunks(CHUNK).enumerate() {
         let rows = hidden.value.narrow(0, at * CHUNK, tokens.len())?.contiguous()?;
@@ -56,24 +55,23 @@ fn fused_chunk(
     tokens: &[u32],
     wants_gradient: bool,
 ) -> Result<(Tensor, Option<Tensor>)> {
-    let ((n_rows, hidden), vocab) = (rows.dims2()?, head.dim(0)?);
+    let (n_rows, vocab) = (rows.dim(0)?, head.dim(0)?);
     if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab) {
         candle_core::bail!("token {token} is outside the vocabulary of {vocab}");
     }
-    let (values, slopes) = with_slices([rows, head], |[rows, head]| {
-        let (x, w) = (View::new(rows, n_rows, hidden), View::new(head, vocab, hidden));
-        let mut logits = multiply(1.0, x, w.transposed()); // (rows, vocab)
-        let values: Vec<f32> = logits
-            .par_chunks_mut(vocab)
-            .zip(tokens)
-            .map(|(row, &token)| value_and_slope(row, token as usize, wants_gradient))
-            .collect();
-        let slopes = wants_gradient.then(|| multiply(1.0, View::new(&logits, n_rows, vocab), w));
-        Ok((values, slopes))
-    })?;
-    let slopes = slopes
-        .map(|slopes| Tensor::from_vec(slopes, (n_rows, hidden), rows.device()))
-        .transpose()?;
+    let mut logits = multiply_weight(rows, head, true)?; // (rows, vocab)
+    let values: Vec<f32> = logits
+        .par_chunks_mut(vocab)
+        .zip(tokens)
+        .map(|(row, &token)| value_and_slope(row, token as usize, wants_gradient))
+        .collect();
+    let slopes = match wants_gradient {
+        false => None,
+        true => {
+            let slopes = Tensor::from_vec(logits, (n_rows, vocab), rows.device())?;
+            Some(matmul(&slopes, head)?) // (rows, hidden)
+        }
+    };
     Ok((Tensor::from_vec(values, n_rows, rows.device())?, slopes))
 }
 

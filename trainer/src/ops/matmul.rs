@@ -1,11 +1,12 @@
 //! Matrix products. On the CPU in f32 they call the `gemm` crate (the kernels of candle's own CPU backend)
 //! directly: a product can then add to its target, and the frozen weights are read as stored.
 //!
-//! This is the one file of the crate with `unsafe`: the kernels take pointers.
+//! A frozen weight may be in bf16: then the kernels of [`bf16`] multiply. These two are the files of the crate with
+//! `unsafe`: kernels take pointers.
 #![allow(unsafe_code)]
 
-use super::{few_rows, fuses, with_slices};
-use candle_core::{Result, Tensor};
+use super::{bf16, few_rows, fuses, fuses_with_weight, with_slices};
+use candle_core::{DType, Result, Storage, Tensor};
 use gemm::Parallelism;
 
 /// A matrix in a slice: element (i, j) is `data[i * row_stride + j * column_stride]`.
@@ -150,53 +151,70 @@ pub(crate) fn multiply_here(
     );
 }
 
+/// `x wᵀ` (`transposed`) or `x w`, as numbers. w is a frozen weight in main memory, in f32 or bf16.
+pub(crate) fn multiply_weight(x: &Tensor, w: &Tensor, transposed: bool) -> Result<Vec<f32>> {
+    let ((rows, inner), (w_rows, w_columns)) = (x.dims2()?, w.dims2()?);
+    check(inner, if transposed { w_columns } else { w_rows }, x, w)?;
+    let (x, w) = (x.contiguous()?, w.contiguous()?);
+    if w.dtype() == DType::BF16 {
+        return with_slices([&x], |[x]| {
+            with_bf16(&w, |data| {
+                let w = bf16::Weight {
+                    data,
+                    rows: w_rows,
+                    columns: w_columns,
+                };
+                Ok(bf16::multiply(x, rows, w, transposed))
+            })
+        });
+    }
+    with_slices([&x, &w], |[x, w]| {
+        let w = View::new(w, w_rows, w_columns);
+        let w = if transposed { w.transposed() } else { w };
+        Ok(multiply(1.0, View::new(x, rows, inner), w))
+    })
+}
+
+/// Runs `body` on the numbers of a contiguous bf16 tensor in main memory.
+fn with_bf16<T>(tensor: &Tensor, body: impl FnOnce(&[half::bf16]) -> Result<T>) -> Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(storage), Some((from, to))) => body(&storage.as_slice::<half::bf16>()?[from..to]),
+        _ => candle_core::bail!("a weight in bf16 is not contiguous in main memory"),
+    }
+}
+
 /// `x wᵀ`. Shapes: `(rows, in)`, `(out, in)` to `(rows, out)`.
 pub fn matmul_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    let ((rows, inner), (out, _)) = (x.dims2()?, w.dims2()?);
-    if !fuses(&[x, w]) {
+    if !fuses_with_weight(x, w) {
         return x.matmul(&w.t()?);
     }
-    check(inner, w.dim(1)?, x, w)?;
-    let (x, w) = (x.contiguous()?, w.contiguous()?);
-    let y = with_slices([&x, &w], |[x, w]| {
-        Ok(multiply(
-            1.0,
-            View::new(x, rows, inner),
-            View::new(w, out, inner).transposed(),
-        ))
-    })?;
-    Tensor::from_vec(y, (rows, out), x.device())
+    Tensor::from_vec(multiply_weight(x, w, true)?, (x.dim(0)?, w.dim(0)?), x.device())
 }
 
 /// [`matmul_transposed`] for a step of sampling. A row's result does not depend on the other rows while there
 /// are few of them.
 pub fn few_rows_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     let ((rows, inner), (out, _)) = (x.dims2()?, w.dims2()?);
-    if !fuses(&[x, w]) || rows > few_rows::MOST_ROWS || inner == 0 {
+    if !fuses_with_weight(x, w) || rows > few_rows::MOST_ROWS || inner == 0 {
         return matmul_transposed(x, w);
     }
     check(inner, w.dim(1)?, x, w)?;
     let (x, w) = (x.contiguous()?, w.contiguous()?);
-    let y = with_slices([&x, &w], |[x, w]| Ok(few_rows::multiply(x, w, inner)))?;
+    let y = if w.dtype() == DType::BF16 {
+        with_slices([&x], |[x]| with_bf16(&w, |w| Ok(few_rows::multiply(x, w, inner))))?
+    } else {
+        with_slices([&x, &w], |[x, w]| Ok(few_rows::multiply(x, w, inner)))?
+    };
     Tensor::from_vec(y, (rows, out), x.device())
 }
 
 /// `x w`. Shapes: `(rows, inner)`, `(inner, columns)` to `(rows, columns)`.
 pub fn matmul(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    let ((rows, inner), (_, columns)) = (x.dims2()?, w.dims2()?);
-    if !fuses(&[x, w]) {
+    if !fuses_with_weight(x, w) {
         return x.matmul(w);
     }
-    check(inner, w.dim(0)?, x, w)?;
-    let (x, w) = (x.contiguous()?, w.contiguous()?);
-    let y = with_slices([&x, &w], |[x, w]| {
-        Ok(multiply(
-            1.0,
-            View::new(x, rows, inner),
-            View::new(w, inner, columns),
-        ))
-    })?;
-    Tensor::from_vec(y, (rows, columns), x.device())
+    Tensor::from_vec(multiply_weight(x, w, false)?, (x.dim(0)?, w.dim(1)?), x.device())
 }
 
 /// `aᵀ b`. Shapes: `(rows, m)`, `(rows, n)` to `(m, n)`.

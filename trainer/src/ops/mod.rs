@@ -8,6 +8,7 @@
 
 mod attention;
 mod attention_cpu;
+mod bf16;
 pub(crate) mod exp;
 mod few_rows;
 mod linear;
@@ -34,6 +35,11 @@ pub(crate) fn fuses(tensors: &[&Tensor]) -> bool {
     tensors
         .iter()
         .all(|tensor| matches!(tensor.device(), Device::Cpu) && tensor.dtype() == DType::F32)
+}
+
+/// The same for a product of activations with a frozen weight, which may be in bf16.
+pub(crate) fn fuses_with_weight(x: &Tensor, weight: &Tensor) -> bool {
+    fuses(&[x]) && (fuses(&[weight]) || (weight.device().is_cpu() && weight.dtype() == DType::BF16))
 }
 
 /// Runs `body` on the numbers of contiguous f32 tensors in main memory, without a copy.

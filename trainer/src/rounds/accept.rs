@@ -1,7 +1,7 @@
 //! What a round accepts: the rows it can train on, and the folder it may write to. A round is known by the hash
 //! of all that decides it.
 
-use crate::{adapters::Adapter, data::PreferencePair, model::Model, report::Reporter};
+use crate::{adapters::Adapter, checkpoint, data::PreferencePair, model::Model, report::Reporter};
 use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 use laurel_protocol::round::{LogLevel, RoundKind, RoundSpec};
@@ -65,6 +65,33 @@ pub(super) fn is_finished(out: &Path, fingerprint: &str) -> Result<bool> {
         "{out:?} holds the finished round of another spec, data or model: choose another folder"
     );
     Ok(true)
+}
+
+/// Names the round that a folder belongs to, from its start on.
+const OWNER: &str = "round.json";
+
+/// Takes a folder for a round: a new or empty one, or the one that it began in. Files of anything else in there are
+/// neither overwritten nor removed.
+pub(super) fn take_folder(out: &Path, fingerprint: &str) -> Result<()> {
+    fs::create_dir_all(out).with_context(|| format!("create {out:?}"))?;
+    let owner = out.join(OWNER);
+    if let Ok(bytes) = fs::read(&owner) {
+        let owner: serde_json::Value =
+            serde_json::from_slice(&bytes).with_context(|| format!("read {owner:?}"))?;
+        ensure!(
+            owner["fingerprint"] == fingerprint,
+            "{out:?} holds a round with another spec, data or model: choose another folder"
+        );
+        return Ok(());
+    }
+    for name in ["adapter", "checkpoints", "metrics.jsonl", "report.json"] {
+        ensure!(
+            !out.join(name).exists(),
+            "{out:?} holds a file {name:?} that is not this round's: choose an empty folder"
+        );
+    }
+    let text = serde_json::json!({ "fingerprint": fingerprint }).to_string();
+    checkpoint::write_file(&owner, text.as_bytes())
 }
 
 /// Hash of all that decides a round.

@@ -82,7 +82,8 @@ pub fn round(args: &RoundArgs) -> Result<()> {
     let (spec, files) = read_spec(&text).with_context(|| format!("spec {:?}", args.spec))?;
     let folder = args.spec.parent().unwrap_or(Path::new("."));
     let model_path = folder.join(&files.model);
-    let model = Model::load(&model_path, &device::open(&args.device)?, DType::F32)?;
+    let model = Model::load(&model_path, &device::open(&args.device)?, DType::F32)?
+        .in_precision(spec.hyper.precision)?;
     let starting_adapter = match &files.starting_adapter {
         Some(path) => Some(Adapter::load_peft(&folder.join(path), &model)?),
         None => None,
@@ -187,6 +188,7 @@ pub fn logprobs(args: &LogprobsArgs) -> Result<()> {
                 let tokenizer = tokenizer.as_ref().context("a tokenizer was just read")?;
                 let pair = tokenizer
                     .preference(row)
+                    .and_then(with_prompt)
                     .with_context(|| format!("row {}", at + 1))?;
                 let (chosen, rejected) = completion_logps(&model, adapter.as_ref(), &[&pair])?[0];
                 json!({
@@ -199,6 +201,12 @@ pub fn logprobs(args: &LogprobsArgs) -> Result<()> {
         writeln!(out, "{line}")?;
     }
     Ok(())
+}
+
+/// Something must stand before a completion for the model to predict its first token.
+fn with_prompt(pair: PreferencePair) -> Result<PreferencePair> {
+    ensure!(!pair.prompt.is_empty(), "the prompt is empty");
+    Ok(pair)
 }
 
 /// Log-probability of each token from position `from` on.
@@ -220,7 +228,11 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
     let adapter = Adapter::load_peft(&args.adapter, &model)?;
     let tokenizer = Tokenizer::load(&args.model)?;
     let mut out = std::io::stdout().lock();
-    for pair in pairs(&args.data, &tokenizer, RoundKind::Reward)? {
+    for (at, pair) in pairs(&args.data, &tokenizer, RoundKind::Reward)?
+        .into_iter()
+        .enumerate()
+    {
+        let pair = with_prompt(pair).with_context(|| format!("row {}", at + 1))?;
         let (chosen, rejected) = scores(&model, &adapter, &[&pair])?[0];
         writeln!(
             out,

@@ -3,7 +3,7 @@
 
 use super::{
     Input, RoundOutcome,
-    accept::{fingerprint, is_finished, usable},
+    accept::{fingerprint, is_finished, take_folder, usable},
     sampler::{Sampler, hold_out},
 };
 use crate::{
@@ -21,7 +21,7 @@ use laurel_protocol::round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split}
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
-    io::{Seek, SeekFrom, Write},
+    io::{BufRead, BufReader, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -136,7 +136,7 @@ impl<'a> Session<'a> {
             RoundKind::Sft | RoundKind::Dpo => adapter.score = None,
         }
         let optimiser = AdamW::new(adapter.variables(), &spec.hyper)?;
-        fs::create_dir_all(out).with_context(|| format!("create {out:?}"))?;
+        take_folder(out, &fingerprint)?;
         let metrics = OpenOptions::new()
             .create(true)
             .read(true)
@@ -198,6 +198,13 @@ impl<'a> Session<'a> {
         self.optimiser.restore(saved.moments, saved.state.step)?;
         // Figures written after the checkpoint will be written again.
         self.metrics.set_len(saved.state.metrics_bytes)?;
+        self.metrics.seek(SeekFrom::Start(0))?;
+        // Those before it may not have reached the server when the earlier attempt was killed.
+        for line in BufReader::new(&self.metrics).lines() {
+            let point: MetricPoint = serde_json::from_str(&line?).context("read metrics.jsonl")?;
+            remember(&mut self.last, &point);
+            self.reporter.metrics(&point);
+        }
         self.metrics.seek(SeekFrom::End(0))?;
         self.first_step = saved.state.step;
         self.info(&format!(
@@ -232,6 +239,7 @@ impl<'a> Session<'a> {
         let seconds = self.step_started.elapsed().as_secs_f64();
         values.insert("learning_rate".into(), rate);
         values.insert("grad_norm".into(), norm);
+        values.insert("n_tokens".into(), tally.n_tokens as f64);
         values.insert(
             "tokens_per_second".into(),
             tally.n_tokens as f64 / seconds.max(1e-9),
@@ -291,20 +299,12 @@ impl<'a> Session<'a> {
     }
 
     fn write_metrics(&mut self, split: Split, values: BTreeMap<String, f64>) -> Result<()> {
-        let prefix = match split {
-            Split::Train => "",
-            Split::Eval => "eval_",
-        };
-        self.last.extend(
-            values
-                .iter()
-                .map(|(name, value)| (format!("{prefix}{name}"), *value)),
-        );
         let point = MetricPoint {
             step: self.step(),
             split,
             values,
         };
+        remember(&mut self.last, &point);
         let line = serde_json::to_string(&point)? + "\n";
         self.metrics
             .write_all(line.as_bytes())
@@ -358,7 +358,11 @@ impl<'a> Session<'a> {
         }
         fs::create_dir_all(&draft).with_context(|| format!("create {draft:?}"))?;
         self.adapter.save_peft(&draft, self.base_model, task_type)?;
+        for entry in fs::read_dir(&draft).with_context(|| format!("list {draft:?}"))? {
+            File::open(entry?.path())?.sync_all()?;
+        }
         fs::rename(&draft, &target).with_context(|| format!("write {target:?}"))?;
+        File::open(self.out)?.sync_all()?;
         let report = serde_json::json!({
             "fingerprint": self.fingerprint,
             "kind": self.spec.kind,
@@ -377,6 +381,16 @@ impl<'a> Session<'a> {
         self.info("The round is done");
         Ok(RoundOutcome::Done)
     }
+}
+
+/// Keeps the last of each figure for the report.
+fn remember(last: &mut BTreeMap<String, f64>, point: &MetricPoint) {
+    let prefix = match point.split {
+        Split::Train => "",
+        Split::Eval => "eval_",
+    };
+    let values = point.values.iter();
+    last.extend(values.map(|(name, value)| (format!("{prefix}{name}"), *value)));
 }
 
 /// A figure that is no number is an error that names it: the round has gone astray, and JSON has no word for it.

@@ -188,6 +188,44 @@ fn a_round_that_starts_from_an_adapter_takes_its_copy_as_reference() {
     assert!((metrics(out.path())[0].values["loss"] - std::f64::consts::LN_2).abs() < 1e-5);
 }
 
+/// Keeps what it is told.
+#[derive(Default)]
+struct Listening(Vec<(u64, Split)>);
+
+impl Reporter for Listening {
+    fn log(&mut self, _: LogLevel, _: &str) {}
+    fn metrics(&mut self, point: &MetricPoint) {
+        self.0.push((point.step, point.split));
+    }
+    fn progress(&mut self, _: Progress) -> Directive {
+        Directive::GoOn
+    }
+}
+
+#[test]
+fn a_resumed_round_reports_the_figures_before_the_checkpoint_again() {
+    let model = tiny::model(0);
+    let (out, spec) = (tempfile::tempdir().unwrap(), spec(RoundKind::Dpo));
+    run(input(&spec, &model, out.path()), &mut StopAfter(5)).unwrap();
+    let mut heard = Listening::default();
+    run(input(&spec, &model, out.path()), &mut heard).unwrap();
+    let written: Vec<_> = metrics(out.path()).iter().map(|p| (p.step, p.split)).collect();
+    assert!(written.contains(&(5, Split::Eval)));
+    assert_eq!(heard.0, written);
+}
+
+#[test]
+fn files_of_something_else_are_neither_overwritten_nor_removed() {
+    let (model, out) = (tiny::model(0), tempfile::tempdir().unwrap());
+    let own = out.path().join("adapter").join("mine.txt");
+    fs::create_dir(out.path().join("adapter")).unwrap();
+    fs::write(&own, "kept").unwrap();
+    let spec = spec(RoundKind::Sft);
+    let error = run(input(&spec, &model, out.path()), &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("choose an empty folder"), "{error}");
+    assert_eq!(fs::read_to_string(own).unwrap(), "kept");
+}
+
 #[test]
 fn a_finished_folder_is_kept_and_refused_to_another_spec() {
     let (model, out) = (tiny::model(0), tempfile::tempdir().unwrap());

@@ -1,0 +1,242 @@
+//! Training speed and memory on the default model: SFT, reward and DPO rounds by the trainer's own command line on the
+//! rows in `tests/bench/`; with a Python environment also TRL on the same rows, in turn. One line of JSON a round.
+//!
+//! Usage: bench_train ROWS_FOLDER PRECISION N_STEPS [VENV]
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{Device, Tensor};
+use serde_json::{Value, json};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+const BATCH: usize = 8;
+/// Steps that are run first and not counted.
+const WARM_UP: usize = 2;
+/// Weights of the default model that a token is multiplied with: the matrices of its blocks and the output layer.
+const N_WEIGHTS: f64 = 134.5e6;
+
+struct Task {
+    name: &'static str,
+    kind: &'static str,
+    rows: &'static str,
+    /// What TRL is fastest with (`peers/bench_train.py`).
+    trl: &'static [&'static str],
+}
+
+const TASKS: [Task; 3] = [
+    Task {
+        name: "sft",
+        kind: "sft",
+        rows: "sft.jsonl",
+        trl: &["--task", "sft"],
+    },
+    Task {
+        name: "reward",
+        kind: "reward",
+        rows: "pref.jsonl",
+        trl: &["--task", "rm"],
+    },
+    Task {
+        name: "dpo",
+        kind: "dpo",
+        rows: "pref.jsonl",
+        trl: &["--task", "dpo", "--precompute"],
+    },
+];
+
+fn main() -> Result<()> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let [rows, precision, n_steps, venv @ ..] = args.as_slice() else {
+        bail!("usage: bench_train ROWS_FOLDER PRECISION N_STEPS [VENV]");
+    };
+    let (rows, n_steps) = (Path::new(rows), n_steps.parse::<usize>()?);
+    let work = tempfile::tempdir()?;
+    let trl = match venv.first() {
+        Some(venv) => Some(Trl::prepare(Path::new(venv), rows, work.path())?),
+        None => None,
+    };
+    for task in &TASKS {
+        let peak = peak_gflops()?;
+        let ours = run(task, rows, precision, n_steps, work.path())?;
+        let mut line = json!({
+            "bench": "train", "task": task.name, "precision": precision, "batch": BATCH, "steps": n_steps,
+            "real_tokens_per_second": ours.tokens_per_second.round(), "seconds_per_step": ours.seconds_per_step,
+            "peak_memory_mb": ours.peak_mb, "f32_product_gflops": peak.round(),
+            // Two products for each weight and token, forward and backward; a shared prompt is counted twice.
+            "share_of_f32_product_peak": round(ours.tokens_per_second * 4.0 * N_WEIGHTS / 1e9 / peak),
+        });
+        if let Some(trl) = &trl {
+            let theirs = trl.run(task, rows, n_steps)?;
+            let speed = theirs["real_tok_per_s"].as_f64().context("TRL's speed")?;
+            let memory = theirs["rss_peak_process_mb"].as_f64().context("TRL's memory")?;
+            line["trl"] = json!({
+                "dtype": theirs["dtype"], "real_tokens_per_second": speed, "peak_memory_mb": memory,
+                "versions": theirs["v"],
+            });
+            line["speed_ratio"] = json!(round(ours.tokens_per_second / speed));
+            line["memory_ratio"] = json!(round(ours.peak_mb / memory));
+        }
+        println!("{line}");
+    }
+    Ok(())
+}
+
+fn round(x: f64) -> f64 {
+    (x * 100.0).round() / 100.0
+}
+
+struct Measured {
+    tokens_per_second: f64,
+    seconds_per_step: f64,
+    peak_mb: f64,
+}
+
+/// One round through `laurel-trainer round`.
+fn run(task: &Task, rows: &Path, precision: &str, n_steps: usize, work: &Path) -> Result<Measured> {
+    let out = work.join(task.name);
+    let spec = json!({
+        "kind": task.kind, "model": required("LAUREL_MODEL")?, "data": rows.canonicalize()?.join(task.rows),
+        "adapter": {"type": "lora", "rank": 16, "alpha": 32.0},
+        "hyper": {"batch_size": BATCH, "max_steps": WARM_UP + n_steps, "held_out": 0.0, "eval_every": 0,
+                  "checkpoint_every": 1000, "learning_rate": 1e-4, "schedule": "constant", "warmup": 0.0,
+                  "precision": precision},
+    });
+    let file = work.join(format!("{}.json", task.name));
+    fs::write(&file, spec.to_string())?;
+    let mut child = Command::new(required("LAUREL_TRAINER_BIN")?)
+        .arg("round")
+        .arg(&file)
+        .arg("--out")
+        .arg(&out)
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut peak_mb: f64 = 0.0;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        peak_mb = peak_mb.max(high_water_mb(child.id()));
+        thread::sleep(Duration::from_millis(50));
+    };
+    ensure!(status.success(), "the round {} failed: {status}", task.name);
+    let metrics = fs::read_to_string(out.join("metrics.jsonl"))?;
+    let (mut tokens, mut seconds) = (0.0, 0.0);
+    let mut n = 0;
+    for line in metrics.lines().skip(WARM_UP) {
+        let point: Value = serde_json::from_str(line)?;
+        let value = |name: &str| {
+            point["values"][name]
+                .as_f64()
+                .with_context(|| format!("no figure {name}"))
+        };
+        tokens += value("n_tokens")?;
+        seconds += value("n_tokens")? / value("tokens_per_second")?;
+        n += 1;
+    }
+    ensure!(n > 0, "the rows are too few for {WARM_UP} steps and more");
+    Ok(Measured {
+        tokens_per_second: tokens / seconds,
+        seconds_per_step: round(seconds / f64::from(n)),
+        peak_mb: peak_mb.round(),
+    })
+}
+
+fn required(name: &str) -> Result<PathBuf> {
+    env::var_os(name)
+        .map(PathBuf::from)
+        .with_context(|| format!("{name} is not set"))
+}
+
+/// The most memory that a process has had in use, as the kernel counts it.
+fn high_water_mb(pid: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kb = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    kb.unwrap_or(0.0) / 1024.0
+}
+
+/// The best of half a second of f32 products in the shape of the model's feed-forward part.
+fn peak_gflops() -> Result<f64> {
+    let (rows, inner, out) = (1024, 576, 1536);
+    let x = Tensor::rand(-1f32, 1.0, (rows, inner), &Device::Cpu)?;
+    let w = Tensor::rand(-1f32, 1.0, (out, inner), &Device::Cpu)?;
+    let begun = Instant::now();
+    let mut best = f64::INFINITY;
+    while begun.elapsed() < Duration::from_millis(500) {
+        let start = Instant::now();
+        std::hint::black_box(laurel_trainer::ops::matmul_transposed(&x, &w)?);
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok(2.0 * (rows * inner * out) as f64 / best / 1e9)
+}
+
+/// TRL in a Python environment, over the same weights as a Hugging Face folder.
+struct Trl {
+    python: PathBuf,
+    scripts: PathBuf,
+    model: PathBuf,
+    dtype: &'static str,
+}
+
+impl Trl {
+    fn prepare(venv: &Path, rows: &Path, work: &Path) -> Result<Self> {
+        let (python, scripts) = (venv.join("bin/python"), rows.join("peers"));
+        let gguf = required("LAUREL_MODEL")?;
+        let folder = gguf.parent().context("the model lies in a folder")?;
+        let model = work.join("model");
+        quietly(
+            Command::new(&python)
+                .arg(scripts.join("convert.py"))
+                .arg(folder)
+                .arg(gguf.file_name().context("the model is a file")?)
+                .arg(&model),
+        )?;
+        let bf16 = work.join("model-bf16");
+        quietly(
+            Command::new(&python)
+                .arg(scripts.join("fix_tokenizer.py"))
+                .args([&model, &bf16]),
+        )?;
+        // Autocast pays where the CPU multiplies bf16; elsewhere PyTorch emulates it and f32 is its best.
+        let has_bf16 = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("avx512_bf16"));
+        Ok(Self {
+            python,
+            scripts,
+            model: if has_bf16 { bf16 } else { model },
+            dtype: if has_bf16 { "bf16amp" } else { "f32" },
+        })
+    }
+
+    fn run(&self, task: &Task, rows: &Path, n_steps: usize) -> Result<Value> {
+        let output = Command::new(&self.python)
+            .arg(self.scripts.join("bench_train.py"))
+            .arg(&self.model)
+            .arg(rows.join(task.rows))
+            .args(task.trl)
+            .args(["--bs", &BATCH.to_string(), "--dtype", self.dtype])
+            .args(["--warmup", &WARM_UP.to_string(), "--steps", &n_steps.to_string()])
+            .stderr(Stdio::null())
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("RESULT "))
+            .with_context(|| format!("TRL's {} ended without a result", task.name))?;
+        Ok(serde_json::from_str(line)?)
+    }
+}
+
+fn quietly(command: &mut Command) -> Result<()> {
+    let output = command.output()?;
+    ensure!(
+        output.status.success(),
+        "{command:?} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
