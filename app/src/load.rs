@@ -60,6 +60,16 @@ impl<T: Clone + Send + Sync + 'static> Loaded<T> {
         });
     }
 
+    /// Asks again for what is already here: something may have been missed. What is still on its way stays so.
+    pub fn refresh(self) {
+        if self
+            .state
+            .with_untracked(|state| matches!(state, State::Ready(_)))
+        {
+            self.reload();
+        }
+    }
+
     /// The data, once there.
     pub fn get(self) -> Option<T> {
         self.state.with(|state| match state {
@@ -99,7 +109,8 @@ impl<T: Clone + Send + Sync + 'static> Loaded<T> {
         .into_any()
     }
 
-    /// Like [`Self::view`], but `ready` is built once and follows the data by itself.
+    /// Like [`Self::view`], but `ready` is built once and follows the data by itself: whatever it reads while it
+    /// is built does not build it again, which would wipe what a person is typing in it.
     pub fn view_once(self, ready: impl Fn() -> AnyView + Send + 'static) -> AnyView {
         let stage = Memo::new(move |_| {
             self.state.with(|state| match state {
@@ -111,7 +122,7 @@ impl<T: Clone + Send + Sync + 'static> Loaded<T> {
         (move || match stage.get() {
             State::Loading => waiting(),
             State::Failed(error) => notice(&error, Some(Callback::new(move |()| self.retry()))),
-            State::Ready(()) => ready(),
+            State::Ready(()) => untrack(&ready),
         })
         .into_any()
     }
