@@ -99,12 +99,12 @@ impl<T: Clone + Send + Sync + 'static> Loaded<T> {
         });
     }
 
-    /// The waiting, the error or `ready`, built anew whenever the data changes.
+    /// The waiting, the error or `ready`, built anew whenever the data changes, and only then.
     pub fn view(self, ready: impl Fn(T) -> AnyView + Send + 'static) -> AnyView {
         (move || match self.state.get() {
             State::Loading => waiting(),
             State::Failed(error) => notice(&error, Some(Callback::new(move |()| self.retry()))),
-            State::Ready(data) => ready(data),
+            State::Ready(data) => untrack(|| ready(data)),
         })
         .into_any()
     }

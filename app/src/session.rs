@@ -2,7 +2,7 @@
 //!
 //! Asked from the server once (`GET /session`), by the first page that wants to know: the pages of links and of
 //! sign-in do not, so that a stranger's first page starts without a refused request. A 401 on any later call
-//! empties it.
+//! empties it. What a page reads while it is built never builds it again: only another user or address does.
 
 use crate::{api, components::notice::notice, error::AppError, pages};
 use laurel_protocol::{ErrorCode, Role, User};
@@ -94,7 +94,7 @@ pub fn signed_in(page: fn(User) -> AnyView) -> AnyView {
     (move || match who.get() {
         Who::Unknown => ().into_any(),
         Who::Nobody => pages::sign_in::page(),
-        Who::User(user) => page(user),
+        Who::User(user) => untrack(|| page(user)),
         Who::Failed(error) => notice(&error, Some(Callback::new(move |()| session.ask()))),
     })
     .into_any()
@@ -108,7 +108,7 @@ pub fn admin(page: fn(Admin) -> AnyView) -> AnyView {
     (move || match who.get() {
         Who::Unknown => ().into_any(),
         Who::Nobody => pages::sign_in::page(),
-        Who::User(user) if user.role == Role::Admin => page(Admin(user)),
+        Who::User(user) if user.role == Role::Admin => untrack(|| page(Admin(user))),
         Who::User(_) => pages::not_found::for_admins_only(),
         Who::Failed(error) => notice(&error, Some(Callback::new(move |()| session.ask()))),
     })
@@ -120,7 +120,7 @@ pub fn route_id(page: fn(i64) -> AnyView) -> AnyView {
     let params = use_params_map();
     let id = Memo::new(move |_| params.with(|params| params.get("id").and_then(|id| id.parse().ok())));
     (move || match id.get() {
-        Some(id) => page(id),
+        Some(id) => untrack(|| page(id)),
         None => pages::not_found::page(),
     })
     .into_any()
@@ -130,5 +130,9 @@ pub fn route_id(page: fn(i64) -> AnyView) -> AnyView {
 pub fn route_text(name: &'static str, page: fn(String) -> AnyView) -> AnyView {
     let params = use_params_map();
     let text = Memo::new(move |_| params.with(|params| params.get(name).unwrap_or_default()));
-    (move || page(text.get())).into_any()
+    (move || {
+        let text = text.get();
+        untrack(|| page(text))
+    })
+    .into_any()
 }

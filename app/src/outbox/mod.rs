@@ -10,7 +10,7 @@ pub mod stored;
 
 use crate::session::{Who, use_session};
 use laurel_protocol::{Answer, AssignmentId, Held, ProjectId, Skip, UserId};
-use leptos::{ev, prelude::*};
+use leptos::{ev, leptos_dom::helpers::TimeoutHandle, prelude::*};
 use serde::{Deserialize, Serialize};
 use std::rc::Rc;
 use wasm_bindgen::JsCast;
@@ -97,6 +97,8 @@ struct Work {
     is_paused: bool,
     is_sending: bool,
     n_tries: u32,
+    /// The next try, while one is waited for.
+    retry: Option<TimeoutHandle>,
     /// The project whose verdict could not be delivered last: those of others go first.
     stuck: Option<ProjectId>,
     /// Those that the browser's storage did not take.
@@ -115,6 +117,7 @@ pub fn provide() {
             is_paused: true,
             is_sending: false,
             n_tries: 0,
+            retry: None,
             stuck: None,
             only_here: Vec::new(),
             n_listeners: 0,

@@ -27,7 +27,12 @@ impl Outbox {
             was_tried: true,
             ..next
         };
-        self.work.update_value(|work| work.is_sending = true);
+        self.work.update_value(|work| {
+            work.is_sending = true;
+            if let Some(retry) = work.retry.take() {
+                retry.clear();
+            }
+        });
         self.all.update_untracked(|all| replace(all, &next));
         stored::store(user, &next);
         spawn_local(async move {
@@ -80,11 +85,13 @@ impl Outbox {
                     error => Link::Failing(error.sentence()),
                 });
                 let n_tries = self.work.with_value(|work| work.n_tries);
+                let delay = Duration::from_millis(delay_ms(n_tries));
+                let retry = set_timeout_with_handle(move || self.send(), delay).ok();
                 self.work.update_value(|work| {
                     work.n_tries += 1;
                     work.stuck = Some(unsent.project);
+                    work.retry = retry;
                 });
-                set_timeout(move || self.send(), Duration::from_millis(delay_ms(n_tries)));
             }
         }
     }

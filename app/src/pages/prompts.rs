@@ -276,7 +276,7 @@ fn completions(completions: Vec<Completion>) -> AnyView {
             format::counted(completion.n_tokens.into(), "token", "tokens")
         );
         view! {
-            <li class="row">
+            <li class="row" data-test="completion-row">
                 <div class="prose" inner_html=completion.html></div>
                 <p class="fine">{sampling}</p>
             </li>

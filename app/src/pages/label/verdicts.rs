@@ -80,6 +80,7 @@ impl Desk {
         if self.is_gone() {
             return;
         }
+        let is_elsewhere = matches!(news, News::Gone);
         match news {
             News::Stored(held) => {
                 self.take(held);
@@ -97,7 +98,7 @@ impl Desk {
                 });
                 self.hold();
             }
-            News::Gone => self.hold(),
+            News::Gone => {}
         }
         if self.has_unsent() {
             return;
@@ -107,12 +108,13 @@ impl Desk {
             self.undo();
             return;
         }
-        // The server tops up to what was held before; after a long break that may have been nothing.
+        // The server tops up to what was held before; after a long break that may have been nothing. What another
+        // tab sent, it was told of alone.
         let n_in_hand = self.hand.with_untracked(Vec::len) as u64;
         let n_left = self
             .progress
             .with_untracked(|progress| progress.map_or(0, |progress| progress.n_left_for_me));
-        if n_in_hand < u64::from(N_HELD) && n_left > n_in_hand {
+        if is_elsewhere || n_in_hand < u64::from(N_HELD) && n_left > n_in_hand {
             self.hold();
         }
     }
