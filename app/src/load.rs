@@ -101,12 +101,11 @@ impl<T: Clone + Send + Sync + 'static> Loaded<T> {
 
     /// The waiting, the error or `ready`, built anew whenever the data changes, and only then.
     pub fn view(self, ready: impl Fn(T) -> AnyView + Send + 'static) -> AnyView {
-        (move || match self.state.get() {
+        living(move || match self.state.get() {
             State::Loading => waiting(),
             State::Failed(error) => notice(&error, Some(Callback::new(move |()| self.retry()))),
             State::Ready(data) => untrack(|| ready(data)),
         })
-        .into_any()
     }
 
     /// Like [`Self::view`], but `ready` is built once and follows the data by itself: whatever it reads while it
@@ -119,18 +118,26 @@ impl<T: Clone + Send + Sync + 'static> Loaded<T> {
                 State::Ready(_) => State::Ready(()),
             })
         });
-        (move || match stage.get() {
+        living(move || match stage.get() {
             State::Loading => waiting(),
             State::Failed(error) => notice(&error, Some(Callback::new(move |()| self.retry()))),
             State::Ready(()) => untrack(&ready),
         })
-        .into_any()
     }
 
     fn retry(self) {
         self.state.set(State::Loading);
         self.reload();
     }
+}
+
+/// A view that is built anew whenever what it reads changes. The same as the closure itself, but the machinery
+/// around it comes into the wasm once, and not once for each closure.
+pub fn living(view: impl Fn() -> AnyView + Send + 'static) -> AnyView {
+    fn once(view: Box<dyn Fn() -> AnyView + Send>) -> AnyView {
+        (move || view()).into_any()
+    }
+    once(Box::new(view))
 }
 
 /// Bars in the place of what is on its way. They fade in late, so that a quick answer shows none.

@@ -6,9 +6,12 @@
 //! missed.
 
 use super::{account, url};
-use laurel_protocol::{ErrorCode, ProjectEvent, ProjectId, RoundEvent, RoundId};
+use laurel_protocol::{
+    CompletionJob, ErrorCode, LogLine, MetricPoint, ProjectCounts, ProjectEvent, ProjectId, Round,
+    RoundEvent, RoundId, Sample,
+};
 use leptos::{prelude::set_timeout, task::spawn_local};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use std::{
     cell::{Cell, RefCell},
     rc::{Rc, Weak},
@@ -26,7 +29,12 @@ pub fn follow_project(
     on_event: impl Fn(ProjectEvent) + 'static,
     on_live: impl Fn(bool) + 'static,
 ) -> Stream {
-    follow(&format!("/projects/{id}/events"), on_event, on_live)
+    let on_update = move |update: Update| update.of_project().into_iter().for_each(&on_event);
+    follow(
+        &format!("/projects/{id}/events"),
+        Box::new(on_update),
+        Box::new(on_live),
+    )
 }
 
 /// Follows a round: its state, metrics, log, samples.
@@ -35,24 +43,19 @@ pub fn follow_round(
     on_event: impl Fn(RoundEvent) + 'static,
     on_live: impl Fn(bool) + 'static,
 ) -> Stream {
-    follow(&format!("/rounds/{id}/events"), on_event, on_live)
+    let on_update = move |update: Update| update.of_round().into_iter().for_each(&on_event);
+    follow(
+        &format!("/rounds/{id}/events"),
+        Box::new(on_update),
+        Box::new(on_live),
+    )
 }
 
-fn follow<T: DeserializeOwned>(
-    path: &str,
-    on_event: impl Fn(T) + 'static,
-    on_live: impl Fn(bool) + 'static,
-) -> Stream {
-    let on_text = move |text: &str| {
-        // An event of a kind that this page does not know yet is left alone: the server may be newer.
-        if let Ok(update) = serde_json::from_str(text) {
-            on_event(update);
-        }
-    };
+fn follow(path: &str, on_update: Box<dyn Fn(Update)>, on_live: Box<dyn Fn(bool)>) -> Stream {
     let line = Rc::new(Line {
         url: url(path),
-        on_text: Box::new(on_text),
-        on_live: Box::new(on_live),
+        on_update,
+        on_live,
         open: RefCell::new(None),
         n_tries: Cell::new(0),
     });
@@ -60,10 +63,40 @@ fn follow<T: DeserializeOwned>(
     Stream(line)
 }
 
+/// An event as it is written: the enums of the protocol, whose name says which of these is there. Read like this,
+/// it shares its code with the answers of the API; read as tagged enums, all of it comes into the wasm twice.
+#[derive(Deserialize)]
+struct Update {
+    counts: Option<ProjectCounts>,
+    job: Option<Box<CompletionJob>>,
+    round: Option<Box<Round>>,
+    points: Option<Vec<MetricPoint>>,
+    lines: Option<Vec<LogLine>>,
+    samples: Option<Vec<Sample>>,
+}
+
+impl Update {
+    /// Nothing for an event of a kind that this page does not know yet: the server may be newer.
+    fn of_project(self) -> Option<ProjectEvent> {
+        let counts = self.counts.map(|counts| ProjectEvent::Counts { counts });
+        let job = self.job.map(|job| ProjectEvent::CompletionJob { job });
+        let round = self.round.map(|round| ProjectEvent::Round { round });
+        counts.or(job).or(round)
+    }
+
+    fn of_round(self) -> Option<RoundEvent> {
+        let round = self.round.map(|round| RoundEvent::Round { round });
+        let points = self.points.map(|points| RoundEvent::Metrics { points });
+        let lines = self.lines.map(|lines| RoundEvent::Log { lines });
+        let samples = self.samples.map(|samples| RoundEvent::Samples { samples });
+        round.or(points).or(lines).or(samples)
+    }
+}
+
 /// One stream over all its connections.
 struct Line {
     url: String,
-    on_text: Box<dyn Fn(&str)>,
+    on_update: Box<dyn Fn(Update)>,
     on_live: Box<dyn Fn(bool)>,
     open: RefCell<Option<Connection>>,
     /// Refused connections in a row.
@@ -90,8 +123,9 @@ impl Line {
         };
         let line = Rc::downgrade(self);
         let on_update = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
-            if let Some(line) = line.upgrade() {
-                (line.on_text)(&event.data().as_string().unwrap_or_default());
+            let text = event.data().as_string().unwrap_or_default();
+            if let (Some(line), Ok(update)) = (line.upgrade(), serde_json::from_str(&text)) {
+                (line.on_update)(update);
             }
         });
         let line = Rc::downgrade(self);
@@ -145,5 +179,43 @@ async fn try_now(line: Weak<Line>) {
         Ok(_) => line.connect(),
         Err(error) if error.code() == Some(ErrorCode::NotSignedIn) => {}
         Err(_) => line.try_later(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn events_read_as_the_protocol_writes_them() {
+        let counts = ProjectEvent::Counts {
+            counts: ProjectCounts {
+                n_ties: 3,
+                ..ProjectCounts::default()
+            },
+        };
+        let text = serde_json::to_string(&counts).unwrap();
+        let update: Update = serde_json::from_str(&text).unwrap();
+        assert_eq!(update.of_project(), Some(counts));
+
+        let point = json!({"step": 2, "split": "train", "values": {"loss": 0.5}});
+        let line = json!({"at": 1, "level": "warning", "text": "hot"});
+        let sample = json!({"prompt_id": 1, "prompt": [], "before": "b", "after": "a"});
+        for event in [
+            json!({"type": "metrics", "points": [point]}),
+            json!({"type": "log", "lines": [line]}),
+            json!({"type": "samples", "samples": [sample]}),
+        ] {
+            let own: RoundEvent = serde_json::from_value(event.clone()).unwrap();
+            let update: Update = serde_json::from_value(event).unwrap();
+            assert_eq!(update.of_round(), Some(own));
+        }
+    }
+
+    #[test]
+    fn an_event_of_an_unknown_kind_is_left_alone() {
+        let update: Update = serde_json::from_value(json!({"type": "weather", "rain": true})).unwrap();
+        assert_eq!(update.of_project(), None);
     }
 }

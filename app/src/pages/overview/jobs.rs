@@ -8,6 +8,7 @@ use crate::{
         badge::{status_badge, status_name},
         progress::{Amount, progress_bar},
     },
+    load::living,
 };
 use laurel_protocol::{CompletionJob, CompletionJobId, ProjectEvent, TaskPlan};
 use leptos::prelude::*;
@@ -19,14 +20,13 @@ pub fn view(live: Live) -> AnyView {
             live.jobs
                 .with_ready(|jobs| jobs.iter().map(|job| job.id).collect::<Vec<_>>())
         });
-        (move || match ids.get() {
+        living(move || match ids.get() {
             Some(ids) if !ids.is_empty() => {
                 let rows = ids.into_iter().map(|id| row(live, id)).collect_view();
                 view! { <ul class="rows">{rows}</ul> }.into_any()
             }
             _ => view! { <p class="fine">"No completion job yet."</p> }.into_any(),
         })
-        .into_any()
     })
 }
 
@@ -44,21 +44,6 @@ fn row(live: Live, id: CompletionJobId) -> AnyView {
         });
     };
     let under_way = Memo::new(move |_| job.get().is_some_and(|job| !job.status.is_over()));
-    let button = move || {
-        under_way.get().then(|| {
-            view! {
-                <button
-                    type="button"
-                    class="button button-quiet"
-                    data-test="abort-job"
-                    disabled=move || action.busy()
-                    on:click=abort
-                >
-                    "Stop"
-                </button>
-            }
-        })
-    };
     let sampling = &first.request.sampling;
     let plan = match first.request.task_plan {
         TaskPlan::Together => "",
@@ -68,20 +53,19 @@ fn row(live: Live, id: CompletionJobId) -> AnyView {
         "{} per prompt · temperature {} · up to {} tokens · seed {}{plan}",
         first.request.completions_per_prompt, sampling.temperature, sampling.max_tokens, sampling.seed
     );
-    let bar = move || {
-        job.get().map(|job| {
-            let amount = Amount {
-                n_done: job.n_done,
-                n_total: job.n_total,
-                seconds_left: job.seconds_left.filter(|_| !job.status.is_over()),
-            };
-            progress_bar(amount, "completions")
-        })
-    };
-    let failure = move || {
-        let error = job.get().and_then(|job| job.error);
-        error.map(|error| view! { <p class="form-error">{error}</p> })
-    };
+    let badge = living(move || job.get().map(|job| status_badge(job.status)).into_any());
+    let standing = living(move || {
+        let Some(job) = job.get() else {
+            return ().into_any();
+        };
+        let amount = Amount {
+            n_done: job.n_done,
+            n_total: job.n_total,
+            seconds_left: job.seconds_left.filter(|_| !job.status.is_over()),
+        };
+        let failure = job.error.map(|error| view! { <p class="form-error">{error}</p> });
+        view! { {progress_bar(amount, "completions")} {failure} }.into_any()
+    });
     view! {
         <li
             class="row"
@@ -90,12 +74,20 @@ fn row(live: Live, id: CompletionJobId) -> AnyView {
         >
             <div class="row-head">
                 <strong>{first.generator}</strong>
-                {move || job.get().map(|job| status_badge(job.status))}
-                {button}
+                {badge}
+                <button
+                    type="button"
+                    class="button button-quiet"
+                    data-test="abort-job"
+                    hidden=move || !under_way.get()
+                    disabled=move || action.busy()
+                    on:click=abort
+                >
+                    "Stop"
+                </button>
             </div>
-            {bar}
+            {standing}
             <p class="fine">{what}</p>
-            {failure}
             {action.error_line()}
         </li>
     }
