@@ -7,7 +7,7 @@ use laurel_protocol::{
 use laurel_tests::{Scene, TestServer, scene, shorter_wins};
 use serde::{Deserialize, Serialize};
 
-const N_PROMPTS: usize = 105;
+const N_PROMPTS: usize = 114;
 const MAX_TOKENS: u32 = 64;
 
 #[test]
@@ -28,9 +28,9 @@ fn a_dpo_round_on_200_comparisons_shortens_new_completions_by_a_third() -> Resul
         }
     }
     let counts = scene.counts()?;
-    assert!(
-        counts.n_comparisons >= 150,
-        "too few comparisons to learn from: {counts:?}"
+    assert_eq!(
+        counts.n_comparisons, 200,
+        "too few tasks without a tie: {counts:?}"
     );
 
     let hyper = Hyper {
