@@ -12,13 +12,15 @@ pub enum AppError {
     Offline,
     /// An answer came that this version of the page cannot read.
     Unreadable { status: u16 },
+    /// The browser cannot read the file of this name any more.
+    File(String),
 }
 
 impl AppError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Api(error) => Some(error.code),
-            Self::Offline | Self::Unreadable { .. } => None,
+            Self::Offline | Self::Unreadable { .. } | Self::File(_) => None,
         }
     }
 
@@ -26,7 +28,7 @@ impl AppError {
     pub fn fields(&self) -> Vec<FieldError> {
         match self {
             Self::Api(error) => error.fields.clone(),
-            Self::Offline | Self::Unreadable { .. } => Vec::new(),
+            Self::Offline | Self::Unreadable { .. } | Self::File(_) => Vec::new(),
         }
     }
 
@@ -47,6 +49,7 @@ impl AppError {
                 ErrorCode::Unavailable | ErrorCode::RateLimited | ErrorCode::Internal
             ),
             Self::Unreadable { status } => *status >= 500,
+            Self::File(_) => false,
         }
     }
 
@@ -58,6 +61,18 @@ impl AppError {
             Self::Unreadable { .. } => {
                 "The server's answer could not be read. Reload the page, then try again.".to_owned()
             }
+            Self::File(name) => {
+                format!("The file “{name}” cannot be read, or was changed since. Choose it again.")
+            }
         }
     }
+}
+
+/// Why a value was refused, for a person: "The comment is longer than 8 KiB."
+pub fn said(reasons: &[FieldError]) -> String {
+    let sentences = reasons.iter().map(|error| {
+        let field = error.field.rsplit('.').next().unwrap_or_default();
+        format!("The {} {}.", field.replace('_', " "), error.reason)
+    });
+    sentences.collect::<Vec<_>>().join(" ")
 }

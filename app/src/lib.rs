@@ -11,6 +11,7 @@ pub mod components;
 pub mod error;
 pub mod format;
 pub mod load;
+pub mod outbox;
 pub mod pages;
 pub mod session;
 pub mod shell;
@@ -36,6 +37,7 @@ pub fn start() {
 #[component]
 fn App() -> impl IntoView {
     session::provide();
+    outbox::provide();
     theme::provide();
     components::toast::provide();
     view! {

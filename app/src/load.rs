@@ -60,6 +60,16 @@ impl<T: Clone + Send + Sync + 'static> Loaded<T> {
         });
     }
 
+    /// Asks again for what is already here: something may have been missed. What is still on its way stays so.
+    pub fn refresh(self) {
+        if self
+            .state
+            .with_untracked(|state| matches!(state, State::Ready(_)))
+        {
+            self.reload();
+        }
+    }
+
     /// The data, once there.
     pub fn get(self) -> Option<T> {
         self.state.with(|state| match state {
@@ -89,17 +99,17 @@ impl<T: Clone + Send + Sync + 'static> Loaded<T> {
         });
     }
 
-    /// The waiting, the error or `ready`, built anew whenever the data changes.
+    /// The waiting, the error or `ready`, built anew whenever the data changes, and only then.
     pub fn view(self, ready: impl Fn(T) -> AnyView + Send + 'static) -> AnyView {
-        (move || match self.state.get() {
+        living(move || match self.state.get() {
             State::Loading => waiting(),
             State::Failed(error) => notice(&error, Some(Callback::new(move |()| self.retry()))),
-            State::Ready(data) => ready(data),
+            State::Ready(data) => untrack(|| ready(data)),
         })
-        .into_any()
     }
 
-    /// Like [`Self::view`], but `ready` is built once and follows the data by itself.
+    /// Like [`Self::view`], but `ready` is built once and follows the data by itself: whatever it reads while it
+    /// is built does not build it again, which would wipe what a person is typing in it.
     pub fn view_once(self, ready: impl Fn() -> AnyView + Send + 'static) -> AnyView {
         let stage = Memo::new(move |_| {
             self.state.with(|state| match state {
@@ -108,18 +118,26 @@ impl<T: Clone + Send + Sync + 'static> Loaded<T> {
                 State::Ready(_) => State::Ready(()),
             })
         });
-        (move || match stage.get() {
+        living(move || match stage.get() {
             State::Loading => waiting(),
             State::Failed(error) => notice(&error, Some(Callback::new(move |()| self.retry()))),
-            State::Ready(()) => ready(),
+            State::Ready(()) => untrack(&ready),
         })
-        .into_any()
     }
 
     fn retry(self) {
         self.state.set(State::Loading);
         self.reload();
     }
+}
+
+/// A view that is built anew whenever what it reads changes. The same as the closure itself, but the machinery
+/// around it comes into the wasm once, and not once for each closure.
+pub fn living(view: impl Fn() -> AnyView + Send + 'static) -> AnyView {
+    fn once(view: Box<dyn Fn() -> AnyView + Send>) -> AnyView {
+        (move || view()).into_any()
+    }
+    once(Box::new(view))
 }
 
 /// Bars in the place of what is on its way. They fade in late, so that a quick answer shows none.

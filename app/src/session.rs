@@ -2,9 +2,9 @@
 //!
 //! Asked from the server once (`GET /session`), by the first page that wants to know: the pages of links and of
 //! sign-in do not, so that a stranger's first page starts without a refused request. A 401 on any later call
-//! empties it.
+//! empties it. What a page reads while it is built never builds it again: only another user or address does.
 
-use crate::{api, components::notice::notice, error::AppError, pages};
+use crate::{api, components::notice::notice, error::AppError, load::living, pages};
 use laurel_protocol::{ErrorCode, Role, User};
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::hooks::use_params_map;
@@ -91,13 +91,12 @@ pub fn signed_in(page: fn(User) -> AnyView) -> AnyView {
     session.ask_once();
     // A memo, so that the same answer given twice does not build the page again.
     let who = Memo::new(move |_| session.get());
-    (move || match who.get() {
+    living(move || match who.get() {
         Who::Unknown => ().into_any(),
         Who::Nobody => pages::sign_in::page(),
-        Who::User(user) => page(user),
+        Who::User(user) => untrack(|| page(user)),
         Who::Failed(error) => notice(&error, Some(Callback::new(move |()| session.ask()))),
     })
-    .into_any()
 }
 
 /// Shows `page` to admins only.
@@ -105,30 +104,31 @@ pub fn admin(page: fn(Admin) -> AnyView) -> AnyView {
     let session = use_session();
     session.ask_once();
     let who = Memo::new(move |_| session.get());
-    (move || match who.get() {
+    living(move || match who.get() {
         Who::Unknown => ().into_any(),
         Who::Nobody => pages::sign_in::page(),
-        Who::User(user) if user.role == Role::Admin => page(Admin(user)),
+        Who::User(user) if user.role == Role::Admin => untrack(|| page(Admin(user))),
         Who::User(_) => pages::not_found::for_admins_only(),
         Who::Failed(error) => notice(&error, Some(Callback::new(move |()| session.ask()))),
     })
-    .into_any()
 }
 
 /// Hands the page the number in its address, anew when that changes.
 pub fn route_id(page: fn(i64) -> AnyView) -> AnyView {
     let params = use_params_map();
     let id = Memo::new(move |_| params.with(|params| params.get("id").and_then(|id| id.parse().ok())));
-    (move || match id.get() {
-        Some(id) => page(id),
+    living(move || match id.get() {
+        Some(id) => untrack(|| page(id)),
         None => pages::not_found::page(),
     })
-    .into_any()
 }
 
 /// Hands the page a text in its address.
 pub fn route_text(name: &'static str, page: fn(String) -> AnyView) -> AnyView {
     let params = use_params_map();
     let text = Memo::new(move |_| params.with(|params| params.get(name).unwrap_or_default()));
-    (move || page(text.get())).into_any()
+    living(move || {
+        let text = text.get();
+        untrack(|| page(text))
+    })
 }

@@ -2,13 +2,26 @@
 
 use crate::{
     api,
-    components::{action::Action, toast::toast_area},
+    components::{
+        action::Action,
+        dialog::{Question, confirm},
+        toast::toast_area,
+    },
+    outbox::use_outbox,
     session::use_session,
     theme::{Theme, use_theme},
 };
 use laurel_protocol::{Role, User};
 use leptos::prelude::*;
 use leptos_router::{NavigateOptions, components::A, hooks::use_navigate};
+
+const UNSENT: Question = Question {
+    title: "Sign out now?",
+    text: "Some of your answers have not reached the server yet. They stay in this browser, and are sent when you \
+           sign in here again.",
+    yes: "Sign out",
+    no: "Stay signed in",
+};
 
 #[component]
 pub fn Shell(children: Children) -> impl IntoView {
@@ -49,12 +62,21 @@ fn user_menu(user: User) -> AnyView {
     let session = use_session();
     let navigate = use_navigate();
     let action = Action::default();
-    let sign_out = move |_| {
+    let sign_out = Callback::new(move |()| {
         let navigate = navigate.clone();
         action.run(api::account::sign_out(), move |()| {
             session.sign_out();
             navigate("/sign-in", NavigateOptions::default());
         });
+    });
+    let outbox = use_outbox();
+    let (asking, dialog) = confirm(UNSENT, sign_out);
+    let leave = move |_| {
+        if untrack(|| outbox.is_waiting()) {
+            asking.ask();
+        } else {
+            sign_out.run(());
+        }
     };
     view! {
         <span class="user-name">{user.name}</span>
@@ -63,10 +85,11 @@ fn user_menu(user: User) -> AnyView {
             class="button button-quiet"
             data-test="sign-out"
             disabled=move || action.busy()
-            on:click=sign_out
+            on:click=leave
         >
             "Sign out"
         </button>
+        {dialog}
     }
     .into_any()
 }

@@ -234,6 +234,9 @@ pub struct Skip {
     pub reason: SkipReason,
     #[serde(default)]
     pub comment: String,
+    /// The `revision` of the assignment that is skipped. Skipping what is skipped already is harmless.
+    #[serde(default)]
+    pub revision: u32,
 }
 
 impl Skip {

@@ -249,7 +249,7 @@ async fn an_expired_hold_is_answered_while_its_slot_is_free_and_lost_once_it_is_
 }
 
 #[tokio::test]
-async fn a_stale_answer_conflicts_and_skipping_an_answered_task_withdraws_it() {
+async fn a_stale_answer_or_skip_conflicts_and_skipping_an_answered_task_withdraws_it() {
     let fixture = fixture(1, 1, 1).await;
     let who = fixture.annotator(0);
     let mine = assignments::hold(&fixture.db, who, 1)
@@ -263,15 +263,25 @@ async fn a_stale_answer_conflicts_and_skipping_an_answered_task_withdraws_it() {
         .unwrap();
     let stale = annotations::submit(&fixture.db, mine.id, &second, who.user, LEASE, NOW).await;
     assert!(matches!(stale, Err(laurel_server::store::Error::Conflict(_))));
-    let skip = Skip {
+    let skip = |revision| Skip {
         reason: SkipReason::Other,
         comment: String::new(),
+        revision,
     };
-    assignments::skip(&fixture.db, mine.id, &skip, who.user, LEASE, NOW)
-        .await
-        .unwrap();
-    assert_eq!(fixture.count("select count(*) from comparison").await, 0);
-    assert_eq!(fixture.count("select n_annotations from task").await, 0);
+    let stale = assignments::skip(&fixture.db, mine.id, &skip(0), who.user, LEASE, NOW).await;
+    assert!(matches!(stale, Err(laurel_server::store::Error::Conflict(_))));
+    assert_eq!(
+        fixture.count("select n_annotations from task").await,
+        1,
+        "a skip that did not know of the answer leaves it"
+    );
+    for _ in 0..2 {
+        assignments::skip(&fixture.db, mine.id, &skip(1), who.user, LEASE, NOW)
+            .await
+            .unwrap();
+        assert_eq!(fixture.count("select count(*) from comparison").await, 0);
+        assert_eq!(fixture.count("select n_annotations from task").await, 0);
+    }
 }
 
 #[tokio::test]

@@ -139,6 +139,66 @@ impl Browser {
         self.wait(focused.send_keys(keys))
     }
 
+    /// Chooses a file for an input, as the file dialog would.
+    pub fn choose_file(&self, hook: &str, file: &Path) -> Result<()> {
+        let input = self.find(hook)?;
+        self.wait(input.send_keys(&file.display().to_string()))
+    }
+
+    /// Clicks twice in the same place, as fast as a double click.
+    pub fn double_click(&self, hook: &str) -> Result<()> {
+        let at = self.middle(&selector(hook))?;
+        self.mouse("mouseMoved", at, 0)?;
+        for n_clicks in [1, 2] {
+            self.mouse("mousePressed", at, n_clicks)?;
+            self.mouse("mouseReleased", at, n_clicks)?;
+        }
+        Ok(())
+    }
+
+    /// Drags with the mouse from the middle of one element to the middle of another, both by CSS selector.
+    pub fn drag(&self, from: &str, to: &str) -> Result<()> {
+        let from = self.middle(from)?;
+        self.mouse("mouseMoved", from, 0)?;
+        self.mouse("mousePressed", from, 1)?;
+        let to = self.middle(to)?;
+        let between = |share: f64| (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share);
+        for step in 1..=5 {
+            self.mouse("mouseMoved", between(f64::from(step) / 5.0), 1)?;
+        }
+        self.mouse("mouseReleased", to, 1)
+    }
+
+    /// The middle of an element on screen.
+    fn middle(&self, selector: &str) -> Result<(f64, f64)> {
+        let script = format!(
+            "const e = document.querySelector({selector:?}); if (!e) return null; e.scrollIntoView({{block: 'nearest'}});
+             const r = e.getBoundingClientRect(); return [r.left + r.width / 2, r.top + r.height / 2]"
+        );
+        let middle = within(PAGE_SECONDS, &format!("{selector} on the page"), || {
+            Ok(serde_json::from_value(self.run(&script)?).ok())
+        })?;
+        Ok(middle)
+    }
+
+    fn mouse(&self, kind: &str, (x, y): (f64, f64), n_clicks: u32) -> Result<()> {
+        let button = if n_clicks > 0 { "left" } else { "none" };
+        let event = json!({"type": kind, "x": x, "y": y, "button": button, "buttons": u32::from(n_clicks > 0),
+            "clickCount": n_clicks});
+        self.devtools("Input.dispatchMouseEvent", event).map(drop)
+    }
+
+    /// Lets requests to these addresses fail (`*` stands for anything) until it is called again.
+    pub fn block(&self, addresses: &[&str]) -> Result<()> {
+        self.devtools("Network.enable", json!({}))?;
+        self.devtools("Network.setBlockedURLs", json!({"urls": addresses}))
+            .map(drop)
+    }
+
+    pub fn reload(&self) -> Result<()> {
+        self.wait(self.client.refresh())
+    }
+
     pub fn text(&self, hook: &str) -> Result<String> {
         self.wait(self.find(hook)?.text())
     }
@@ -158,6 +218,21 @@ impl Browser {
     /// Waits until an element is there.
     pub fn sees(&self, hook: &str) -> Result<()> {
         self.find(hook).map(drop)
+    }
+
+    /// Waits until an element is gone.
+    pub fn sees_no(&self, hook: &str) -> Result<()> {
+        until(PAGE_SECONDS, &format!("{hook} to go"), || {
+            Ok(self.count(hook)? == 0)
+        })
+    }
+
+    /// Waits until the element's text has these words in it.
+    pub fn reads(&self, hook: &str, words: &str) -> Result<()> {
+        until(PAGE_SECONDS, &format!("{words:?} in {hook}"), || {
+            Ok(self.text(hook).is_ok_and(|text| text.contains(words)))
+        })
+        .with_context(|| format!("it reads {:?}", self.text(hook).unwrap_or_default()))
     }
 
     /// Waits up to so many seconds until the element's text is a number of at least `least`.

@@ -4,33 +4,30 @@ use anyhow::{Context, Result};
 use laurel_protocol::{
     CompletionOrigin, Held, Hold, Hyper, MetricPoint, NewRound, RoundKind, RoundSpec, Schedule, Split,
 };
-use laurel_tests::{Scene, TestServer, scene, shorter_wins};
+use laurel_tests::{Api, Scene, TestServer, scene, shorter_wins};
 use serde::{Deserialize, Serialize};
 
 const N_PROMPTS: usize = 105;
+const N_COMPARISONS: u64 = 200;
 const MAX_TOKENS: u32 = 64;
 
 #[test]
 fn a_dpo_round_on_200_comparisons_shortens_new_completions_by_a_third() -> Result<()> {
     let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), &short_questions()?)?;
-    // Four completions a prompt make two tasks each.
-    scene.complete(&scene::completions(4, MAX_TOKENS, 1, None))?;
     let annotator = scene.server.annotator("ada")?;
-    let mut held: Held = annotator.post(
-        &format!("/projects/{}/assignments", scene.project),
-        &Hold { n: 1 },
-    )?;
-    while let Some(assignment) = held.assignments.first() {
-        let path = format!("/assignments/{}/annotation", assignment.id);
-        held = annotator.post(&path, &shorter_wins(assignment))?;
-        if scene.counts()?.n_comparisons >= 200 {
+    // Four completions a prompt make two tasks each. Ties and answers that are the same leave some out: a few more
+    // completions make up for them.
+    for (seed, n_each) in [(1, 4), (11, 2), (12, 2)] {
+        scene.complete(&scene::completions(n_each, MAX_TOKENS, seed, None))?;
+        label_until(N_COMPARISONS, &scene, &annotator)?;
+        if scene.counts()?.n_comparisons == N_COMPARISONS {
             break;
         }
     }
     let counts = scene.counts()?;
-    assert!(
-        counts.n_comparisons >= 150,
-        "too few comparisons to learn from: {counts:?}"
+    assert_eq!(
+        counts.n_comparisons, N_COMPARISONS,
+        "too few tasks without a tie: {counts:?}"
     );
 
     let hyper = Hyper {
@@ -85,6 +82,20 @@ fn a_dpo_round_on_200_comparisons_shortens_new_completions_by_a_third() -> Resul
         after <= before * 2.0 / 3.0,
         "mean length went from {before:.1} to {after:.1} tokens"
     );
+    Ok(())
+}
+
+/// Answers tasks until there are so many comparisons, or no more tasks.
+fn label_until(n: u64, scene: &Scene, annotator: &Api) -> Result<()> {
+    let path = format!("/projects/{}/assignments", scene.project);
+    let mut held: Held = annotator.post(&path, &Hold { n: 1 })?;
+    while let Some(assignment) = held.assignments.first() {
+        let path = format!("/assignments/{}/annotation", assignment.id);
+        held = annotator.post(&path, &shorter_wins(assignment))?;
+        if scene.counts()?.n_comparisons >= n {
+            break;
+        }
+    }
     Ok(())
 }
 

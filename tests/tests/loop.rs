@@ -2,8 +2,8 @@
 //! chart, new completions from the new adapter, the export.
 
 use anyhow::{Context, Result};
-use laurel_protocol::PreferenceRow;
-use laurel_tests::{Browser, TestServer, TestTrainer, server::PASSWORD, until};
+use laurel_protocol::{PreferenceRow, RankingRow};
+use laurel_tests::{Browser, TestServer, TestTrainer, scene, server::PASSWORD, until};
 
 const N_PROMPTS: u64 = 12;
 const JOB_SECONDS: u64 = 300;
@@ -103,6 +103,71 @@ fn label_ten(browser: &Browser, project: &str) -> Result<()> {
         })?;
     }
     browser.attribute_becomes("save-state", "data-state", "saved", 30)
+}
+
+/// What the form offers is reachable: label type, completions per task; and the prompts come from a file.
+#[test]
+fn a_rank_project_made_in_the_form_is_ranked_by_keys_and_exported() -> Result<()> {
+    let server = TestServer::start()?;
+    let _trainer = TestTrainer::start(&server)?;
+    let admin = Browser::start(&server.url())?;
+    admin.open(&server.setup_path()?)?;
+    admin.make_account("grace")?;
+    admin.open("/projects/new")?;
+    admin.fill("project-name", "Three in order")?;
+    admin.sees("ask-strength")?;
+    admin.select("label-type", "rank")?;
+    admin.fill("completions-per-task", "3")?;
+    admin.click("save-project")?;
+    admin.arrives_at("/prompts")?;
+    let path = admin.path()?;
+    let project = path
+        .strip_suffix("/prompts")
+        .context("a new project leads to its prompts")?;
+    let file = server.folder().join("prompts.jsonl");
+    std::fs::write(&file, scene::sample_prompts(2)?)?;
+    admin.choose_file("import-file", &file)?;
+    admin.click("import-submit")?;
+    admin.reads("import-report", "2 prompts imported")?;
+    admin.open(project)?;
+    admin.fill("max-tokens", "12")?;
+    admin.fill("seed", "7")?;
+    admin.click("start-completions")?;
+    admin.attribute_becomes("completion-job", "data-status", "done", JOB_SECONDS)?;
+    admin.counts_to("count-tasks", 2, 30)?;
+
+    admin.open(&format!("{project}/label"))?;
+    for n in 1..=2 {
+        admin.attribute_becomes("task", "data-label-type", "rank", 30)?;
+        // In order, then the last goes up past the second, and ties with the first.
+        for key in ["1", "j", "2", "j", "3", "\u{e008}\u{e013}", "t", "\u{e007}"] {
+            admin.press(key)?;
+        }
+        until(30, &format!("{n} rankings to be stored"), || {
+            let rest = admin.count("all-done")? > 0;
+            Ok(
+                admin.attribute("save-state", "data-state")?.as_deref() == Some("saved")
+                    && (rest || n == 1 && admin.text("progress")?.starts_with('1')),
+            )
+        })?;
+    }
+    admin.sees("all-done")?;
+    admin.open(project)?;
+    let export = admin.download("export-ranking")?;
+    let rows: Vec<RankingRow> = export
+        .lines()
+        .map(|line| Ok(serde_json::from_str(line)?))
+        .collect::<Result<_>>()?;
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        let shown: Vec<_> = row
+            .display_order
+            .iter()
+            .map(|&at| row.ranks[at as usize])
+            .collect();
+        assert_eq!(shown, [Some(1), Some(2), Some(1)], "{row:?}");
+    }
+    admin.must_be_quiet()
 }
 
 #[test]

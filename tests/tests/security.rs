@@ -5,7 +5,7 @@ use laurel_protocol::{ErrorCode, Held, Hold, ImportReport, Project, Session};
 use laurel_tests::{
     Api, Browser, Scene, TestServer, scene,
     server::{ADMIN, PASSWORD},
-    shorter_wins,
+    shorter_wins, until,
 };
 use serde_json::json;
 
@@ -145,23 +145,44 @@ fn scripts_in_prompts_and_guidelines_never_run() -> Result<()> {
 
     let browser = Browser::start(&scene.server.url())?;
     browser.sign_in(ADMIN, PASSWORD)?;
-    for page in ["", "/prompts", "/label"] {
-        browser.open(&format!("/projects/{}{page}", scene.project))?;
-        if page == "/label" {
-            browser.sees("task")?;
-            browser.click("guidelines")?;
-        } else {
-            browser.sees("sign-out")?;
-        }
-        assert!(
-            browser.run("return window.stolen === undefined")?.as_bool() == Some(true),
-            "at {page:?}"
-        );
+    let unharmed = |at: &str| -> Result<()> {
+        let is_clean = browser.run("return window.stolen === undefined")?;
+        assert_eq!(is_clean, true, "at {at}");
         let live = browser.run(
             "return document.querySelectorAll('main script, main iframe, main [onerror], main [onload], \
              main a[href^=\"javascript:\"]').length",
         )?;
-        assert_eq!(live, 0, "live markup of the prompt at {page:?}");
-    }
-    Ok(())
+        assert_eq!(live, 0, "live markup of the prompt at {at}");
+        Ok(())
+    };
+    let project = format!("/projects/{}", scene.project);
+    browser.open(&project)?;
+    browser.counts_to("count-completions", 4, 30)?;
+    unharmed("the project's page")?;
+
+    browser.open(&format!("{project}/prompts"))?;
+    until(30, "both prompts", || Ok(browser.count("show-completions")? == 2))?;
+    browser
+        .run("document.querySelectorAll('[data-test=show-completions]').forEach(button => button.click())")?;
+    until(
+        30,
+        "all completions",
+        || Ok(browser.count("completion-row")? == 4),
+    )?;
+    unharmed("the prompts")?;
+
+    browser.open(&format!("{project}/label"))?;
+    browser.sees("task")?;
+    unharmed("the first task")?;
+    browser.click("guidelines")?;
+    browser.sees("guidelines-text")?;
+    unharmed("the guidelines")?;
+    browser.press("\u{e00c}")?;
+    browser.sees_no("guidelines-text")?;
+    let first = browser.attribute("task", "data-assignment")?;
+    browser.click("choose-tie")?;
+    until(30, "the second task", || {
+        Ok(browser.attribute("task", "data-assignment")? != first)
+    })?;
+    unharmed("the second task")
 }

@@ -1,19 +1,19 @@
 //! Calls of the labelling page: hold, submit, skip, renew, undo.
 
-use super::{Result, post, post_empty};
+use super::{Result, post_again, post_empty};
 use laurel_protocol::{Answer, Assignment, AssignmentId, Held, Hold, ProjectId, Skip};
 
 /// Holds up to `n` tasks at once: one on screen, the rest prefetched.
 pub async fn hold(project: ProjectId, n: u8) -> Result<Held> {
-    post(&format!("/projects/{project}/assignments"), &Hold { n }).await
+    post_again(&format!("/projects/{project}/assignments"), &Hold { n }).await
 }
 
 pub async fn submit(assignment: AssignmentId, answer: &Answer) -> Result<Held> {
-    post(&format!("/assignments/{assignment}/annotation"), answer).await
+    post_again(&format!("/assignments/{assignment}/annotation"), answer).await
 }
 
 pub async fn skip(assignment: AssignmentId, skip: &Skip) -> Result<Held> {
-    post(&format!("/assignments/{assignment}/skip"), skip).await
+    post_again(&format!("/assignments/{assignment}/skip"), skip).await
 }
 
 /// Makes the lease of a held assignment longer.

@@ -57,34 +57,91 @@ impl Method {
     }
 }
 
+/// How long a call may take before it counts as failed. A connection that died silently never answers.
+#[derive(Clone, Copy)]
+enum Patience {
+    /// What only reads, or may be sent again without harm.
+    Short,
+    /// What a second try would do twice: the server gets its time.
+    Long,
+    /// A file on its way takes as long as it takes.
+    Endless,
+}
+
+impl Patience {
+    fn limit_ms(self) -> Option<u32> {
+        match self {
+            Self::Short => Some(15_000),
+            Self::Long => Some(90_000),
+            Self::Endless => None,
+        }
+    }
+}
+
+/// What goes out with a call.
+struct Payload {
+    content: JsValue,
+    content_type: &'static str,
+    size_bytes: f64,
+}
+
+impl Payload {
+    fn json(body: &impl Serialize) -> Self {
+        let text = serde_json::to_string(body).expect("protocol types are plain data: they always serialise");
+        Self::text(&text, JSON)
+    }
+
+    fn text(text: &str, content_type: &'static str) -> Self {
+        Self {
+            content: JsValue::from_str(text),
+            content_type,
+            size_bytes: text.len() as f64,
+        }
+    }
+
+    /// The bytes as they lie on disk, whatever they are.
+    fn file(file: &web_sys::File, content_type: &'static str) -> Self {
+        Self {
+            content: JsValue::from(file),
+            content_type,
+            size_bytes: file.size(),
+        }
+    }
+}
+
 async fn get<T: DeserializeOwned>(path: &str) -> Result<T> {
-    read(&send(Method::Get, path, None, JSON).await?)
+    read(&send(Method::Get, path, None, Patience::Short).await?)
 }
 
 async fn post<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Result<T> {
-    read(&send(Method::Post, path, Some(write(body)), JSON).await?)
+    read(&send(Method::Post, path, Some(Payload::json(body)), Patience::Long).await?)
+}
+
+/// A POST that may be sent again without harm.
+async fn post_again<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Result<T> {
+    read(&send(Method::Post, path, Some(Payload::json(body)), Patience::Short).await?)
 }
 
 /// A POST that says all it has to say by its path.
 async fn post_empty<T: DeserializeOwned>(path: &str) -> Result<T> {
-    read(&send(Method::Post, path, None, JSON).await?)
+    read(&send(Method::Post, path, None, Patience::Long).await?)
 }
 
-/// A POST of a text that is no JSON document, such as JSON Lines.
-async fn post_text<T: DeserializeOwned>(path: &str, body: String, content_type: &str) -> Result<T> {
-    read(&send(Method::Post, path, Some(body), content_type).await?)
+/// A POST of what is no JSON document, such as JSON Lines.
+async fn post_payload<T: DeserializeOwned>(path: &str, payload: Payload) -> Result<T> {
+    read(&send(Method::Post, path, Some(payload), Patience::Endless).await?)
 }
 
 async fn put<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Result<T> {
-    read(&send(Method::Put, path, Some(write(body)), JSON).await?)
+    read(&send(Method::Put, path, Some(Payload::json(body)), Patience::Long).await?)
 }
 
 async fn patch<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Result<T> {
-    read(&send(Method::Patch, path, Some(write(body)), JSON).await?)
+    read(&send(Method::Patch, path, Some(Payload::json(body)), Patience::Long).await?)
 }
 
 async fn delete(path: &str) -> Result<()> {
-    send(Method::Delete, path, None, JSON).await.map(drop)
+    send(Method::Delete, path, None, Patience::Long).await.map(drop)
 }
 
 const JSON: &str = "application/json";
@@ -95,28 +152,27 @@ struct Body {
     text: String,
 }
 
-fn write(body: &impl Serialize) -> String {
-    serde_json::to_string(body).expect("protocol types are plain data: they always serialise")
-}
-
 fn read<T: DeserializeOwned>(body: &Body) -> Result<T> {
     serde_json::from_str(&body.text).map_err(|_| AppError::Unreadable { status: body.status })
 }
 
-async fn send(method: Method, path: &str, body: Option<String>, content_type: &str) -> Result<Body> {
+async fn send(method: Method, path: &str, payload: Option<Payload>, patience: Patience) -> Result<Body> {
     let init = RequestInit::new();
     init.set_method(method.as_str());
     let headers = web_sys::Headers::new().map_err(|_| AppError::Offline)?;
     // The names are constants that the standard allows, so neither call can fail.
     let _ = headers.set("accept", JSON);
-    if let Some(body) = body {
-        let _ = headers.set("content-type", content_type);
+    if let Some(payload) = payload {
+        let _ = headers.set("content-type", payload.content_type);
         // A small write outlives the page: leaving right after a click does not lose it. 64 KiB is the
         // browsers' limit for all such requests together.
-        if body.len() < 16 * 1024 {
+        if payload.size_bytes < 16.0 * 1024.0 {
             let _ = js_sys::Reflect::set(&init, &"keepalive".into(), &JsValue::TRUE);
         }
-        init.set_body(&JsValue::from_str(&body));
+        init.set_body(&payload.content);
+    }
+    if let Some(limit_ms) = patience.limit_ms() {
+        init.set_signal(Some(&web_sys::AbortSignal::timeout_with_u32(limit_ms)));
     }
     init.set_headers(&headers);
     let window = web_sys::window().expect("the app runs in a window");

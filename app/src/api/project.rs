@@ -1,6 +1,6 @@
 //! Calls about projects and their prompts, and the addresses of the exports.
 
-use super::{Result, get, post, post_empty, post_text, put, url};
+use super::{Payload, Result, get, post, post_empty, post_payload, put, url};
 use laurel_protocol::{
     AnnotatorFigures, Completion, ImportReport, Project, ProjectId, ProjectSettings, PromptId, PromptPage,
 };
@@ -34,10 +34,21 @@ pub async fn prompts(id: ProjectId, after: Option<PromptId>, limit: u32) -> Resu
     get(&format!("/projects/{id}/prompts?after={after}&limit={limit}")).await
 }
 
-/// Imports JSON Lines, each `{"prompt": "text"}` or `{"prompt": [{"role", "content"} …]}`.
-pub async fn import_prompts(id: ProjectId, lines: String, skip_bad_lines: bool) -> Result<ImportReport> {
+/// JSON Lines to import, each `{"prompt": "text"}` or `{"prompt": [{"role", "content"} …]}`.
+pub enum Lines {
+    Text(String),
+    /// Sent as it is: whether it is UTF-8 is for the server to say.
+    File(web_sys::File),
+}
+
+pub async fn import_prompts(id: ProjectId, lines: Lines, skip_bad_lines: bool) -> Result<ImportReport> {
+    const JSON_LINES: &str = "application/jsonl";
     let path = format!("/projects/{id}/prompts?skip_bad_lines={skip_bad_lines}");
-    post_text(&path, lines, "application/jsonl").await
+    let payload = match &lines {
+        Lines::Text(text) => Payload::text(text, JSON_LINES),
+        Lines::File(file) => Payload::file(file, JSON_LINES),
+    };
+    post_payload(&path, payload).await
 }
 
 pub async fn completions(prompt: PromptId) -> Result<Vec<Completion>> {

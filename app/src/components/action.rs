@@ -2,7 +2,7 @@
 
 use crate::error::AppError;
 use leptos::{prelude::*, task::spawn_local};
-use std::future::Future;
+use std::{future::Future, pin::Pin};
 
 /// Whether one kind of work is under way, and how the last try failed.
 #[derive(Clone, Copy)]
@@ -10,6 +10,9 @@ pub struct Action {
     busy: RwSignal<bool>,
     error: RwSignal<Option<AppError>>,
 }
+
+/// What is to be done with the outcome of the work.
+type Outcome = Result<Box<dyn FnOnce()>, AppError>;
 
 impl Default for Action {
     fn default() -> Self {
@@ -40,6 +43,15 @@ impl Action {
         work: impl Future<Output = Result<T, AppError>> + 'static,
         done: impl FnOnce(T) + 'static,
     ) {
+        let work = async move {
+            let value = work.await?;
+            Ok(Box::new(move || done(value)) as Box<dyn FnOnce()>)
+        };
+        self.run_boxed(Box::pin(work));
+    }
+
+    /// Boxed, so that it comes into the wasm once and not once for each kind of work.
+    fn run_boxed(self, work: Pin<Box<dyn Future<Output = Outcome>>>) {
         if self.busy.get_untracked() {
             return;
         }
@@ -50,7 +62,7 @@ impl Action {
             // The page may be gone by now, and its signals with it.
             let _ = self.busy.try_set(false);
             match outcome {
-                Ok(value) => done(value),
+                Ok(done) => done(),
                 Err(error) => drop(self.error.try_set(Some(error))),
             }
         });

@@ -11,26 +11,28 @@ pub struct Question {
     pub no: &'static str,
 }
 
-/// A button that asks before it acts. `hook` is the button's `data-test` name.
-pub fn confirm_button(
-    label: &'static str,
-    hook: &'static str,
-    question: Question,
-    act: Callback<()>,
-) -> AnyView {
-    let dialog = NodeRef::<Dialog>::new();
-    let open = move |_| {
-        if let Some(dialog) = dialog.get() {
+/// A question that waits to be asked.
+#[derive(Clone, Copy)]
+pub struct Asking(NodeRef<Dialog>);
+
+impl Asking {
+    pub fn ask(self) {
+        if let Some(dialog) = self.0.get_untracked() {
+            // It fails only for a dialog outside the document.
             let _ = dialog.show_modal();
         }
-    };
+    }
+}
+
+/// The dialog of a question, closed at first; `act` follows a yes.
+pub fn confirm(question: Question, act: Callback<()>) -> (Asking, AnyView) {
+    let dialog = NodeRef::<Dialog>::new();
     let close = move || {
-        if let Some(dialog) = dialog.get() {
+        if let Some(dialog) = dialog.get_untracked() {
             dialog.close();
         }
     };
-    view! {
-        <button type="button" class="button button-quiet" data-test=hook on:click=open>{label}</button>
+    let view = view! {
         <dialog class="dialog" node_ref=dialog aria-label=question.title>
             <h2>{question.title}</h2>
             <p>{question.text}</p>
@@ -46,6 +48,21 @@ pub fn confirm_button(
                 </button>
             </div>
         </dialog>
+    };
+    (Asking(dialog), view.into_any())
+}
+
+/// A button that asks before it acts. `hook` is the button's `data-test` name.
+pub fn confirm_button(
+    label: &'static str,
+    hook: &'static str,
+    question: Question,
+    act: Callback<()>,
+) -> AnyView {
+    let (asking, dialog) = confirm(question, act);
+    view! {
+        <button type="button" class="button button-quiet" data-test=hook on:click=move |_| asking.ask()>{label}</button>
+        {dialog}
     }
     .into_any()
 }

@@ -52,11 +52,17 @@ fn invites() -> AnyView {
         })
     };
     let open = invites.view(move |list| {
-        let rows = list
+        let unused: Vec<_> = list
             .into_iter()
             .filter(|invite| invite.used_by.is_none())
-            .map(|invite| invite_row(invites, invite));
-        let rows = rows.collect_view();
+            .collect();
+        if unused.is_empty() {
+            return view! { <p class="fine">"No open invites."</p> }.into_any();
+        }
+        let rows = unused
+            .into_iter()
+            .map(|invite| invite_row(invites, invite))
+            .collect_view();
         view! { <ul class="rows">{rows}</ul> }.into_any()
     });
     view! {

@@ -1,7 +1,7 @@
 //! The prompts of a project: import them, read them, and see the completions of each with their origin.
 
 use crate::{
-    api,
+    api::{self, project::Lines},
     components::{
         action::Action,
         field::{Errors, Field, area_field, switch_field},
@@ -11,9 +11,8 @@ use crate::{
     load::Loaded,
 };
 use laurel_protocol::{Completion, FinishReason, ImportReport, ProjectId, Prompt, PromptPage};
-use leptos::{prelude::*, task::spawn_local};
+use leptos::{html, prelude::*};
 use leptos_router::components::A;
-use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 
 const LINES: Field = Field {
@@ -50,30 +49,49 @@ fn import(id: ProjectId, prompts: Loaded<PromptPage>) -> AnyView {
     let errors: Errors = RwSignal::new(Vec::new());
     let report = RwSignal::new(None::<ImportReport>);
     let action = Action::default();
-    let read_file = move |event: leptos::ev::Event| {
-        let input = event_target::<web_sys::HtmlInputElement>(&event);
-        let Some(file) = input.files().and_then(|files| files.get(0)) else {
-            return;
-        };
-        spawn_local(async move {
-            if let Ok(content) = JsFuture::from(file.unchecked_into::<web_sys::Blob>().text()).await {
-                drop(text.try_set(content.as_string().unwrap_or_default()));
-            }
-        });
+    let input = NodeRef::<html::Input>::new();
+    // The file itself stays with the browser until it is sent.
+    let file = StoredValue::new_local(None::<web_sys::File>);
+    let chosen = RwSignal::new(None::<String>);
+    let choose = move |new: Option<web_sys::File>| {
+        let line = |file: &web_sys::File| format!("{}, {}", file.name(), format::size(file.size() as u64));
+        chosen.set(new.as_ref().map(line));
+        file.set_value(new);
+    };
+    let clear = move || {
+        if let Some(input) = input.get_untracked() {
+            input.set_value("");
+        }
+        choose(None);
     };
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         report.set(None);
-        let lines = text.get_untracked();
+        let lines = match file.get_value() {
+            Some(file) => Lines::File(file),
+            None => Lines::Text(text.get_untracked()),
+        };
+        let is_file = matches!(lines, Lines::File(_));
         let skip = skip.get_untracked();
-        action.run(
-            async move { api::project::import_prompts(id, lines, skip).await },
-            move |outcome| {
-                report.set(Some(outcome));
+        let work = async move {
+            if let Lines::File(file) = &lines {
+                must_be_readable(file).await?;
+            }
+            api::project::import_prompts(id, lines, skip).await
+        };
+        action.run(work, move |outcome| {
+            // The page may be gone by now.
+            if report.is_disposed() {
+                return;
+            }
+            report.set(Some(outcome));
+            if is_file {
+                clear();
+            } else {
                 text.set(String::new());
-                prompts.reload();
-            },
-        );
+            }
+            prompts.reload();
+        });
     };
     let outcome = move || {
         let bad = action.error().map(|error| refused(&error));
@@ -91,8 +109,18 @@ fn import(id: ProjectId, prompts: Loaded<PromptPage>) -> AnyView {
                         type="file"
                         accept=".jsonl,.json,.txt,application/jsonl"
                         data-test="import-file"
-                        on:change=read_file
+                        aria-describedby="import-file-chosen"
+                        node_ref=input
+                        // Without this, choosing the same file again after it was corrected would change nothing.
+                        on:click=move |_| clear()
+                        on:change=move |_| {
+                            let files = input.get_untracked().and_then(|input| input.files());
+                            choose(files.and_then(|files| files.get(0)));
+                        }
                     />
+                    <span class="field-help" id="import-file-chosen" role="status" data-test="import-file-chosen">
+                        {move || chosen.get().map(|chosen| format!("To be imported: {chosen}"))}
+                    </span>
                 </div>
                 {area_field(LINES, 5, text, errors)}
                 {switch_field(SKIP, skip)}
@@ -100,7 +128,10 @@ fn import(id: ProjectId, prompts: Loaded<PromptPage>) -> AnyView {
                     <button
                         class="button button-main"
                         data-test="import-submit"
-                        disabled=move || action.busy() || text.with(|text| text.trim().is_empty())
+                        disabled=move || {
+                            let has_text = text.with(|text| !text.trim().is_empty());
+                            action.busy() || !has_text && chosen.with(Option::is_none)
+                        }
                     >
                         "Import"
                     </button>
@@ -110,6 +141,14 @@ fn import(id: ProjectId, prompts: Loaded<PromptPage>) -> AnyView {
         </section>
     }
     .into_any()
+}
+
+/// An error if the browser cannot read the file: it was moved or changed since it was chosen. The request itself
+/// would fail like a lost connection.
+async fn must_be_readable(file: &web_sys::File) -> Result<(), AppError> {
+    let unreadable = |_| AppError::File(file.name());
+    let start = file.slice_with_i32_and_i32(0, 1).map_err(unreadable)?;
+    JsFuture::from(start.text()).await.map(drop).map_err(unreadable)
 }
 
 /// Nothing was imported: the sentence, and the bad lines.
@@ -199,6 +238,7 @@ fn row(prompt: Prompt) -> AnyView {
             <button
                 type="button"
                 class="button button-quiet"
+                data-test="show-completions"
                 aria-expanded=move || if open.get() { "true" } else { "false" }
                 on:click=move |_| open.update(|open| *open = !*open)
             >
@@ -236,7 +276,7 @@ fn completions(completions: Vec<Completion>) -> AnyView {
             format::counted(completion.n_tokens.into(), "token", "tokens")
         );
         view! {
-            <li class="row">
+            <li class="row" data-test="completion-row">
                 <div class="prose" inner_html=completion.html></div>
                 <p class="fine">{sampling}</p>
             </li>

@@ -60,7 +60,7 @@ pub async fn submit(
 
 /// Puts a task aside with a reason.
 #[utoipa::path(post, path = "/assignments/{id}/skip", tag = "labelling", params(("id" = i64, Path)),
-    request_body = Skip, responses((status = 200, body = Held)))]
+    request_body = Skip, responses((status = 200, body = Held), (status = 409, body = ApiError)))]
 pub async fn skip(
     State(app): State<AppState>,
     CurrentUser(user): CurrentUser,

@@ -61,7 +61,7 @@ pub async fn hold(db: &Db, who: Annotator, n: u8) -> Result<Held> {
 }
 
 /// Puts a task aside with a reason: its slot is free again, and this person does not get it again. Skipping an
-/// answered one withdraws the answer.
+/// answered one withdraws the answer, if the skip knows of it.
 pub async fn skip(
     db: &Db,
     id: AssignmentId,
@@ -79,6 +79,12 @@ pub async fn skip(
         now,
     };
     let n_before = live(&mut tx, who).await?.len();
+    // A skip sent again finds the task skipped, and changes no answer.
+    if slot.status != Status::Skipped && skip.revision != annotations::next_revision(&mut tx, id).await? {
+        return Err(Error::Conflict(
+            "This task was answered in between: undo to change or skip it.".to_owned(),
+        ));
+    }
     if slot.status == Status::Answered {
         annotations::withdraw(&mut tx, &slot).await?;
     }

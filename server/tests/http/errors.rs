@@ -152,6 +152,7 @@ async fn a_body_that_is_too_large_is_refused_as_such() {
     let skip = Skip {
         reason: SkipReason::Other,
         comment: "x".repeat(8 * 1024 + 1),
+        revision: 0,
     };
     let path = format!("/assignments/{}/skip", held.assignments[0].id);
     let refused = scene.admin.post(&path, &skip).await.problem();

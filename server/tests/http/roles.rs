@@ -155,6 +155,7 @@ async fn an_assignment_is_its_holders_alone() {
     let skip = Skip {
         reason: SkipReason::Other,
         comment: String::new(),
+        revision: 0,
     };
     for other in [&scene.app.person("bob", Role::Annotator).await, &scene.admin] {
         let answer = scene::pick(Choice::First, &mine);

@@ -10,6 +10,7 @@ async fn skip(who: &Caller, id: AssignmentId) -> Held {
     let skip = Skip {
         reason: SkipReason::CannotJudge,
         comment: String::new(),
+        revision: 0,
     };
     who.make(&format!("/assignments/{id}/skip"), &skip).await
 }

@@ -1,6 +1,7 @@
 //! The dialogs of the labelling page: why a task is skipped, the guidelines, the shortcuts. One native dialog
 //! shows them all; it keeps the focus inside and closes on Escape by itself.
 
+use crate::error::said;
 use laurel_protocol::{LabelType, Skip, SkipReason};
 use leptos::{html, prelude::*};
 use std::time::Duration;
@@ -79,18 +80,30 @@ pub fn dialogs(dialogs: Dialogs) -> AnyView {
         }
     });
     let comment = RwSignal::new(String::new());
+    let refused = RwSignal::new(String::new());
     let skip = Callback::new(move |reason| {
+        let skip = Skip {
+            reason,
+            comment: comment.get_untracked().trim().to_owned(),
+            revision: 0, // the page fills in that of the task on screen
+        };
+        if let Err(reasons) = skip.validate() {
+            refused.set(said(&reasons));
+            return;
+        }
         // Before the next task comes: nothing behind an open dialog can take the focus.
         if let Some(dialog) = dialog.get_untracked() {
             dialog.close();
         }
         dialogs.open.set(None);
-        dialogs.skip.run(Skip {
-            reason,
-            comment: comment.get_untracked().trim().to_owned(),
-        });
-        comment.set(String::new());
+        dialogs.skip.run(skip);
     });
+    // What was written for one task must not go out with another's skip.
+    let closed = move |_| {
+        dialogs.open.set(None);
+        comment.set(String::new());
+        refused.set(String::new());
+    };
     let title = move || match dialogs.open.get() {
         Some(Panel::Skip) => "Skip this task",
         Some(Panel::Guidelines) => "Guidelines",
@@ -98,7 +111,7 @@ pub fn dialogs(dialogs: Dialogs) -> AnyView {
         None => "",
     };
     let body = move || match dialogs.open.get() {
-        Some(Panel::Skip) => skip_body(skip, comment),
+        Some(Panel::Skip) => skip_body(skip, comment, refused),
         Some(Panel::Guidelines) => guidelines_body(dialogs),
         Some(Panel::Shortcuts) => shortcuts_body(dialogs.label_type),
         None => ().into_any(),
@@ -109,7 +122,7 @@ pub fn dialogs(dialogs: Dialogs) -> AnyView {
             class:is-side=move || dialogs.open.get() == Some(Panel::Guidelines)
             node_ref=dialog
             aria-labelledby="label-dialog-title"
-            on:close=move |_| dialogs.open.set(None)
+            on:close=closed
             on:keydown=move |event| {
                 let reason = reason_of(&event).filter(|_| dialogs.open.get_untracked() == Some(Panel::Skip));
                 if let Some(reason) = reason {
@@ -135,7 +148,7 @@ pub fn dialogs(dialogs: Dialogs) -> AnyView {
     .into_any()
 }
 
-fn skip_body(skip: Callback<SkipReason>, comment: RwSignal<String>) -> AnyView {
+fn skip_body(skip: Callback<SkipReason>, comment: RwSignal<String>, refused: RwSignal<String>) -> AnyView {
     let buttons = REASONS
         .into_iter()
         .zip(1..)
@@ -162,10 +175,11 @@ fn skip_body(skip: Callback<SkipReason>, comment: RwSignal<String>) -> AnyView {
                 <span>"Anything to add? (optional, before you choose)"</span>
                 <textarea
                     rows="2"
-                    maxlength="4000"
+                    data-test="skip-comment"
                     on:input=move |event| comment.set(event_target_value(&event))
                 ></textarea>
             </label>
+            <p class="form-error" role="alert">{refused}</p>
         </div>
     }
     .into_any()

@@ -44,7 +44,7 @@ pub fn pick(completions: &[ShownCompletion], board: PickBoard) -> AnyView {
                     class="choice"
                     data-test=hook
                     aria-pressed=move || (board.choice.get() == Some(choice)).to_string()
-                    on:click=move |_| board.choose.run(choice)
+                    on:click=move |event| once(&event, board.choose, choice)
                 >
                     <span>{text}</span>
                     <kbd aria-hidden="true">{key}</kbd>
@@ -103,7 +103,7 @@ fn strengths(board: PickBoard) -> AnyView {
                     class="choice"
                     data-test=hook
                     aria-pressed=move || (board.strength.get() == Some(strength)).to_string()
-                    on:click=move |_| board.choose_strength.run(strength)
+                    on:click=move |event| once(&event, board.choose_strength, strength)
                 >
                     <span>{text}</span>
                     <kbd aria-hidden="true">{strength}</kbd>
@@ -118,4 +118,11 @@ fn strengths(board: PickBoard) -> AnyView {
         </div>
     }
     .into_any()
+}
+
+/// Leaves out the second click of a double click: by then the next task stands there, which nobody has read.
+fn once<T: 'static>(event: &web_sys::MouseEvent, tell: Callback<T>, value: T) {
+    if event.detail() <= 1 {
+        tell.run(value);
+    }
 }

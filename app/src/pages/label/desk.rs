@@ -1,14 +1,13 @@
 //! What the labelling page works on: the tasks in hand, the verdicts on their way, and what a person can do.
 //!
-//! Calls of `api::label` come from here alone. A verdict leaves the screen at once and reaches the server in the
-//! background (`sending.rs`); leases are renewed while the person is there.
+//! What becomes of a verdict stands in `verdicts.rs`; leases are renewed while the person is there.
 
-use super::{
-    clock::ActiveClock,
-    draft, hand, keys,
-    outbox::{self, Unsent, Verdict},
+use super::{clock::ActiveClock, draft, hand, keys};
+use crate::{
+    api,
+    error::AppError,
+    outbox::{Outbox, use_outbox},
 };
-use crate::{api, error::AppError};
 use laurel_protocol::{Assignment, AssignmentId, ErrorCode, Held, Progress, ProjectId, UserId};
 use leptos::{prelude::*, task::spawn_local};
 use std::sync::Arc;
@@ -28,27 +27,15 @@ pub enum Stage {
     Ready,
 }
 
-/// How sending goes.
-#[derive(Clone, PartialEq)]
-pub enum Link {
-    Fine,
-    Offline,
-    /// The server answers, but not with what we need.
-    Failing(String),
-}
-
 #[derive(Clone, Copy)]
 pub struct Desk {
     pub project: ProjectId,
-    pub user: UserId,
     /// The first is on screen.
     pub hand: RwSignal<Vec<Arc<Assignment>>>,
     pub stage: RwSignal<Stage>,
     pub progress: RwSignal<Option<Progress>>,
     pub can_undo: RwSignal<bool>,
-    /// Verdicts on their way, and those that were refused until they are dismissed.
-    pub outbox: RwSignal<Vec<Unsent>>,
-    pub link: RwSignal<Link>,
+    pub outbox: Outbox,
     /// What a screen reader says.
     pub said: RwSignal<String>,
     /// The comment on the task on screen.
@@ -62,15 +49,12 @@ pub struct Desk {
 
 /// What the page keeps for itself.
 pub(super) struct Work {
-    pub is_sending: bool,
-    pub n_tries: u32,
     /// Given a verdict here; the server may not know yet.
     pub done: Vec<(AssignmentId, u32)>,
     /// The last tasks that left the screen, so that undo needs no server while they are unsent.
     pub recent: Vec<Arc<Assignment>>,
+    /// Undo as soon as everything is sent.
     pub wants_undo: bool,
-    /// Whether every unsent verdict is in the browser's storage.
-    pub is_all_stored: bool,
     pub clock: ActiveClock,
     pub asked_at: f64,
     leases: Vec<Lease>,
@@ -85,36 +69,34 @@ struct Lease {
 impl Desk {
     pub fn open(project: ProjectId, user: UserId) -> Self {
         draft::sweep(now());
-        let left = outbox::load(user, project);
+        let outbox = use_outbox();
+        outbox.start(user);
+        let left = untrack(|| outbox.waiting_in(project));
         let desk = Self {
             project,
-            user,
             hand: RwSignal::new(Vec::new()),
             stage: RwSignal::new(Stage::Loading),
             progress: RwSignal::new(None),
             can_undo: RwSignal::new(false),
-            link: RwSignal::new(Link::Fine),
+            outbox,
             said: RwSignal::new(String::new()),
             comment: RwSignal::new(String::new()),
             mode: RwSignal::new(keys::Mode::Pick),
             board: StoredValue::new(None),
             work: StoredValue::new(Work {
-                is_sending: false,
-                n_tries: 0,
+                // Those that were refused are this person's to answer anew.
                 done: left
                     .iter()
                     .map(|unsent| (unsent.assignment, unsent.revision))
                     .collect(),
                 recent: Vec::new(),
                 wants_undo: false,
-                is_all_stored: true,
                 clock: ActiveClock::start(now(), true, 0.0),
                 asked_at: now(),
                 leases: Vec::new(),
             }),
-            outbox: RwSignal::new(left),
         };
-        desk.send();
+        outbox.listen(project, move |news| desk.hear(news));
         desk.hold();
         desk
     }
@@ -136,11 +118,12 @@ impl Desk {
         let acknowledged = self
             .progress
             .with(|progress| progress.map_or(0, |progress| progress.n_mine));
+        let on_their_way = self.outbox.of(self.project);
         acknowledged
-            + self
-                .outbox
-                .with(|outbox| outbox.iter().filter(|unsent| unsent.is_new_answer()).count())
-                as u64
+            + on_their_way
+                .iter()
+                .filter(|unsent| unsent.is_new_answer())
+                .count() as u64
     }
 
     /// Asks for tasks: at the start, and whenever the hand may be short.
@@ -176,48 +159,8 @@ impl Desk {
         let on_screen = self.on_screen();
         self.set_hand(on_screen, held.assignments);
         self.progress.set(Some(held.progress));
-        let has_unsent = self
-            .outbox
-            .with_untracked(|outbox| outbox.iter().any(|unsent| unsent.refused.is_none()));
-        self.can_undo.set(held.can_undo || has_unsent);
+        self.can_undo.set(held.can_undo || self.has_unsent());
         self.stage.set(Stage::Ready);
-    }
-
-    /// Gives the verdict on the task on screen: the next one is there at once, the server hears of it after.
-    pub fn decide(self, verdict: Verdict) {
-        let Some(assignment) = self.on_screen() else {
-            return;
-        };
-        mark("label:press");
-        let unsent = Unsent {
-            project: self.project,
-            assignment: assignment.id,
-            revision: assignment.revision,
-            verdict,
-            at: now(),
-            refused: None,
-        };
-        let is_stored = outbox::store(self.user, &unsent);
-        draft::erase(&assignment);
-        self.work.update_value(|work| {
-            work.is_all_stored &= is_stored;
-            work.done.push((assignment.id, assignment.revision));
-            work.recent.push(assignment);
-            if work.recent.len() > 8 {
-                work.recent.remove(0);
-            }
-        });
-        self.outbox.update(|outbox| outbox.push(unsent));
-        self.hand.update(|hand| drop(hand.remove(0)));
-        self.can_undo.set(true);
-        self.send();
-    }
-
-    /// Lets go of a refused verdict for good.
-    pub fn dismiss(self, unsent: &Unsent) {
-        outbox::erase(self.user, unsent);
-        self.outbox
-            .update(|outbox| outbox.retain(|other| other != unsent));
     }
 
     pub fn start_clock(self, seconds_before: f64) {
@@ -240,7 +183,6 @@ impl Desk {
         self.work
             .update_value(|work| work.clock.set_visible(now(), is_visible));
         if is_visible {
-            self.send();
             self.tick();
         }
     }

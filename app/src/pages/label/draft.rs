@@ -1,7 +1,9 @@
 //! The unfinished answer to a task, kept in the browser's storage until the answer is given.
 
-use super::outbox::{entries, storage};
-use crate::components::label::ranking::Ranking;
+use crate::{
+    components::label::ranking::Ranking,
+    outbox::stored::{entries, storage},
+};
 use laurel_protocol::{Answer, Assignment, Choice, Judgement};
 use serde::{Deserialize, Serialize};
 

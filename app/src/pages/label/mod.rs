@@ -1,21 +1,21 @@
 //! The labelling page: one task on screen, the next ones already here.
 //!
-//! `desk.rs` holds the tasks and the verdicts, `task.rs` shows one task, `outbox.rs` and `sending.rs` see that no
-//! verdict is lost, `keys.rs` reads the keyboard.
+//! `desk.rs` holds the tasks, `task.rs` shows one of them, `verdicts.rs` hands what the person says to the app's
+//! outbox, which sees that nothing is lost, `keys.rs` reads the keyboard.
 
 mod clock;
 mod desk;
 mod draft;
 mod hand;
 mod keys;
-mod outbox;
-mod sending;
 mod task;
 mod undo;
+mod verdicts;
 
 use crate::{
     api,
     components::{
+        copy::copy_button,
         label::{
             dialogs::{Dialogs, Panel, dialogs},
             top::{Top, resting, top},
@@ -23,15 +23,15 @@ use crate::{
         notice::notice,
     },
     load::{Loaded, waiting},
+    outbox::{Link, Verdict},
     session::use_session,
 };
-use desk::{Desk, Link, Stage};
+use desk::{Desk, Stage};
 use keys::{Command, Press, command};
 use laurel_protocol::{Project, ProjectId, Skip, UserId};
 use leptos::{ev, prelude::*};
-use outbox::{Unsent, Verdict};
-use sending::SaveState;
 use std::time::Duration;
+use verdicts::SaveState;
 use wasm_bindgen::JsCast;
 
 const TICK: Duration = Duration::from_secs(3);
@@ -96,14 +96,12 @@ fn rest(desk: Desk) -> AnyView {
         }
         Stage::Ready => {}
     }
-    let n_unsent = desk
-        .outbox
-        .with(|outbox| outbox.iter().filter(|unsent| unsent.refused.is_none()).count());
+    let n_unsent = desk.outbox.waiting_in(desk.project).len();
     let Some(progress) = desk.progress.get() else {
         return waiting();
     };
     if n_unsent > 0 {
-        return match desk.link.get() {
+        return match desk.outbox.link() {
             Link::Fine => waiting(),
             Link::Offline | Link::Failing(_) => resting(
                 "offline",
@@ -132,7 +130,7 @@ fn saved(desk: Desk) -> (&'static str, String) {
         SaveState::Saved => "Saved".to_owned(),
         SaveState::Saving => "Saving …".to_owned(),
         SaveState::Offline => "Offline: kept in this browser".to_owned(),
-        SaveState::Error => match desk.link.get() {
+        SaveState::Error => match desk.outbox.link() {
             Link::Failing(sentence) => sentence,
             Link::Fine | Link::Offline => "An answer was refused".to_owned(),
         },
@@ -142,31 +140,19 @@ fn saved(desk: Desk) -> (&'static str, String) {
 
 /// Verdicts that the server will not take: the person may copy them before they go.
 fn refused(desk: Desk) -> AnyView {
-    let refused: Vec<Unsent> = desk.outbox.with(|outbox| {
-        outbox
-            .iter()
-            .filter(|unsent| unsent.refused.is_some())
-            .cloned()
-            .collect()
-    });
+    let mut refused = desk.outbox.of(desk.project);
+    refused.retain(|unsent| !unsent.is_waiting());
     refused
         .into_iter()
         .map(|unsent| {
             let sentence = unsent.refused.clone().unwrap_or_default();
             let text = unsent.as_text();
-            let copied = text.clone();
             view! {
-                <div class="notice notice-error label-refused" role="alert">
+                <div class="notice notice-error label-refused" data-test="refused" role="alert">
                     <p>"An answer was not taken. " {sentence}</p>
-                    <pre>{text}</pre>
-                    <button
-                        type="button"
-                        class="button"
-                        on:click=move |_| drop(window().navigator().clipboard().write_text(&copied))
-                    >
-                        "Copy"
-                    </button>
-                    <button type="button" class="button" on:click=move |_| desk.dismiss(&unsent)>
+                    <pre>{text.clone()}</pre>
+                    {copy_button(text)}
+                    <button type="button" class="button" on:click=move |_| desk.outbox.remove(&unsent)>
                         "Dismiss"
                     </button>
                 </div>
@@ -176,19 +162,13 @@ fn refused(desk: Desk) -> AnyView {
         .into_any()
 }
 
-/// Keys, activity, the connection, and leaving the page.
+/// Keys, and whether the person is there.
 fn listen(desk: Desk, open: RwSignal<Option<Panel>>) {
     let handles = [
         window_event_listener(ev::keydown, move |event| on_key(desk, open, &event)),
         window_event_listener(ev::pointerdown, move |_| desk.note_input()),
         window_event_listener(ev::wheel, move |_| desk.note_input()),
         window_event_listener(ev::scroll, move |_| desk.note_input()),
-        window_event_listener(ev::online, move |_| desk.send()),
-        window_event_listener_untyped("beforeunload", move |event| {
-            if desk.would_lose() {
-                event.prevent_default();
-            }
-        }),
         // It bubbles from the document to the window.
         window_event_listener_untyped("visibilitychange", move |_| desk.note_visibility()),
     ];

@@ -4,14 +4,20 @@ use super::{
     desk::{Desk, mark, now},
     draft::Draft,
     keys::{Command, Mode},
-    outbox::Verdict,
 };
-use crate::components::label::{
-    drag::Drag,
-    pick::{PickBoard, pick},
-    prompt::{letter, prompt},
-    rank::{RankBoard, focus_card, rank},
-    ranking::{Drop, Ranking},
+use crate::{
+    components::{
+        label::{
+            drag::Drag,
+            pick::{PickBoard, pick},
+            prompt::{letter, prompt},
+            rank::{RankBoard, focus_card, rank},
+            ranking::{Drop, Ranking},
+        },
+        toast::{Toasts, use_toasts},
+    },
+    error::said,
+    outbox::Verdict,
 };
 use laurel_protocol::{Answer, Assignment, Choice, Judgement, LabelType};
 use leptos::{html, prelude::*};
@@ -69,16 +75,25 @@ fn pick_board(desk: Desk, assignment: &Arc<Assignment>, draft: &Draft) -> AnyVie
     let asks = assignment.ask_strength;
     let choice = RwSignal::new(draft.choice);
     let strength = RwSignal::new(draft.strength);
-    let waits = RwSignal::new(false);
-    desk.mode.set(Mode::Pick);
+    let is_strict = |choice: Choice| matches!(choice, Choice::First | Choice::Second);
+    // A choice that came back still asks how much better it is.
+    let still_waits = asks && draft.choice.is_some_and(is_strict);
+    let waits = RwSignal::new(still_waits);
+    desk.mode
+        .set(if still_waits { Mode::Strength } else { Mode::Pick });
+    let toasts = use_toasts();
     let kept = StoredValue::new(Arc::clone(assignment));
     let answer = move |choice, strength| {
-        decide(desk, &kept.get_value(), Judgement::Pick { choice, strength });
+        decide(
+            desk,
+            toasts,
+            &kept.get_value(),
+            Judgement::Pick { choice, strength },
+        );
     };
     let choose = move |chosen: Choice| {
-        let is_strict = matches!(chosen, Choice::First | Choice::Second);
         choice.set(Some(chosen));
-        if asks && is_strict {
+        if asks && is_strict(chosen) {
             waits.set(true);
             desk.mode.set(Mode::Strength);
             keep_draft(desk, &kept.get_value(), |draft| draft.choice = Some(chosen));
@@ -98,6 +113,7 @@ fn pick_board(desk: Desk, assignment: &Arc<Assignment>, draft: &Draft) -> AnyVie
             waits.set(false);
             choice.set(None);
             desk.mode.set(Mode::Pick);
+            keep_draft(desk, &kept.get_value(), |draft| draft.choice = None);
         }
         _ => {}
     };
@@ -117,6 +133,7 @@ fn rank_board(desk: Desk, assignment: &Arc<Assignment>, draft: &Draft) -> AnyVie
     let ranking = RwSignal::new(draft.ranking.clone());
     let focused = RwSignal::new(0_usize);
     desk.mode.set(Mode::Rank);
+    let toasts = use_toasts();
     let kept = StoredValue::new(Arc::clone(assignment));
     let change = move |item: usize, change: &dyn Fn(&mut Ranking)| {
         ranking.update(|ranking| change(ranking));
@@ -126,7 +143,7 @@ fn rank_board(desk: Desk, assignment: &Arc<Assignment>, draft: &Draft) -> AnyVie
     };
     let submit = move || {
         if let Some(ranks) = ranking.with_untracked(Ranking::answer) {
-            decide(desk, &kept.get_value(), Judgement::Rank { ranks });
+            decide(desk, toasts, &kept.get_value(), Judgement::Rank { ranks });
         } else {
             desk.said.set("Some answers have no rank yet.".to_owned());
         }
@@ -180,7 +197,6 @@ fn comment_field(desk: Desk, assignment: &Arc<Assignment>) -> AnyView {
             <textarea
                 id="label-comment"
                 rows="2"
-                maxlength="4000"
                 aria-label="Comment on this task"
                 placeholder="What made the difference? (optional)"
                 prop:value=text
@@ -191,14 +207,19 @@ fn comment_field(desk: Desk, assignment: &Arc<Assignment>) -> AnyView {
     .into_any()
 }
 
-fn decide(desk: Desk, assignment: &Assignment, judgement: Judgement) {
+/// Gives the answer, unless it breaks a rule: then it stays on screen with the reason.
+fn decide(desk: Desk, toasts: Toasts, assignment: &Assignment, judgement: Judgement) {
     let answer = Answer {
         judgement,
         comment: desk.comment.get_untracked().trim().to_owned(),
         seconds: desk.seconds(),
         revision: assignment.revision,
     };
-    desk.decide(Verdict::Answer(answer));
+    let n = assignment.completions.len();
+    match answer.validate(assignment.label_type, n, assignment.ask_strength) {
+        Ok(()) => desk.decide(Verdict::Answer(answer)),
+        Err(reasons) => toasts.bad(said(&reasons)),
+    }
 }
 
 /// Keeps the unfinished answer over a reload.

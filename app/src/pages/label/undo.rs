@@ -1,12 +1,11 @@
-//! Undo: the last verdict comes back on screen, filled in. While it still waits in the browser no server is
-//! needed; one that is on its way is undone when it has arrived.
+//! Undo: the last verdict comes back on screen, filled in. One that never left the browser needs no server; one
+//! that was sent is undone at the server, once it is known to have arrived.
 
 use super::{
     desk::{Desk, now},
     draft::Draft,
-    outbox::{self, Verdict},
 };
-use crate::api;
+use crate::{api, outbox::Verdict};
 use laurel_protocol::Assignment;
 use leptos::{prelude::*, task::spawn_local};
 use std::sync::Arc;
@@ -17,12 +16,11 @@ impl Desk {
         if self.take_back_unsent() {
             return;
         }
-        if self
-            .outbox
-            .with_untracked(|outbox| outbox.iter().any(|unsent| unsent.refused.is_none()))
-        {
+        if self.has_unsent() {
             // It is on its way: undo when it has arrived.
             self.work.update_value(|work| work.wants_undo = true);
+            self.said
+                .set("Your last answer is on its way. It comes back as soon as it has arrived.".to_owned());
             return;
         }
         if !self.can_undo.get_untracked() {
@@ -49,20 +47,15 @@ impl Desk {
         });
     }
 
-    /// Undo without the server, while the last verdict still waits in the browser.
+    /// Undo without the server, of a verdict that was never sent.
     fn take_back_unsent(self) -> bool {
-        let is_sending = self.work.with_value(|work| work.is_sending);
-        let last = self.outbox.with_untracked(|outbox| {
-            // Of those waiting, the first may be in flight; only the later ones can still be taken back.
-            let n_in_flight = usize::from(is_sending);
-            outbox
-                .iter()
-                .filter(|unsent| unsent.refused.is_none())
-                .skip(n_in_flight)
-                .last()
-                .cloned()
-        });
-        let Some(unsent) = last else { return false };
+        let Some(unsent) = untrack(|| self.outbox.waiting_in(self.project)).pop() else {
+            return false;
+        };
+        // The server may have one that was sent even if its answer was lost, and would refuse another.
+        if self.outbox.was_tried(&unsent) {
+            return false;
+        }
         let same = |assignment: &&Arc<Assignment>| unsent.is_for(assignment.id, assignment.revision);
         let Some(assignment) = self
             .work
@@ -75,9 +68,7 @@ impl Desk {
             draft.at = now();
             draft.store(&assignment);
         }
-        outbox::erase(self.user, &unsent);
-        self.outbox
-            .update(|outbox| outbox.retain(|other| !other.is_for(unsent.assignment, unsent.revision)));
+        self.outbox.remove(&unsent);
         self.work.update_value(|work| {
             work.done.retain(|(done, _)| *done != assignment.id);
             work.recent.retain(|other| other.id != assignment.id);

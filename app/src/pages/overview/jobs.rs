@@ -8,66 +8,86 @@ use crate::{
         badge::{status_badge, status_name},
         progress::{Amount, progress_bar},
     },
+    load::living,
 };
-use laurel_protocol::{CompletionJob, ProjectEvent, TaskPlan};
+use laurel_protocol::{CompletionJob, CompletionJobId, ProjectEvent, TaskPlan};
 use leptos::prelude::*;
 
 pub fn view(live: Live) -> AnyView {
-    live.jobs.view(move |jobs| {
-        if jobs.is_empty() {
-            return view! { <p class="fine">"No completion job yet."</p> }.into_any();
-        }
-        let rows = jobs.into_iter().map(|job| row(live, job)).collect_view();
-        view! { <ul class="rows">{rows}</ul> }.into_any()
+    live.jobs.view_once(move || {
+        // A row is built once and follows its job by itself: progress must not take the focus from its button.
+        let ids = Memo::new(move |_| {
+            live.jobs
+                .with_ready(|jobs| jobs.iter().map(|job| job.id).collect::<Vec<_>>())
+        });
+        living(move || match ids.get() {
+            Some(ids) if !ids.is_empty() => {
+                let rows = ids.into_iter().map(|id| row(live, id)).collect_view();
+                view! { <ul class="rows">{rows}</ul> }.into_any()
+            }
+            _ => view! { <p class="fine">"No completion job yet."</p> }.into_any(),
+        })
     })
 }
 
-fn row(live: Live, job: CompletionJob) -> AnyView {
-    let id = job.id;
+fn row(live: Live, id: CompletionJobId) -> AnyView {
+    let find = move |jobs: &Vec<CompletionJob>| jobs.iter().find(|job| job.id == id).cloned();
+    let job = Memo::new(move |_| live.jobs.with_ready(find).flatten());
+    // What was asked for never changes.
+    let Some(first) = job.get_untracked() else {
+        return ().into_any();
+    };
     let action = Action::default();
     let abort = move |_| {
         action.run(api::completion::abort(id), move |job| {
             live.take(ProjectEvent::CompletionJob { job: Box::new(job) });
         });
     };
-    let under_way = !job.status.is_over();
-    let button = under_way.then(|| {
-        view! {
-            <button
-                type="button"
-                class="button button-quiet"
-                data-test="abort-job"
-                disabled=move || action.busy()
-                on:click=abort
-            >
-                "Stop"
-            </button>
-        }
-    });
-    let sampling = &job.request.sampling;
-    let plan = match job.request.task_plan {
+    let under_way = Memo::new(move |_| job.get().is_some_and(|job| !job.status.is_over()));
+    let sampling = &first.request.sampling;
+    let plan = match first.request.task_plan {
         TaskPlan::Together => "",
         TaskPlan::AgainstEarlier => " · against earlier ones",
     };
     let what = format!(
-        "{} per prompt · temperature {} · up to {} tokens{plan}",
-        job.request.completions_per_prompt, sampling.temperature, sampling.max_tokens
+        "{} per prompt · temperature {} · up to {} tokens · seed {}{plan}",
+        first.request.completions_per_prompt, sampling.temperature, sampling.max_tokens, sampling.seed
     );
-    let amount = Amount {
-        n_done: job.n_done,
-        n_total: job.n_total,
-        seconds_left: job.seconds_left.filter(|_| under_way),
-    };
+    let badge = living(move || job.get().map(|job| status_badge(job.status)).into_any());
+    let standing = living(move || {
+        let Some(job) = job.get() else {
+            return ().into_any();
+        };
+        let amount = Amount {
+            n_done: job.n_done,
+            n_total: job.n_total,
+            seconds_left: job.seconds_left.filter(|_| !job.status.is_over()),
+        };
+        let failure = job.error.map(|error| view! { <p class="form-error">{error}</p> });
+        view! { {progress_bar(amount, "completions")} {failure} }.into_any()
+    });
     view! {
-        <li class="row" data-test="completion-job" data-status=status_name(job.status)>
+        <li
+            class="row"
+            data-test="completion-job"
+            data-status=move || job.get().map(|job| status_name(job.status))
+        >
             <div class="row-head">
-                <strong>{job.generator}</strong>
-                {status_badge(job.status)}
-                {button}
+                <strong>{first.generator}</strong>
+                {badge}
+                <button
+                    type="button"
+                    class="button button-quiet"
+                    data-test="abort-job"
+                    hidden=move || !under_way.get()
+                    disabled=move || action.busy()
+                    on:click=abort
+                >
+                    "Stop"
+                </button>
             </div>
-            {progress_bar(amount, "completions")}
+            {standing}
             <p class="fine">{what}</p>
-            {job.error.map(|error| view! { <p class="form-error">{error}</p> })}
             {action.error_line()}
         </li>
     }

@@ -9,6 +9,7 @@ mod people;
 mod start_job;
 
 pub use outcome::kind_name;
+pub use start_job::fresh_seed;
 
 use super::project_form;
 use crate::{api, components::toast::use_toasts, load::Loaded};
@@ -52,6 +53,14 @@ impl Live {
             }
         }
     }
+
+    /// The stream begins with the counts and the jobs under way; what ended before it was open, or while it was
+    /// interrupted, it does not tell.
+    fn catch_up(self) {
+        self.jobs.refresh();
+        self.rounds.refresh();
+        self.adapters.refresh();
+    }
 }
 
 pub fn page(id: ProjectId) -> AnyView {
@@ -63,7 +72,13 @@ pub fn page(id: ProjectId) -> AnyView {
         adapters: Loaded::new(move || api::adapter::list(id)),
     };
     let connected = RwSignal::new(true);
-    let stream = api::events::follow_project(id, move |event| live.take(event), move |on| connected.set(on));
+    let on_live = move |on| {
+        if on {
+            live.catch_up();
+        }
+        connected.set(on);
+    };
+    let stream = api::events::follow_project(id, move |event| live.take(event), on_live);
     // Held by the page: leaving it closes the stream.
     let _stream = StoredValue::new_local(stream);
     let body = live.project.view_once(move || body(live));
@@ -142,10 +157,10 @@ fn settings(live: Live) -> AnyView {
     let save = move |settings: ProjectSettings| {
         Box::pin(async move { api::project::change_settings(id, &settings).await }) as _
     };
+    // What the form starts from; after that it is the admin's.
     let start = live
         .project
-        .get()
-        .map(|project| project.settings)
+        .with_ready(|project| project.settings.clone())
         .unwrap_or_else(project_form::defaults);
     view! {
         <details class="card fold">

@@ -8,7 +8,10 @@ use crate::{
         field::{Errors, Field, number, select_field, text_field},
     },
 };
-use laurel_protocol::{AdapterId, FieldError, LabelType, NewCompletionJob, RoundKind, Sampling, TaskPlan};
+use laurel_protocol::{
+    AdapterId, CompletionJob, FieldError, LabelType, NewCompletionJob, ProjectEvent, RoundKind, Sampling,
+    TaskPlan,
+};
 use leptos::prelude::*;
 
 const ADAPTER: Field = Field {
@@ -54,20 +57,43 @@ const TOP_P: Field = Field {
     hook: "top-p",
 };
 
+const SEED: Field = Field {
+    name: "seed",
+    label: "Seed",
+    help: "The same seed draws the same completions; empty takes one that no job has used",
+    hook: "seed",
+};
+
+/// The smallest seed that none of these jobs has used: with a used one, a job repeats the same completions.
+pub fn fresh_seed(jobs: &[CompletionJob]) -> u64 {
+    let is_free = |seed: &u64| jobs.iter().all(|job| job.request.sampling.seed != *seed);
+    (0..).find(is_free).unwrap_or_default()
+}
+
 pub fn view(live: Live) -> AnyView {
-    let settings = live.project.get().map(|project| project.settings);
-    let per_task = settings
-        .as_ref()
-        .map_or(2, |settings| settings.completions_per_task);
+    let shape = Memo::new(move |_| {
+        live.project.with_ready(|project| {
+            let settings = &project.settings;
+            (settings.label_type, settings.completions_per_task)
+        })
+    });
+    let per_task = move || shape.get().map_or(2, |(_, per_task)| per_task);
     let sampling = Sampling::default();
     let text = |value: String| RwSignal::new(value);
     let (adapter, plan) = (text(String::new()), text("together".to_owned()));
-    let (per_prompt, n_prompts) = (text(per_task.to_string()), text(String::new()));
+    let (per_prompt, n_prompts) = (text(String::new()), text(String::new()));
+    // A number that the page wrote follows what it came from; one that the admin wrote stays.
+    follow(per_prompt, move || per_task().to_string());
     let (max_tokens, temperature) = (
         text(sampling.max_tokens.to_string()),
         text(sampling.temperature.to_string()),
     );
     let top_p = text(sampling.top_p.to_string());
+    let seed = text(String::new());
+    follow(seed, move || {
+        let fresh = live.jobs.with_ready(|jobs| fresh_seed(jobs).to_string());
+        fresh.unwrap_or_default()
+    });
     let errors: Errors = RwSignal::new(Vec::new());
     let action = Action::default();
     Effect::new(move || {
@@ -75,6 +101,7 @@ pub fn view(live: Live) -> AnyView {
             errors.set(error.fields());
         }
     });
+    let is_empty = |text: RwSignal<String>| text.with_untracked(|text| text.trim().is_empty());
     let read = move || -> Result<NewCompletionJob, Vec<FieldError>> {
         let one = |error| vec![error];
         let job = NewCompletionJob {
@@ -84,15 +111,18 @@ pub fn view(live: Live) -> AnyView {
                 temperature: number(temperature, TEMPERATURE.name).map_err(one)?,
                 top_p: number(top_p, TOP_P.name).map_err(one)?,
                 max_tokens: number(max_tokens, MAX_TOKENS.name).map_err(one)?,
-                // Each job draws anew: with the last job's seed it would repeat the same completions.
-                seed: live.jobs.get().map_or(0, |jobs| jobs.len() as u64),
+                seed: if is_empty(seed) {
+                    0 // replaced by a fresh one before it is sent
+                } else {
+                    number(seed, SEED.name).map_err(one)?
+                },
             },
             task_plan: if plan.get_untracked() == "against_earlier" {
                 TaskPlan::AgainstEarlier
             } else {
                 TaskPlan::Together
             },
-            n_prompts: if n_prompts.with_untracked(|text| text.trim().is_empty()) {
+            n_prompts: if is_empty(n_prompts) {
                 None
             } else {
                 Some(number(n_prompts, N_PROMPTS.name).map_err(one)?)
@@ -105,14 +135,23 @@ pub fn view(live: Live) -> AnyView {
         event.prevent_default();
         match read() {
             Err(reasons) => errors.set(reasons),
-            Ok(job) => {
+            Ok(mut job) => {
                 errors.set(Vec::new());
-                action.run(
-                    async move { api::completion::start(live.id, &job).await },
-                    move |job| {
-                        live.take(laurel_protocol::ProjectEvent::CompletionJob { job: Box::new(job) });
-                    },
-                );
+                let wants_seed = is_empty(seed);
+                let start = async move {
+                    if wants_seed {
+                        job.sampling.seed = fresh_seed(&api::completion::jobs(live.id).await?);
+                    }
+                    api::completion::start(live.id, &job).await
+                };
+                action.run(start, move |job| {
+                    // The page may be gone by now.
+                    if !seed.is_disposed() {
+                        live.take(ProjectEvent::CompletionJob { job: Box::new(job) });
+                        let fresh = untrack(|| live.jobs.with_ready(|jobs| fresh_seed(jobs).to_string()));
+                        seed.set(fresh.unwrap_or_default());
+                    }
+                });
             }
         }
     };
@@ -136,8 +175,8 @@ pub fn view(live: Live) -> AnyView {
             .get()
             .is_some_and(|project| project.counts.n_prompts == 0)
     };
-    let hint = match settings.map(|settings| settings.label_type) {
-        Some(LabelType::Rank) => format!("Each task compares {per_task} completions of one prompt."),
+    let hint = move || match shape.get() {
+        Some((LabelType::Rank, n)) => format!("Each task compares {n} completions of one prompt."),
         _ => "Each task compares two completions of one prompt.".to_owned(),
     };
     view! {
@@ -152,6 +191,7 @@ pub fn view(live: Live) -> AnyView {
             <div class="field-row">
                 {text_field(TEMPERATURE, "number", temperature, errors)}
                 {text_field(TOP_P, "number", top_p, errors)}
+                {text_field(SEED, "number", seed, errors)}
             </div>
             {action.error_line()}
             <div class="actions">
@@ -166,4 +206,15 @@ pub fn view(live: Live) -> AnyView {
         </form>
     }
     .into_any()
+}
+
+/// Writes `source` into a field, and again when it changes, for as long as nobody else writes there.
+fn follow(field: RwSignal<String>, source: impl Fn() -> String + 'static) {
+    Effect::new(move |written: Option<String>| {
+        let now = source();
+        if field.with_untracked(|text| *text == written.unwrap_or_default()) {
+            field.set(now.clone());
+        }
+        now
+    });
 }

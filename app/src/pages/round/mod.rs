@@ -3,7 +3,7 @@
 mod charts;
 mod record;
 
-use super::overview::kind_name;
+use super::overview::{fresh_seed, kind_name};
 use crate::{
     api,
     components::{
@@ -92,7 +92,7 @@ pub fn page(id: RoundId) -> AnyView {
 
 fn body(live: Live) -> AnyView {
     // `view_once` builds this only once the round is there.
-    let Some(first) = live.round.get() else {
+    let Some(first) = untrack(|| live.round.get()) else {
         return ().into_any();
     };
     let project = first.project_id;
@@ -220,7 +220,7 @@ fn next_job(round: &Round, project: &Project, jobs: &[CompletionJob]) -> NewComp
         .first()
         .map(|job| (job.request.sampling.clone(), job.request.n_prompts))
         .unwrap_or_default();
-    sampling.seed = jobs.len() as u64;
+    sampling.seed = fresh_seed(jobs);
     NewCompletionJob {
         adapter: round.adapter,
         completions_per_prompt: match project.settings.label_type {
