@@ -72,7 +72,7 @@ impl Scripted {
             completions,
         };
         self.send(&job, "completions", &finished)?;
-        self.send(&job, "finish", &Outcome::Done)
+        self.send(&job, "finish", &Outcome::Done { made_with: None })
     }
 
     /// A DPO round in the middle of its work, with figures, a log and samples.

@@ -31,7 +31,7 @@ async fn a_backup_is_a_data_folder_with_every_adapter() {
 
     let restored = Db::open(&out).await.unwrap();
     let listed = adapters::list(&restored, ProjectId(1)).await.unwrap();
-    assert_eq!(listed, [adapter.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&adapter));
     for name in &adapter.files {
         let name = adapter_files::known_name(name).unwrap();
         let [kept, copied] =
