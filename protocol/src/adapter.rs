@@ -16,7 +16,7 @@ pub enum AdapterConfig {
     Lora {
         rank: u32,
         alpha: f64,
-        /// Names of the linear layers (`q_proj` …); empty means all seven of each block.
+        /// Names of the linear layers (`q_proj` …); empty means all of each block.
         #[serde(default)]
         target_modules: Vec<String>,
     },
@@ -37,8 +37,8 @@ impl Default for AdapterConfig {
     }
 }
 
-/// The linear layers of a Llama-shaped block.
-pub const LINEAR_LAYERS: [&str; 7] = [
+/// The linear layers of a block. The last two are Phi-3's, in place of q, k and v, and of gate and up.
+pub const LINEAR_LAYERS: [&str; 9] = [
     "q_proj",
     "k_proj",
     "v_proj",
@@ -46,6 +46,8 @@ pub const LINEAR_LAYERS: [&str; 7] = [
     "gate_proj",
     "up_proj",
     "down_proj",
+    "qkv_proj",
+    "gate_up_proj",
 ];
 
 impl AdapterConfig {

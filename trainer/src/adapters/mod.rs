@@ -63,7 +63,7 @@ impl Adapter {
     pub fn init(config: &AdapterConfig, model: &Model, rng: &Rng) -> Result<Self> {
         let targets = targets(config);
         let mut modules = BTreeMap::new();
-        for linear in model.layers.iter().flat_map(|layer| layer.linears()) {
+        for linear in model.linears() {
             if !targets.iter().any(|target| target == linear.name()) {
                 continue;
             }
@@ -205,11 +205,14 @@ fn fresh(config: &AdapterConfig, linear: &Linear, rng: &Rng) -> Result<Module> {
     })
 }
 
-/// The layers that an adapter changes: those asked for, else all for LoRA and the paper's for IA3.
+/// The layers that an adapter changes: those asked for, else all for LoRA and the paper's for IA3, of which a
+/// model has some.
 pub(crate) fn targets(config: &AdapterConfig) -> Vec<String> {
     let (asked, default): (_, &[&str]) = match config {
         AdapterConfig::Lora { target_modules, .. } => (target_modules, &LINEAR_LAYERS),
-        AdapterConfig::Ia3 { target_modules } => (target_modules, &["k_proj", "v_proj", "down_proj"]),
+        AdapterConfig::Ia3 { target_modules } => {
+            (target_modules, &["k_proj", "v_proj", "qkv_proj", "down_proj"])
+        }
     };
     if asked.is_empty() {
         default.iter().map(|&name| name.to_owned()).collect()

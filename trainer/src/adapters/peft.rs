@@ -36,8 +36,9 @@ impl Adapter {
             .check_fits(model)
             .with_context(|| format!("adapter {dir:?} does not fit the model"))?;
         // From the weights: the file may say it by a pattern, by "all-linear", or for some of the blocks only.
-        let layers = model.layers.iter().flat_map(|layer| layer.linears());
-        let changed = layers.map(|linear| (linear.path.as_str(), adapter.modules.contains_key(&linear.path)));
+        let changed = model
+            .linears()
+            .map(|linear| (linear.path.as_str(), adapter.modules.contains_key(&linear.path)));
         let found = names_of(changed);
         match &mut adapter.config {
             AdapterConfig::Lora { target_modules, .. } | AdapterConfig::Ia3 { target_modules } => {
@@ -75,6 +76,9 @@ impl Adapter {
     }
 
     fn peft_config(&self, base_model_name: &str, task_type: TaskType) -> Value {
+        // The default names layers of all families.
+        let mut targets = targets(&self.config);
+        targets.retain(|target| self.modules.keys().any(|path| is_named(path, target)));
         let mut config = json!({
             "auto_mapping": null,
             "base_model_name_or_path": base_model_name,
@@ -82,7 +86,7 @@ impl Adapter {
             "inference_mode": true,
             "modules_to_save": match self.score { Some(_) => json!(["score"]), None => Value::Null },
             "revision": null,
-            "target_modules": targets(&self.config),
+            "target_modules": targets,
             "task_type": match task_type { TaskType::CausalLm => "CAUSAL_LM", TaskType::SeqCls => "SEQ_CLS" },
         });
         let own = match &self.config {
@@ -104,7 +108,7 @@ impl Adapter {
 
     fn check_fits(&self, model: &Model) -> Result<()> {
         let mut known = 0;
-        for linear in model.layers.iter().flat_map(|layer| layer.linears()) {
+        for linear in model.linears() {
             let Some(module) = self.modules.get(&linear.path) else {
                 continue;
             };
@@ -127,20 +131,15 @@ impl Adapter {
             );
         }
         if known != self.modules.len() {
-            let paths: Vec<&str> = model
-                .layers
-                .iter()
-                .flat_map(|layer| layer.linears())
-                .map(|l| l.path.as_str())
-                .collect();
-            let stranger = self.modules.keys().find(|path| !paths.contains(&path.as_str()));
+            let has = |path: &String| model.linears().any(|linear| linear.path == *path);
+            let stranger = self.modules.keys().find(|path| !has(path));
             bail!("the model has no layer {:?}", stranger.map_or("", String::as_str));
         }
         if let Some(score) = &self.score {
+            let shape = score.tensor().dims();
             ensure!(
-                score.tensor().dims() == [1, model.config.hidden],
-                "the score head has the shape {:?}",
-                score.tensor().dims()
+                shape == [1, model.config.hidden],
+                "the score head has the shape {shape:?}"
             );
         }
         Ok(())
@@ -168,6 +167,11 @@ fn names_of<'a>(layers: impl Iterator<Item = (&'a str, bool)>) -> Vec<String> {
     names.collect()
 }
 
+/// Whether a path is an entry or ends with a point and the entry.
+fn is_named(path: &str, entry: &str) -> bool {
+    path == entry || path.strip_suffix(entry).is_some_and(|rest| rest.ends_with('.'))
+}
+
 fn scales_inputs(module: &Module) -> bool {
     matches!(
         module,
@@ -188,7 +192,7 @@ fn is_row(path: &str, factors: &Tensor, listed: &Value) -> Result<bool> {
     };
     if let Value::Array(names) = listed {
         let mut names = names.iter().filter_map(Value::as_str);
-        let listed = names.any(|name| path == name || path.ends_with(&format!(".{name}")));
+        let listed = names.any(|name| is_named(path, name));
         ensure!(
             row == listed,
             "the factors of {path:?} have the shape {:?}, against the list of feedforward_modules",
@@ -301,12 +305,10 @@ mod tests {
     #[test]
     fn saved_adapters_come_back_exactly() {
         let model = tiny::model(0);
-        for config in [
-            AdapterConfig::default(),
-            AdapterConfig::Ia3 {
-                target_modules: vec![],
-            },
-        ] {
+        let ia3 = AdapterConfig::Ia3 {
+            target_modules: vec![],
+        };
+        for config in [AdapterConfig::default(), ia3] {
             let (dir, adapter) = saved(&config, &model);
             let loaded = Adapter::load_peft(dir.path(), &model).unwrap();
             let numbers = |adapter: &Adapter| -> Vec<(String, Vec<f32>)> {

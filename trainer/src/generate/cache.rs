@@ -1,7 +1,10 @@
 //! The key/value cache of one sequence, and attention over it. Prompt rows are shared between the samples of a
 //! prompt; a sequence's own rows come behind them.
 
-use crate::model::Config;
+use crate::{
+    model::{AttentionRule, Config},
+    ops::exp::tanh,
+};
 use std::sync::Arc;
 
 /// Keys and values of one layer, row after row, `(rows, kv_heads · head_dim)`.
@@ -34,26 +37,47 @@ impl Cache {
         rows.values.extend_from_slice(value);
     }
 
-    /// Attention of one row's query over all rows so far, the newest included: `softmax(q Kᵀ / √d) V` a head.
-    pub fn attend(&self, layer: usize, query: &[f32], config: &Config, out: &mut [f32]) {
+    /// Attention of one row's query over the rows so far that it sees, the newest included: `softmax(f q Kᵀ) V` a
+    /// head, f q Kᵀ capped where the rule says so.
+    pub fn attend(
+        &self,
+        layer: usize,
+        query: &[f32],
+        (config, rule): (&Config, &AttentionRule),
+        out: &mut [f32],
+    ) {
         let d = config.head_dim;
         let width = config.n_kv_heads * d;
         let share = config.n_heads / config.n_kv_heads;
-        let scale = 1.0 / (d as f32).sqrt();
+        let scale = rule.factor as f32;
         let segments = self
             .prompt
             .iter()
             .map(|prompt| &prompt.0[layer])
             .chain([&self.own.0[layer]]);
-        let segments: Vec<&Rows> = segments.collect();
+        let n_rows: usize = segments.clone().map(|rows| rows.keys.len() / width).sum();
+        // Rows that the window hides, from the first on.
+        let mut hidden = rule.first_seen(n_rows.saturating_sub(1));
+        let mut seen: Vec<(&[f32], &[f32])> = Vec::with_capacity(2);
+        for rows in segments {
+            let skipped = hidden.min(rows.keys.len() / width);
+            hidden -= skipped;
+            seen.push((&rows.keys[skipped * width..], &rows.values[skipped * width..]));
+        }
         let mut weights = Vec::new();
         for head in 0..config.n_heads {
             let q = &query[head * d..(head + 1) * d];
             let at = (head / share) * d;
             weights.clear();
-            for rows in &segments {
-                let keys = rows.keys.chunks_exact(width);
+            for (keys, _) in &seen {
+                let keys = keys.chunks_exact(width);
                 weights.extend(keys.map(|key| dot(q, &key[at..at + d]) * scale));
+            }
+            if let Some(cap) = rule.cap {
+                let cap = cap as f32;
+                weights
+                    .iter_mut()
+                    .for_each(|score| *score = cap * tanh(*score / cap));
             }
             let top = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let mut total = 0.0;
@@ -63,7 +87,7 @@ impl Cache {
             }
             let out = &mut out[head * d..(head + 1) * d];
             out.fill(0.0);
-            let values = segments.iter().flat_map(|rows| rows.values.chunks_exact(width));
+            let values = seen.iter().flat_map(|(_, values)| values.chunks_exact(width));
             for (weight, value) in weights.iter().zip(values) {
                 let weight = weight / total;
                 for (sum, x) in out.iter_mut().zip(&value[at..at + d]) {

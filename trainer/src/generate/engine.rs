@@ -3,12 +3,13 @@
 
 use super::{
     cache::{Cache, Segment},
+    merged::MergedLayer,
     sample,
 };
 use crate::{
-    adapters::{Adapter, Module, Weight},
-    model::{Linear, Model},
-    ops::{few_rows_transposed, rms_norm_value, swiglu_value},
+    adapters::Adapter,
+    model::Model,
+    ops::{gated_value, rms_norm_value},
     rng::{Rng, Stream},
 };
 use anyhow::{Result, ensure};
@@ -44,17 +45,9 @@ pub struct Finished {
 /// Samples from a model with an adapter or none. The adapter is merged into a copy of the layers that it changes.
 pub struct Engine {
     model: Model,
-    layers: Vec<[Merged; 7]>,
+    layers: Vec<MergedLayer>,
     sampling: Sampling,
     stop_ids: Vec<u32>,
-}
-
-/// A linear layer with its adapter in it.
-struct Merged {
-    /// `(out, in)`
-    weight: Tensor,
-    /// `(out,)`
-    bias: Option<Tensor>,
 }
 
 struct Slot {
@@ -77,18 +70,11 @@ impl Engine {
         sampling: &Sampling,
         stop_ids: &[u32],
     ) -> Result<Self> {
-        let mut layers = Vec::with_capacity(model.layers.len());
-        for layer in &model.layers {
-            let mut merged = Vec::with_capacity(7);
-            for linear in layer.linears() {
-                let module = adapter.and_then(|adapter| adapter.modules.get(&linear.path));
-                merged.push(merge(linear, module)?);
-            }
-            let merged: [Merged; 7] = merged
-                .try_into()
-                .unwrap_or_else(|_| unreachable!("a block has seven"));
-            layers.push(merged);
-        }
+        let layers = model
+            .layers
+            .iter()
+            .map(|layer| MergedLayer::new(layer, adapter))
+            .collect::<candle_core::Result<_>>()?;
         Ok(Self {
             model: model.clone(),
             layers,
@@ -232,14 +218,15 @@ impl Engine {
             config.n_heads * config.head_dim,
         );
         let mut hidden = self.model.embed(ids)?;
-        for (at, (layer, [q, k, v, o, gate, up, down])) in
-            self.model.layers.iter().zip(&self.layers).enumerate()
-        {
+        for (at, (layer, merged)) in self.model.layers.iter().zip(&self.layers).enumerate() {
+            let rule = (config, &layer.rule);
             let x = rms_norm_value(&hidden, &layer.attention_norm, config.rms_eps)?;
-            let queries = self.model.rope.apply(&q.forward(&x)?, positions)?;
-            let keys = self.model.rope.apply(&k.forward(&x)?, positions)?;
-            let (queries, keys) = (numbers(&queries)?, numbers(&keys)?);
-            let values = numbers(&v.forward(&x)?)?;
+            let [queries, keys, values] = merged.qkv.forward(&x)?;
+            let queries = self.norm_if_there(queries, layer.query_norm.as_ref())?;
+            let keys = self.norm_if_there(keys, layer.key_norm.as_ref())?;
+            let queries = numbers(&layer.rule.rope.apply(&queries, positions)?)?;
+            let keys = numbers(&layer.rule.rope.apply(&keys, positions)?)?;
+            let values = numbers(&values)?;
             let mut attended = vec![0.0; ids.len() * q_width];
             let rows = queries
                 .chunks_exact(q_width)
@@ -247,7 +234,7 @@ impl Engine {
             if let [cache] = caches {
                 for ((query, (key, value)), out) in rows.zip(attended.chunks_exact_mut(q_width)) {
                     cache.push(at, key, value);
-                    cache.attend(at, query, config, out);
+                    cache.attend(at, query, rule, out);
                 }
             } else {
                 let rows: Vec<_> = rows.zip(attended.chunks_exact_mut(q_width)).collect();
@@ -256,16 +243,27 @@ impl Engine {
                     .zip(rows)
                     .for_each(|(cache, ((query, (key, value)), out))| {
                         cache.push(at, key, value);
-                        cache.attend(at, query, config, out);
+                        cache.attend(at, query, rule, out);
                     });
             }
             let attended = Tensor::from_vec(attended, (ids.len(), q_width), &self.model.device)?;
-            hidden = (hidden + o.forward(&attended)?)?;
+            let attended = merged.o.forward(&attended)?;
+            hidden = (hidden + self.norm_if_there(attended, layer.attention_post_norm.as_ref())?)?;
             let x = rms_norm_value(&hidden, &layer.feed_forward_norm, config.rms_eps)?;
-            let inner = swiglu_value(&gate.forward(&x)?, &up.forward(&x)?)?;
-            hidden = (hidden + down.forward(&inner)?)?;
+            let [gate, up] = merged.gate_up.forward(&x)?;
+            let fed = merged
+                .down
+                .forward(&gated_value(config.activation, &gate, &up)?)?;
+            hidden = (hidden + self.norm_if_there(fed, layer.feed_forward_post_norm.as_ref())?)?;
         }
         Ok(hidden)
+    }
+
+    fn norm_if_there(&self, x: Tensor, norm: Option<&Tensor>) -> candle_core::Result<Tensor> {
+        match norm {
+            Some(norm) => rms_norm_value(&x, norm, self.model.config.rms_eps),
+            None => Ok(x),
+        }
     }
 
     fn logits(&self, hidden: &Tensor) -> Result<Vec<f32>> {
@@ -278,54 +276,13 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
-impl Merged {
-    /// Shapes: `(rows, in)` to `(rows, out)`.
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let y = few_rows_transposed(x, &self.weight)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
-        }
-    }
-}
-
-/// A layer with what an adapter does to it: IA3's factors on outputs scale the bias as well.
-fn merge(linear: &Linear, module: Option<&Module>) -> Result<Merged> {
-    let tensor = |weight: &Weight| weight.tensor().detach();
-    let (weight, bias) = (&linear.weight, linear.bias.clone());
-    Ok(match module {
-        None => Merged {
-            weight: weight.clone(),
-            bias,
-        },
-        Some(Module::Lora { a, b, scaling }) => Merged {
-            // In f32 whatever the base is in: bf16 would lose most of what the adapter adds.
-            weight: (weight.to_dtype(DType::F32)? + (tensor(b).matmul(&tensor(a))? * *scaling)?)?,
-            bias,
-        },
-        Some(Module::Ia3 {
-            factors,
-            feed_forward: true,
-        }) => Merged {
-            weight: weight.to_dtype(DType::F32)?.broadcast_mul(&tensor(factors))?,
-            bias,
-        },
-        Some(Module::Ia3 {
-            factors,
-            feed_forward: false,
-        }) => Merged {
-            weight: weight
-                .to_dtype(DType::F32)?
-                .broadcast_mul(&tensor(factors).unsqueeze(1)?)?,
-            bias: bias.map(|bias| bias * tensor(factors)).transpose()?,
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::tiny, rounds::cli::id_logps};
+    use crate::{
+        model::{Family, tiny},
+        rounds::cli::id_logps,
+    };
     use laurel_protocol::adapter::AdapterConfig;
 
     fn complete(engine: &Engine, requests: Vec<Request>) -> Vec<Finished> {
@@ -372,11 +329,12 @@ mod tests {
         let ia3 = AdapterConfig::Ia3 {
             target_modules: vec![],
         };
-        for (model, config) in [
-            (tiny::model(0), AdapterConfig::default()),
-            (tiny::biased_model(0), AdapterConfig::default()),
-            (tiny::biased_model(0), ia3),
-        ] {
+        let families = Family::ALL.map(|family| (tiny::of(family, 0), AdapterConfig::default()));
+        let ia3 = [
+            (tiny::biased_model(0), ia3.clone()),
+            (tiny::of(Family::Phi3, 0), ia3),
+        ];
+        for (model, config) in families.into_iter().chain(ia3) {
             let adapter = Adapter::init(&config, &model, &Rng::new(1)).unwrap();
             tiny::disturb(&adapter, 0.2);
             let engine = Engine::new(&model, Some(&adapter), &sampling(), &[]).unwrap();
@@ -386,7 +344,11 @@ mod tests {
                 let expected = id_logps(&model, Some(&adapter), &ids, 3).unwrap();
                 assert_eq!(done.logprobs.len(), expected.len());
                 for (sampled, trained) in done.logprobs.iter().zip(expected) {
-                    assert!((sampled - trained).abs() < 1e-3, "{sampled} against {trained}");
+                    let family = model.config.family;
+                    assert!(
+                        (sampled - trained).abs() < 1e-3,
+                        "{family:?}: {sampled} against {trained}"
+                    );
                 }
             }
         }

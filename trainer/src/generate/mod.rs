@@ -8,6 +8,7 @@
 mod cache;
 pub mod cli;
 mod engine;
+mod merged;
 mod sample;
 
 pub use engine::{Engine, Finished, Request};

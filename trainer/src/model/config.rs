@@ -1,15 +1,32 @@
-//! The shape of a model, read from a folder's `config.json` or from GGUF metadata. A family or a setting that
-//! the decoder does not implement is refused here, by name.
+//! The shape of a model, whatever file it was read from ([`super::hf`], [`super::gguf`]).
 
-use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
-use serde_json::Value;
+use crate::ops::{Activation, frequencies};
+use anyhow::{Result, bail};
 
-/// The shape of a Llama-like decoder.
+/// The kinds of blocks that the decoder computes. SmolLM2 and TinyLlama call themselves Llama.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Llama,
+    /// Llama with a window in every block.
+    Mistral,
+    /// Llama with biases on q, k and v.
+    Qwen2,
+    /// Llama with a normalisation of each head's query and key.
+    Qwen3,
+    /// Normalisations before and after attention and feed-forward, capped scores and logits, a window in every
+    /// other block.
+    Gemma2,
+    /// Like Gemma 2 without the caps, with Qwen3's normalisations; blocks with a window have a rotary embedding
+    /// of their own.
+    Gemma3,
+    /// Llama with q, k and v in one layer, and gate and up in one.
+    Phi3,
+}
+
+/// The shape of a decoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// GGUF's `general.architecture`, Hugging Face's `model_type`.
-    pub architecture: String,
+    pub family: Family,
     pub hidden: usize,
     /// Width of the feed-forward part.
     pub inner: usize,
@@ -19,99 +36,153 @@ pub struct Config {
     pub head_dim: usize,
     pub vocab: usize,
     pub max_positions: usize,
-    pub rope_theta: f64,
     pub rms_eps: f64,
     /// The output layer is the embedding.
     pub tied: bool,
+    pub activation: Activation,
+    /// The rotary embedding of blocks without a window, and of all where [`Self::windowed_rope`] is none.
+    pub rope: RopeShape,
+    /// That of the blocks with a window.
+    pub windowed_rope: Option<RopeShape>,
+    /// Of each block how many tokens one sees, itself included; none for all.
+    pub windows: Vec<Option<usize>>,
+    /// Factor of the products of queries and keys.
+    pub attention_factor: f64,
+    /// Caps of the attention scores and of the logits.
+    pub attention_cap: Option<f64>,
+    pub logit_cap: Option<f64>,
+    /// Factor of the embeddings on their way in (not of the tied output layer).
+    pub embedding_factor: Option<f64>,
 }
 
-/// Families whose blocks this decoder computes. Qwen2's differs from Llama's only in biases on q, k and v.
-const FAMILIES: [&str; 3] = ["llama", "mistral", "qwen2"];
+/// A rotary embedding: base, how many components of a head turn, and what was done to reach a longer context.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RopeShape {
+    pub theta: f64,
+    pub rotary_dim: usize,
+    pub scaling: Scaling,
+}
 
-#[derive(Deserialize)]
-struct HfConfig {
-    model_type: String,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    vocab_size: usize,
-    max_position_embeddings: usize,
-    rope_theta: Option<f64>,
-    rope_parameters: Option<Value>,
-    rope_scaling: Option<Value>,
-    rms_norm_eps: f64,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    #[serde(default)]
-    hidden_act: Option<String>,
-    sliding_window: Option<usize>,
-    #[serde(default)]
-    use_sliding_window: Option<bool>,
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scaling {
+    None,
+    /// Every frequency divided by a factor (Chen et al. 2023).
+    Linear(f64),
+    /// Llama 3.1's: low frequencies divided, high ones kept, those between interpolated.
+    Llama3 {
+        factor: f64,
+        low: f64,
+        high: f64,
+        original_positions: f64,
+    },
+    /// What each frequency is divided by: a GGUF file holds Llama 3.1's scaling so.
+    Divisors(Vec<f32>),
+}
+
+impl Family {
+    pub const ALL: [Self; 7] = [
+        Self::Llama,
+        Self::Mistral,
+        Self::Qwen2,
+        Self::Qwen3,
+        Self::Gemma2,
+        Self::Gemma3,
+        Self::Phi3,
+    ];
+
+    /// `model_type` in Hugging Face's `config.json`.
+    pub fn hf_name(self) -> &'static str {
+        match self {
+            Self::Gemma3 => "gemma3_text",
+            Self::Mistral => "mistral",
+            other => other.gguf_name(),
+        }
+    }
+
+    /// `general.architecture` of a GGUF file; Mistral's files say Llama.
+    pub fn gguf_name(self) -> &'static str {
+        match self {
+            Self::Llama | Self::Mistral => "llama",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Gemma2 => "gemma2",
+            Self::Gemma3 => "gemma3",
+            Self::Phi3 => "phi3",
+        }
+    }
+
+    pub fn is_gemma(self) -> bool {
+        matches!(self, Self::Gemma2 | Self::Gemma3)
+    }
+
+    /// Whether each head's query and key are normalised.
+    pub fn has_head_norms(self) -> bool {
+        matches!(self, Self::Qwen3 | Self::Gemma3)
+    }
+
+    /// Whether q, k, v and gate, up are one linear layer each.
+    pub fn is_fused(self) -> bool {
+        self == Self::Phi3
+    }
+}
+
+impl RopeShape {
+    /// In f32, as the reference implementation computes them.
+    pub fn frequencies(&self) -> Vec<f32> {
+        let mut frequencies = frequencies(self.theta, self.rotary_dim);
+        match &self.scaling {
+            Scaling::None => {}
+            Scaling::Linear(factor) => frequencies.iter_mut().for_each(|f| *f /= *factor as f32),
+            Scaling::Divisors(divisors) => {
+                frequencies.iter_mut().zip(divisors).for_each(|(f, d)| *f /= d);
+            }
+            Scaling::Llama3 {
+                factor,
+                low,
+                high,
+                original_positions,
+            } => {
+                let (factor, low, high) = (*factor as f32, *low as f32, *high as f32);
+                let context = *original_positions as f32;
+                for f in &mut frequencies {
+                    let wave = std::f32::consts::TAU / *f;
+                    if wave > context / low {
+                        *f /= factor;
+                    } else if wave >= context / high {
+                        let share = (context / wave - low) / (high - low);
+                        *f = (1.0 - share) * *f / factor + share * *f;
+                    }
+                }
+            }
+        }
+        frequencies
+    }
+
+    fn makes_sense(&self, head_dim: usize) -> bool {
+        let scaling = match &self.scaling {
+            Scaling::None => true,
+            Scaling::Linear(factor) => *factor > 0.0,
+            Scaling::Divisors(divisors) => {
+                divisors.len() == self.rotary_dim / 2 && divisors.iter().all(|divisor| *divisor > 0.0)
+            }
+            Scaling::Llama3 {
+                factor,
+                low,
+                high,
+                original_positions,
+            } => *factor > 0.0 && *low > 0.0 && high > low && *original_positions > 0.0,
+        };
+        scaling
+            && self.theta > 0.0
+            && self.rotary_dim > 0
+            && self.rotary_dim <= head_dim
+            && self.rotary_dim.is_multiple_of(2)
+    }
 }
 
 impl Config {
-    pub fn from_hf(text: &str) -> Result<Self> {
-        let hf: HfConfig = serde_json::from_str(text).context("config.json does not describe a decoder")?;
-        ensure!(
-            FAMILIES.contains(&hf.model_type.as_str()),
-            "models of type {:?} are not supported; supported are {FAMILIES:?}",
-            hf.model_type
-        );
-        if let Some(activation) = &hf.hidden_act {
-            ensure!(
-                activation == "silu",
-                "the activation {activation:?} is not supported"
-            );
-        }
-        // Newer transformers keep all of rope in `rope_parameters`.
-        let parameters = hf.rope_parameters.unwrap_or(Value::Null);
-        for scaling in [&parameters, hf.rope_scaling.as_ref().unwrap_or(&Value::Null)] {
-            if let Some(kind) = scaling
-                .get("rope_type")
-                .or(scaling.get("type"))
-                .and_then(Value::as_str)
-            {
-                ensure!(
-                    kind == "default",
-                    "rope scaling of type {kind:?} is not supported"
-                );
-            }
-        }
-        let windowed = hf.use_sliding_window.unwrap_or(hf.model_type == "mistral");
-        if windowed && let Some(window) = hf.sliding_window {
-            ensure!(
-                window >= hf.max_position_embeddings,
-                "attention with a sliding window ({window} tokens) is not supported"
-            );
-        }
-        let config = Self {
-            architecture: hf.model_type,
-            hidden: hf.hidden_size,
-            inner: hf.intermediate_size,
-            n_layers: hf.num_hidden_layers,
-            n_heads: hf.num_attention_heads,
-            n_kv_heads: hf.num_key_value_heads.unwrap_or(hf.num_attention_heads),
-            head_dim: hf
-                .head_dim
-                .unwrap_or(hf.hidden_size / hf.num_attention_heads.max(1)),
-            vocab: hf.vocab_size,
-            max_positions: hf.max_position_embeddings,
-            rope_theta: parameters
-                .get("rope_theta")
-                .and_then(Value::as_f64)
-                .or(hf.rope_theta)
-                .unwrap_or(10_000.0),
-            rms_eps: hf.rms_norm_eps,
-            tied: hf.tie_word_embeddings,
-        };
-        config.checked()
-    }
-
-    /// Refuses shapes that no weights can have.
-    pub fn checked(self) -> Result<Self> {
+    /// Refuses shapes that no weights can have. A window as long as the context is none.
+    pub fn checked(mut self) -> Result<Self> {
         let sizes = [
             self.hidden,
             self.inner,
@@ -122,17 +193,36 @@ impl Config {
             self.vocab,
             self.max_positions,
         ];
+        let positive = |number: &Option<f64>| number.is_none_or(|number| number > 0.0);
+        let ropes = [Some(&self.rope), self.windowed_rope.as_ref()];
         if sizes.contains(&0)
             || !self.n_heads.is_multiple_of(self.n_kv_heads)
-            || !self.head_dim.is_multiple_of(2)
+            || !ropes
+                .into_iter()
+                .flatten()
+                .all(|rope| rope.makes_sense(self.head_dim))
+            || self.windows.len() != self.n_layers
+            || self.windows.contains(&Some(0))
+            || !(self.attention_factor > 0.0 && self.attention_factor.is_finite())
+            || ![self.attention_cap, self.logit_cap, self.embedding_factor]
+                .iter()
+                .all(positive)
         {
             bail!("the model's configuration makes no sense: {self:?}");
+        }
+        for window in &mut self.windows {
+            // With its own rotary embedding a block has to be known as windowed all the same.
+            *window = window.filter(|&window| window < self.max_positions || self.windowed_rope.is_some());
         }
         Ok(self)
     }
 
-    pub fn is_supported(architecture: &str) -> bool {
-        FAMILIES.contains(&architecture)
+    /// The rotary embedding of a block.
+    pub fn rope_of(&self, layer: usize) -> &RopeShape {
+        match &self.windowed_rope {
+            Some(rope) if self.windows[layer].is_some() => rope,
+            _ => &self.rope,
+        }
     }
 }
 
@@ -140,22 +230,37 @@ impl Config {
 mod tests {
     use super::*;
 
-    const SMOLLM: &str = r#"{"model_type":"llama","hidden_size":576,"intermediate_size":1536,
-        "num_hidden_layers":30,"num_attention_heads":9,"num_key_value_heads":3,"vocab_size":49152,
-        "max_position_embeddings":8192,"rope_parameters":{"rope_theta":100000.0,"rope_type":"default"},
-        "rms_norm_eps":1e-5,"tie_word_embeddings":true,"eos_token_id":2,"bos_token_id":1}"#;
-
-    #[test]
-    fn new_and_old_rope_settings_are_read_and_scaling_is_refused() {
-        let config = Config::from_hf(SMOLLM).unwrap();
-        assert_eq!((config.rope_theta, config.head_dim), (100_000.0, 64));
-        let scaled = SMOLLM.replace("\"default\"", "\"yarn\"");
-        assert!(Config::from_hf(&scaled).unwrap_err().to_string().contains("yarn"));
+    fn shape(scaling: Scaling) -> RopeShape {
+        RopeShape {
+            theta: 10_000.0,
+            rotary_dim: 8,
+            scaling,
+        }
     }
 
     #[test]
-    fn unknown_family_is_named_in_the_error() {
-        let other = SMOLLM.replace("\"llama\"", "\"mamba\"");
-        assert!(Config::from_hf(&other).unwrap_err().to_string().contains("mamba"));
+    fn llama3_scaling_keeps_high_frequencies_and_divides_low_ones() {
+        // Waves of 6.28, 62.8, 628 and 6283 tokens; with a context of 1000 and factors 1 and 20 the first is
+        // high, the second between, the third between, the last low.
+        let scaled = shape(Scaling::Llama3 {
+            factor: 8.0,
+            low: 1.0,
+            high: 20.0,
+            original_positions: 1000.0,
+        });
+        let (plain, scaled) = (shape(Scaling::None).frequencies(), scaled.frequencies());
+        assert_eq!((scaled[0], scaled[3]), (plain[0], plain[3] / 8.0));
+        let share = (1000.0 / 62.831_85 - 1.0) / 19.0;
+        let expected = 0.1 * (share + (1.0 - share) / 8.0);
+        assert!((scaled[1] - expected as f32).abs() < 1e-7);
+    }
+
+    #[test]
+    fn divisors_and_linear_scaling_divide() {
+        let plain = shape(Scaling::None).frequencies();
+        let linear = shape(Scaling::Linear(4.0)).frequencies();
+        assert_eq!(linear, plain.iter().map(|f| f / 4.0).collect::<Vec<_>>());
+        let divided = shape(Scaling::Divisors(vec![4.0; 4])).frequencies();
+        assert_eq!(linear, divided);
     }
 }

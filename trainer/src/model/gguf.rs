@@ -1,6 +1,7 @@
 //! Reads a GGUF file: metadata to a [`Config`], tensors de-quantised once and named as Hugging Face names them.
 
-use super::Config;
+use super::{Config, Family, RopeShape, Scaling};
+use crate::ops::Activation;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{
     Device, Tensor,
@@ -8,20 +9,30 @@ use candle_core::{
 };
 use std::{collections::HashMap, fs::File, io::BufReader, path::Path};
 
+/// Llama 3.1's rope scaling: what each frequency is divided by.
+const ROPE_DIVISORS: &str = "rope_freqs.weight";
+
 pub fn read(path: &Path, device: &Device) -> Result<(Config, HashMap<String, Tensor>)> {
     let mut reader = BufReader::new(File::open(path)?);
     let content = Content::read(&mut reader).context("the file is no complete GGUF file")?;
-    let config = config(&content)?;
+    let mut config = config(&content)?;
     let mut tensors = HashMap::new();
     for name in content.tensor_infos.keys() {
-        let Some(hf_name) = hf_name(name) else {
+        let mut tensor = || -> Result<Tensor> {
+            let quantised = content
+                .tensor(&mut reader, name, device)
+                .with_context(|| format!("read tensor {name:?}: is the file complete?"))?;
+            Ok(quantised.dequantize(device)?)
+        };
+        if name == ROPE_DIVISORS {
+            config.rope.scaling = Scaling::Divisors(tensor()?.flatten_all()?.to_vec1()?);
+            continue;
+        }
+        let Some(hf_name) = hf_name(config.family, name) else {
             bail!("the file has the tensor {name:?}, which this decoder does not know");
         };
-        let quantised = content
-            .tensor(&mut reader, name, device)
-            .with_context(|| format!("read tensor {name:?}: is the file complete?"))?;
-        let mut tensor = quantised.dequantize(device)?;
-        if config.architecture == "llama" {
+        let mut tensor = tensor()?;
+        if config.family == Family::Llama {
             tensor = match name.split('.').nth(2) {
                 Some("attn_q") => restore_order(&tensor, config.n_heads)?,
                 Some("attn_k") => restore_order(&tensor, config.n_kv_heads)?,
@@ -30,7 +41,37 @@ pub fn read(path: &Path, device: &Device) -> Result<(Config, HashMap<String, Ten
         }
         tensors.insert(hf_name, tensor);
     }
-    Ok((config, tensors))
+    Ok((config.checked()?, tensors))
+}
+
+/// The metadata of one architecture.
+struct Fields<'a> {
+    content: &'a Content,
+    architecture: &'static str,
+}
+
+impl Fields<'_> {
+    fn find(&self, key: &str) -> Option<&Value> {
+        self.content.metadata.get(&format!("{}.{key}", self.architecture))
+    }
+
+    fn size(&self, key: &str) -> Result<usize> {
+        let name = format!("{}.{key}", self.architecture);
+        let value = self
+            .find(key)
+            .with_context(|| format!("the file has no {name}"))?;
+        integer(value).with_context(|| format!("{name} is no whole number"))
+    }
+
+    fn size_or(&self, key: &str, default: usize) -> usize {
+        self.find(key).and_then(integer).unwrap_or(default)
+    }
+
+    /// The metadata hold an f32: 1e-5 is not to become 9.99999974738e-6.
+    fn float(&self, key: &str) -> Option<f64> {
+        let number = self.find(key)?.to_f32().ok()?;
+        format!("{number:e}").parse().ok()
+    }
 }
 
 fn config(content: &Content) -> Result<Config> {
@@ -38,50 +79,132 @@ fn config(content: &Content) -> Result<Config> {
         Some(value) => value.to_string()?.clone(),
         None => bail!("the file has no general.architecture"),
     };
-    ensure!(
-        Config::is_supported(&architecture),
-        "models of the architecture {architecture:?} are not supported"
-    );
-    let find = |key: &str| content.metadata.get(&format!("{architecture}.{key}"));
-    let size = |key: &str| -> Result<usize> {
-        let value = find(key).with_context(|| format!("the file has no {architecture}.{key}"))?;
-        integer(value).with_context(|| format!("{architecture}.{key} is no whole number"))
+    let family = Family::ALL
+        .into_iter()
+        .find(|family| family.gguf_name() == architecture)
+        .with_context(|| format!("models of the architecture {architecture:?} are not supported"))?;
+    let fields = Fields {
+        content,
+        architecture: family.gguf_name(),
     };
-    if let Some(kind) = find("rope.scaling.type").and_then(|value| value.to_string().ok()) {
-        ensure!(kind == "none", "rope scaling of type {kind:?} is not supported");
-    }
-    let max_positions = size("context_length")?;
-    if let Some(window) = find("attention.sliding_window").and_then(integer) {
-        // 0 stands for none.
-        ensure!(
-            window == 0 || window >= max_positions,
-            "attention with a sliding window ({window} tokens) is not supported"
-        );
-    }
-    let (hidden, n_heads) = (size("embedding_length")?, size("attention.head_count")?);
-    let float = |key: &str| find(key).and_then(|value| value.to_f32().ok()).map(f64::from);
+    let (hidden, n_heads) = (
+        fields.size("embedding_length")?,
+        fields.size("attention.head_count")?,
+    );
+    let head_dim = fields.size_or("attention.key_length", hidden / n_heads.max(1));
+    let value_dim = fields.size_or("attention.value_length", head_dim);
+    ensure!(
+        value_dim == head_dim,
+        "values of {value_dim} numbers beside keys of {head_dim} are not supported"
+    );
+    let n_layers = fields.size("block_count")?;
     let embedding = content
         .tensor_infos
         .get("token_embd.weight")
         .context("the tensor \"token_embd.weight\" is missing")?;
+    let (rope, windowed_rope) = ropes(&fields, family, head_dim)?;
     Config {
         hidden,
-        inner: size("feed_forward_length")?,
-        n_layers: size("block_count")?,
+        inner: fields.size("feed_forward_length")?,
+        n_layers,
         n_heads,
-        n_kv_heads: size("attention.head_count_kv").unwrap_or(n_heads),
-        head_dim: size("attention.key_length").unwrap_or(hidden / n_heads.max(1)),
+        n_kv_heads: fields.size_or("attention.head_count_kv", n_heads),
+        head_dim,
         vocab: embedding.shape.dims().first().copied().unwrap_or(0),
-        max_positions,
-        rope_theta: float("rope.freq_base").unwrap_or(10_000.0),
-        // The metadata holds an f32: 1e-5 is not to become 9.99999974738e-6.
-        rms_eps: float("attention.layer_norm_rms_epsilon")
-            .map(|eps| format!("{:e}", eps as f32).parse().unwrap_or(eps))
+        max_positions: fields.size("context_length")?,
+        rms_eps: fields
+            .float("attention.layer_norm_rms_epsilon")
             .context("the file has no epsilon for its normalisation")?,
         tied: !content.tensor_infos.contains_key("output.weight"),
-        architecture,
+        activation: match family.is_gemma() {
+            true => Activation::GeluTanh,
+            false => Activation::Silu,
+        },
+        rope,
+        windowed_rope,
+        windows: windows(&fields, family, n_layers),
+        attention_factor: attention_factor(family, n_layers, hidden / n_heads.max(1), head_dim),
+        attention_cap: fields.float("attn_logit_softcapping"),
+        logit_cap: fields.float("final_logit_softcapping"),
+        embedding_factor: family.is_gemma().then(|| (hidden as f64).sqrt()),
+        family,
     }
     .checked()
+}
+
+/// The metadata do not tell Gemma's `query_pre_attn_scalar`: it is the head's width, but in the models of 27
+/// billion weights the width over the heads. llama.cpp knows those by their number of blocks too.
+fn attention_factor(family: Family, n_layers: usize, shared_dim: usize, head_dim: usize) -> f64 {
+    let dim = match (family, n_layers) {
+        (Family::Gemma2, 46) | (Family::Gemma3, 62) => shared_dim,
+        _ => head_dim,
+    };
+    (dim as f64).powf(-0.5)
+}
+
+/// The window of each block. Which blocks have one is a rule of the family unless the metadata tell.
+fn windows(fields: &Fields<'_>, family: Family, n_layers: usize) -> Vec<Option<usize>> {
+    // 0 stands for none.
+    let window = fields.size_or("attention.sliding_window", 0);
+    if window == 0 {
+        return vec![None; n_layers];
+    }
+    let pattern = fields.find("attention.sliding_window_pattern");
+    let period = match (pattern.and_then(integer), family) {
+        (Some(period), _) => period,
+        (None, Family::Gemma2) => 2,
+        (None, Family::Gemma3) => 6,
+        (None, _) => 0,
+    };
+    let listed: Option<Vec<bool>> = pattern.and_then(|list| {
+        let list = list.to_vec().ok()?;
+        list.iter().map(|item| item.to_bool().ok()).collect()
+    });
+    let has_window = |layer: usize| match &listed {
+        Some(listed) => listed.get(layer).copied().unwrap_or(false),
+        None => period == 0 || !(layer + 1).is_multiple_of(period),
+    };
+    (0..n_layers)
+        .map(|layer| has_window(layer).then_some(window))
+        .collect()
+}
+
+/// The rotary embedding, and that of the blocks with a window where it differs.
+fn ropes(fields: &Fields<'_>, family: Family, head_dim: usize) -> Result<(RopeShape, Option<RopeShape>)> {
+    let kind = match fields.find("rope.scaling.type") {
+        Some(kind) => kind.to_string()?.as_str(),
+        None => "none",
+    };
+    let scaling = match kind {
+        "none" => Scaling::None,
+        "linear" => Scaling::Linear(
+            fields
+                .float("rope.scaling.factor")
+                .context("rope scaling of type \"linear\" has no factor")?,
+        ),
+        _ => bail!("rope scaling of type {kind:?} is not supported"),
+    };
+    let long = fields
+        .content
+        .tensor_infos
+        .contains_key("rope_factors_long.weight");
+    ensure!(!long, "rope scaling of type \"longrope\" is not supported");
+    let rotary_dim = fields.size_or("rope.dimension_count", head_dim);
+    ensure!(
+        family != Family::Llama || rotary_dim == head_dim,
+        "a rotary embedding of {rotary_dim} of {head_dim} components is not supported in a Llama file"
+    );
+    let rope = RopeShape {
+        theta: fields.float("rope.freq_base").unwrap_or(10_000.0),
+        rotary_dim,
+        scaling,
+    };
+    let windowed = RopeShape {
+        theta: fields.float("rope.freq_base_swa").unwrap_or(10_000.0),
+        rotary_dim,
+        scaling: Scaling::None,
+    };
+    Ok((rope, (family == Family::Gemma3).then_some(windowed)))
 }
 
 fn integer(value: &Value) -> Option<usize> {
@@ -93,7 +216,7 @@ fn integer(value: &Value) -> Option<usize> {
 }
 
 /// The Hugging Face name of a GGUF tensor.
-fn hf_name(name: &str) -> Option<String> {
+fn hf_name(family: Family, name: &str) -> Option<String> {
     let whole = match name {
         "token_embd.weight" => Some("model.embed_tokens.weight"),
         "output_norm.weight" => Some("model.norm.weight"),
@@ -107,12 +230,19 @@ fn hf_name(name: &str) -> Option<String> {
     let (part, kind) = rest.split_once('.')?;
     let part = match part {
         "attn_norm" => "input_layernorm",
+        "ffn_norm" if family.is_gemma() => "pre_feedforward_layernorm",
         "ffn_norm" => "post_attention_layernorm",
+        "post_attention_norm" => "post_attention_layernorm",
+        "post_ffw_norm" => "post_feedforward_layernorm",
+        "attn_q_norm" => "self_attn.q_norm",
+        "attn_k_norm" => "self_attn.k_norm",
+        "attn_qkv" => "self_attn.qkv_proj",
         "attn_q" => "self_attn.q_proj",
         "attn_k" => "self_attn.k_proj",
         "attn_v" => "self_attn.v_proj",
         "attn_output" => "self_attn.o_proj",
         "ffn_gate" => "mlp.gate_proj",
+        "ffn_up" if family.is_fused() => "mlp.gate_up_proj",
         "ffn_up" => "mlp.up_proj",
         "ffn_down" => "mlp.down_proj",
         _ => return None,
@@ -152,40 +282,78 @@ mod tests {
         );
     }
 
+    fn config_of(architecture: &str, more: &[(&str, Value)]) -> Result<Config> {
+        let named = |name: &str| format!("{architecture}.{name}");
+        let sizes = [
+            ("context_length", 4096),
+            ("embedding_length", 32),
+            ("feed_forward_length", 64),
+            ("block_count", 3),
+            ("attention.head_count", 4),
+        ];
+        let mut metadata: Vec<(String, Value)> = sizes
+            .iter()
+            .map(|(name, size)| (named(name), Value::U32(*size)))
+            .chain(more.iter().map(|(name, value)| (named(name), value.clone())))
+            .collect();
+        metadata.push((named("attention.layer_norm_rms_epsilon"), Value::F32(1e-5)));
+        metadata.push((
+            "general.architecture".to_owned(),
+            Value::String(architecture.to_owned()),
+        ));
+        let fields: Vec<(&str, &Value)> = metadata
+            .iter()
+            .map(|(name, value)| (name.as_str(), value))
+            .collect();
+        let embedding = Tensor::zeros((8, 32), DType::F32, &Device::Cpu).unwrap();
+        let embedding = QTensor::quantize(&embedding, GgmlDType::F32).unwrap();
+        let mut file = Cursor::new(Vec::new());
+        gguf_file::write(&mut file, &fields, &[("token_embd.weight", &embedding)]).unwrap();
+        file.set_position(0);
+        config(&Content::read(&mut file).unwrap())
+    }
+
     #[test]
-    fn a_sliding_window_shorter_than_the_context_is_refused() {
-        let read = |window: u32| {
-            let architecture = Value::String("llama".to_owned());
-            let mut metadata = vec![("general.architecture", architecture)];
-            let sizes = [
-                ("llama.context_length", 4096),
-                ("llama.embedding_length", 32),
-                ("llama.feed_forward_length", 64),
-                ("llama.block_count", 1),
-                ("llama.attention.head_count", 4),
-                ("llama.attention.sliding_window", window),
-            ];
-            metadata.extend(sizes.map(|(name, size)| (name, Value::U32(size))));
-            metadata.push(("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5)));
-            let fields: Vec<(&str, &Value)> = metadata.iter().map(|(name, value)| (*name, value)).collect();
-            let embedding = Tensor::zeros((8, 32), DType::F32, &Device::Cpu).unwrap();
-            let embedding = QTensor::quantize(&embedding, GgmlDType::F32).unwrap();
-            let mut file = Cursor::new(Vec::new());
-            gguf_file::write(&mut file, &fields, &[("token_embd.weight", &embedding)]).unwrap();
-            file.set_position(0);
-            config(&Content::read(&mut file).unwrap())
+    fn windows_follow_the_family_or_the_metadata() {
+        let windows = |architecture: &str, window: u32, more: &[(&str, Value)]| {
+            let window = ("attention.sliding_window", Value::U32(window));
+            let more = [&[window], more].concat();
+            config_of(architecture, &more).unwrap().windows
         };
-        assert_eq!(read(4096).unwrap().max_positions, 4096);
-        assert!(read(0).is_ok());
-        assert!(read(1024).unwrap_err().to_string().contains("1024"));
+        assert_eq!(windows("llama", 4096, &[]), [None; 3]);
+        assert_eq!(windows("llama", 0, &[]), [None; 3]);
+        assert_eq!(windows("phi3", 1024, &[]), [Some(1024); 3]);
+        assert_eq!(windows("gemma2", 9, &[]), [Some(9), None, Some(9)]);
+        assert_eq!(windows("gemma3", 9, &[]), [Some(9); 3]);
+        let period = ("attention.sliding_window_pattern", Value::U32(3));
+        assert_eq!(windows("gemma3", 9, &[period]), [Some(9), Some(9), None]);
+    }
+
+    #[test]
+    fn what_the_decoder_does_not_compute_is_named_in_the_error() {
+        let error = |architecture, more: &[_]| format!("{:#}", config_of(architecture, more).unwrap_err());
+        assert!(error("mamba", &[]).contains("mamba"));
+        let yarn = ("rope.scaling.type", Value::String("yarn".to_owned()));
+        assert!(error("qwen3", &[yarn]).contains("yarn"));
+        let values = ("attention.value_length", Value::U32(16));
+        assert!(error("qwen3", &[values]).contains("16"));
     }
 
     #[test]
     fn names_follow_hugging_face_and_unknown_tensors_have_none() {
+        let name = |family, name| hf_name(family, name).unwrap();
         assert_eq!(
-            hf_name("blk.3.ffn_up.weight").unwrap(),
+            name(Family::Llama, "blk.3.ffn_up.weight"),
             "model.layers.3.mlp.up_proj.weight"
         );
-        assert_eq!(hf_name("rope_freqs.weight"), None);
+        assert_eq!(
+            name(Family::Phi3, "blk.3.ffn_up.weight"),
+            "model.layers.3.mlp.gate_up_proj.weight"
+        );
+        assert_eq!(
+            name(Family::Gemma2, "blk.3.ffn_norm.weight"),
+            "model.layers.3.pre_feedforward_layernorm.weight"
+        );
+        assert_eq!(hf_name(Family::Llama, "blk.3.ssm_in.weight"), None);
     }
 }

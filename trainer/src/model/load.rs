@@ -1,7 +1,7 @@
 //! Weights from a Hugging Face folder (`config.json` and safetensors, sharded or not) or a GGUF file. A missing
 //! tensor or one of the wrong shape is an error that names it.
 
-use super::{Config, Layer, Linear, Rope, Weights, gguf};
+use super::{AttentionRule, Bundle, Config, Family, Layer, Linear, Rope, RopeShape, Weights, gguf};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use std::{collections::HashMap, fs, path::Path};
@@ -15,7 +15,10 @@ pub fn load(path: &Path, device: &Device, dtype: DType) -> Result<Weights> {
         let text = fs::read_to_string(path.join("config.json"))
             .with_context(|| format!("read config.json of the model folder {path:?}"))?;
         let config = Config::from_hf(&text).with_context(|| format!("model folder {path:?}"))?;
-        let tensors = folder(path, device)?;
+        let mut tensors = folder(path, device)?;
+        if config.family.is_gemma() {
+            add_one_to_norms(&mut tensors)?;
+        }
         assemble(config, device, dtype, tensors).with_context(|| format!("model folder {path:?}"))
     } else {
         let (config, tensors) =
@@ -47,6 +50,17 @@ fn folder(path: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
         tensors.extend(loaded);
     }
     Ok(tensors)
+}
+
+/// Gemma's files hold w where the normalisation multiplies by 1 + w (GGUF files hold the sum). In f32, since bf16
+/// would round the sum.
+fn add_one_to_norms(tensors: &mut HashMap<String, Tensor>) -> Result<()> {
+    for (name, tensor) in tensors {
+        if name.ends_with("norm.weight") {
+            *tensor = (tensor.to_dtype(DType::F32)? + 1.0)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes tensors out by their Hugging Face name, and checks shapes.
@@ -82,6 +96,88 @@ impl Source {
             path,
         })
     }
+
+    fn layer(&mut self, config: &Config, index: usize, rope: Rope) -> Result<Layer> {
+        let (hidden, inner, head_dim) = (config.hidden, config.inner, config.head_dim);
+        let (q, kv) = (config.n_heads * head_dim, config.n_kv_heads * head_dim);
+        let path = |name: &str| format!("model.layers.{index}.{name}");
+        let family = config.family;
+        let (qkv, gate_up) = if family.is_fused() {
+            let qkv = self.linear(path("self_attn.qkv_proj"), q + 2 * kv, hidden)?;
+            let gate_up = self.linear(path("mlp.gate_up_proj"), 2 * inner, hidden)?;
+            (
+                Bundle::Fused {
+                    layer: qkv,
+                    widths: [q, kv, kv],
+                },
+                Bundle::Fused {
+                    layer: gate_up,
+                    widths: [inner, inner],
+                },
+            )
+        } else {
+            let qkv = [
+                self.linear(path("self_attn.q_proj"), q, hidden)?,
+                self.linear(path("self_attn.k_proj"), kv, hidden)?,
+                self.linear(path("self_attn.v_proj"), kv, hidden)?,
+            ];
+            let bare = qkv.iter().find(|linear| linear.bias.is_none());
+            if let (Family::Qwen2, Some(linear)) = (family, bare) {
+                bail!("the tensor {:?} is missing", format!("{}.bias", linear.path));
+            }
+            let gate_up = [
+                self.linear(path("mlp.gate_proj"), inner, hidden)?,
+                self.linear(path("mlp.up_proj"), inner, hidden)?,
+            ];
+            (Bundle::Apart(qkv), Bundle::Apart(gate_up))
+        };
+        let mut norm = |wanted: bool, name: &str, width: usize| match wanted {
+            true => self.take(&path(&format!("{name}.weight")), &[width]).map(Some),
+            false => Ok(None),
+        };
+        let head_norms = family.has_head_norms();
+        let query_norm = norm(head_norms, "self_attn.q_norm", head_dim)?;
+        let key_norm = norm(head_norms, "self_attn.k_norm", head_dim)?;
+        // Gemma keeps Llama's name for another norm.
+        let (post, before, after) = match family.is_gemma() {
+            true => (true, "pre_feedforward_layernorm", "post_feedforward_layernorm"),
+            false => (false, "post_attention_layernorm", ""),
+        };
+        let attention_post_norm = norm(post, "post_attention_layernorm", hidden)?;
+        let feed_forward_post_norm = norm(post, after, hidden)?;
+        Ok(Layer {
+            attention_norm: self.take(&path("input_layernorm.weight"), &[hidden])?,
+            attention_post_norm,
+            query_norm,
+            key_norm,
+            qkv,
+            rule: AttentionRule {
+                rope,
+                factor: config.attention_factor,
+                cap: config.attention_cap,
+                window: config.windows[index],
+            },
+            o: self.linear(path("self_attn.o_proj"), hidden, q)?,
+            feed_forward_norm: self.take(&path(&format!("{before}.weight")), &[hidden])?,
+            feed_forward_post_norm,
+            gate_up,
+            down: self.linear(path("mlp.down_proj"), hidden, inner)?,
+        })
+    }
+
+    /// A tensor of a block that was not taken does something that the decoder would leave out. Old files hold the
+    /// rotary frequencies too.
+    fn check_nothing_is_left(&self) -> Result<()> {
+        let mut left = self.tensors.keys();
+        let stranger =
+            left.find(|name| name.starts_with("model.layers.") && !name.ends_with(".rotary_emb.inv_freq"));
+        match stranger {
+            Some(name) => {
+                bail!("the model has the tensor {name:?}, which its family's decoder does not know")
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 fn assemble(
@@ -91,25 +187,21 @@ fn assemble(
     tensors: HashMap<String, Tensor>,
 ) -> Result<Weights> {
     let mut source = Source { tensors, dtype };
-    let (hidden, inner) = (config.hidden, config.inner);
-    let (q, kv) = (
-        config.n_heads * config.head_dim,
-        config.n_kv_heads * config.head_dim,
-    );
+    let hidden = config.hidden;
+    let mut ropes: Vec<(&RopeShape, Rope)> = Vec::new();
     let mut layers = Vec::with_capacity(config.n_layers);
     for index in 0..config.n_layers {
-        let path = |name: &str| format!("model.layers.{index}.{name}");
-        layers.push(Layer {
-            attention_norm: source.take(&path("input_layernorm.weight"), &[hidden])?,
-            q: source.linear(path("self_attn.q_proj"), q, hidden)?,
-            k: source.linear(path("self_attn.k_proj"), kv, hidden)?,
-            v: source.linear(path("self_attn.v_proj"), kv, hidden)?,
-            o: source.linear(path("self_attn.o_proj"), hidden, q)?,
-            feed_forward_norm: source.take(&path("post_attention_layernorm.weight"), &[hidden])?,
-            gate: source.linear(path("mlp.gate_proj"), inner, hidden)?,
-            up: source.linear(path("mlp.up_proj"), inner, hidden)?,
-            down: source.linear(path("mlp.down_proj"), hidden, inner)?,
-        });
+        let shape = config.rope_of(index);
+        let rope = match ropes.iter().find(|(known, _)| *known == shape) {
+            Some((_, rope)) => rope.clone(),
+            None => {
+                let (frequencies, n) = (shape.frequencies(), config.max_positions);
+                let rope = Rope::new(&frequencies, config.head_dim, n, device, dtype)?;
+                ropes.push((shape, rope.clone()));
+                rope
+            }
+        };
+        layers.push(source.layer(&config, index, rope)?);
     }
     let embedding = source.take("model.embed_tokens.weight", &[config.vocab, hidden])?;
     let head = if config.tied {
@@ -117,15 +209,10 @@ fn assemble(
     } else {
         source.take("lm_head.weight", &[config.vocab, hidden])?
     };
+    let norm = source.take("model.norm.weight", &[hidden])?;
+    source.check_nothing_is_left()?;
     Ok(Weights {
-        norm: source.take("model.norm.weight", &[hidden])?,
-        rope: Rope::new(
-            config.rope_theta,
-            config.head_dim,
-            config.max_positions,
-            device,
-            dtype,
-        )?,
+        norm,
         device: device.clone(),
         layers,
         embedding,
@@ -174,6 +261,16 @@ mod tests {
             .err()
             .unwrap();
         assert!(error.to_string().contains("[3, 3]"), "{error}");
+        let mut more = tensors();
+        let name = "model.layers.0.self_attn.q_norm.weight";
+        more.insert(
+            name.to_owned(),
+            Tensor::zeros(6, DType::F32, &Device::Cpu).unwrap(),
+        );
+        let error = assemble(tiny::config(), &Device::Cpu, DType::F32, more)
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains(name), "{error}");
     }
 
     #[test]
@@ -185,7 +282,7 @@ mod tests {
             "num_hidden_layers": config.n_layers, "num_attention_heads": config.n_heads,
             "num_key_value_heads": config.n_kv_heads, "head_dim": config.head_dim,
             "vocab_size": config.vocab, "max_position_embeddings": config.max_positions,
-            "rope_theta": config.rope_theta, "rms_norm_eps": config.rms_eps,
+            "rope_theta": config.rope.theta, "rms_norm_eps": config.rms_eps,
             "tie_word_embeddings": true, "eos_token_id": [2], "bos_token_id": 1,
         });
         fs::write(dir.path().join("config.json"), json.to_string()).unwrap();

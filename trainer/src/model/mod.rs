@@ -1,4 +1,4 @@
-//! The decoder: one implementation of the Llama-shaped families, for training and for generation.
+//! The decoder: one implementation of the families ([`Family`]), for training and for generation.
 //!
 //! Weights come from a GGUF file or a Hugging Face folder ([`load`]); they are frozen. What a round trains is
 //! in an [`crate::adapters::Adapter`], handed to each call, so that one model in memory serves the policy, the
@@ -10,18 +10,22 @@
 //!   that count.
 //! - *Generation* keeps its own key/value cache and attention. It walks [`Model::layers`] and uses the parts:
 //!   [`Model::embed`], [`crate::ops::rms_norm_value`], [`Linear::forward`] (base and adapter), [`Rope::apply`],
-//!   [`crate::ops::swiglu_value`], [`Model::logits`]. None of these records anything.
+//!   [`crate::ops::gated_value`], [`Model::logits`]. None of these records anything.
 
+mod bundle;
 mod config;
 mod decoder;
 mod gguf;
+mod hf;
 mod load;
 mod pack;
 pub mod tiny;
 
 pub use crate::adapters::Linear;
-pub use crate::ops::Rope;
-pub use config::Config;
+pub use crate::ops::{AttentionRule, Rope};
+pub use bundle::Bundle;
+pub(crate) use bundle::try_array;
+pub use config::{Config, Family, RopeShape, Scaling};
 pub use pack::{Group, Pack, TokenAt};
 
 use anyhow::{Result, ensure};
@@ -44,7 +48,6 @@ pub struct Weights {
     pub norm: Tensor,
     /// `(vocab, hidden)`; the embedding itself where the two are tied.
     pub head: Tensor,
-    pub rope: Rope,
 }
 
 /// One block: attention and feed-forward, each behind a normalisation.
@@ -52,37 +55,48 @@ pub struct Weights {
 pub struct Layer {
     /// `(hidden,)`
     pub attention_norm: Tensor,
-    pub q: Linear,
-    pub k: Linear,
-    pub v: Linear,
+    /// Of what attention adds to the hidden states, where the family has it. `(hidden,)`
+    pub attention_post_norm: Option<Tensor>,
+    /// Of each head's query and key, where the family has them. `(head_dim,)`
+    pub query_norm: Option<Tensor>,
+    pub key_norm: Option<Tensor>,
+    pub qkv: Bundle<Linear, 3>,
+    pub rule: AttentionRule,
     pub o: Linear,
     /// `(hidden,)`
     pub feed_forward_norm: Tensor,
-    pub gate: Linear,
-    pub up: Linear,
+    /// Of what the feed-forward part adds, where the family has it. `(hidden,)`
+    pub feed_forward_post_norm: Option<Tensor>,
+    pub gate_up: Bundle<Linear, 2>,
     pub down: Linear,
 }
 
 impl Layer {
-    /// The seven linear layers, in the order of `laurel_protocol`'s `LINEAR_LAYERS`.
-    pub fn linears(&self) -> [&Linear; 7] {
-        [
-            &self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down,
-        ]
+    /// The linear layers, in the order of `laurel_protocol`'s `LINEAR_LAYERS`.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        let qkv = self.qkv.layers().iter();
+        let gate_up = self.gate_up.layers().iter();
+        qkv.chain([&self.o]).chain(gate_up).chain([&self.down])
+    }
+
+    pub fn norms(&self) -> impl Iterator<Item = &Tensor> {
+        let some = [
+            &self.attention_post_norm,
+            &self.query_norm,
+            &self.key_norm,
+            &self.feed_forward_post_norm,
+        ];
+        [&self.attention_norm, &self.feed_forward_norm]
+            .into_iter()
+            .chain(some.into_iter().flatten())
     }
 }
 
 impl Layer {
-    fn linears_mut(&mut self) -> [&mut Linear; 7] {
-        [
-            &mut self.q,
-            &mut self.k,
-            &mut self.v,
-            &mut self.o,
-            &mut self.gate,
-            &mut self.up,
-            &mut self.down,
-        ]
+    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        let qkv = self.qkv.layers_mut().iter_mut();
+        let gate_up = self.gate_up.layers_mut().iter_mut();
+        qkv.chain([&mut self.o]).chain(gate_up).chain([&mut self.down])
     }
 }
 
@@ -106,10 +120,23 @@ impl Model {
         load::load(path, device, dtype).map(Self::from)
     }
 
-    /// Embeddings of token ids. Shape: `(ids, hidden)`.
+    /// The linear layers of all blocks.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.layers.iter().flat_map(Layer::linears)
+    }
+
+    /// Embeddings of token ids, as the first block takes them. Shape: `(ids, hidden)`.
     pub fn embed(&self, ids: &[u32]) -> candle_core::Result<Tensor> {
         let ids = Tensor::new(ids, &self.device)?;
-        self.embedding.index_select(&ids, 0)?.to_dtype(self.norm.dtype())
+        let embedded = self
+            .embedding
+            .index_select(&ids, 0)?
+            .to_dtype(self.norm.dtype())?;
+        match self.config.embedding_factor {
+            // In the tensors' type, which rounds the factor as transformers does.
+            Some(factor) => embedded * factor,
+            None => Ok(embedded),
+        }
     }
 
     pub fn in_precision(self, precision: Precision) -> Result<Self> {
@@ -144,12 +171,15 @@ impl Model {
                 false => round(&self.head)?,
             },
             embedding,
-            rope: self.rope.clone(),
         }))
     }
 
     /// Logits of (already normalised) hidden states. Shapes: `(rows, hidden)` to `(rows, vocab)`.
     pub fn logits(&self, hidden: &Tensor) -> candle_core::Result<Tensor> {
-        crate::ops::few_rows_transposed(hidden, &self.head)
+        let logits = crate::ops::few_rows_transposed(hidden, &self.head)?;
+        match self.config.logit_cap {
+            Some(cap) => crate::ops::soft_cap_value(&logits, cap),
+            None => Ok(logits),
+        }
     }
 }

@@ -4,9 +4,11 @@
 //! sums in a fixed order: the result does not depend on the number of threads.
 
 use super::{
+    attention::AttentionRule,
     exp::exp,
     matmul::{View, multiply_here},
     rope::Rope,
+    soft_cap::cap_here,
     with_slices,
 };
 use crate::model::Group;
@@ -40,8 +42,8 @@ struct Stretch {
     n: usize,
 }
 
-pub(super) fn forward(inputs: [&Tensor; 3], rope: &Rope, groups: &[Group]) -> Result<Tensor> {
-    let widths = widths(inputs, rope)?;
+pub(super) fn forward(inputs: [&Tensor; 3], rule: &AttentionRule, groups: &[Group]) -> Result<Tensor> {
+    let (widths, rope) = (widths(inputs, &rule.rope)?, &rule.rope);
     let rows = inputs[0].dim(0)?;
     let inputs = contiguous(inputs)?;
     let out = with_slices([&inputs[0], &inputs[1], &inputs[2]], |slices| {
@@ -49,7 +51,7 @@ pub(super) fn forward(inputs: [&Tensor; 3], rope: &Rope, groups: &[Group]) -> Re
             .into_par_iter()
             .map(|(group, kv_head)| {
                 let part = gather(slices, group, kv_head, widths, rope);
-                attend(&part, group, widths)
+                attend(&part, group, widths, rule)
             })
             .collect();
         let mut out = vec![0.0; rows * widths.q];
@@ -65,10 +67,10 @@ pub(super) fn forward(inputs: [&Tensor; 3], rope: &Rope, groups: &[Group]) -> Re
 pub(super) fn backward(
     inputs: [&Tensor; 3],
     gradient: &Tensor,
-    rope: &Rope,
+    rule: &AttentionRule,
     groups: &[Group],
 ) -> Result<[Tensor; 3]> {
-    let widths = widths(inputs, rope)?;
+    let (widths, rope) = (widths(inputs, &rule.rope)?, &rule.rope);
     let rows = inputs[0].dim(0)?;
     let [q, k, v] = contiguous(inputs)?;
     let gradient = gradient.contiguous()?;
@@ -78,7 +80,7 @@ pub(super) fn backward(
             .map(|(group, kv_head)| {
                 let part = gather([q, k, v], group, kv_head, widths, rope);
                 let upstream = gather_heads(gradient, group, kv_head, widths);
-                let mut gradients = differentiate(&part, &upstream, group, widths);
+                let mut gradients = differentiate(&part, &upstream, group, widths, rule);
                 unrotate(&mut gradients, group, widths, rope);
                 gradients
             })
@@ -221,8 +223,16 @@ fn against_seen(target: &mut [f32], left: View<'_>, right: &[f32], stretch: Stre
     multiply_here(&mut target[prompt..], length, false, 1.0, left, own);
 }
 
-/// The attention weights of one head's stretch, `(n, prompt + n)`: zero where a later token would be seen.
-fn weights(q: &[f32], k: &[f32], stretch: Stretch, width: usize) -> Vec<f32> {
+/// The attention weights of one head's stretch, `(n, prompt + n)`: zero where a token is out of sight. Where
+/// scores are capped and `bends` is given, it gets the cap's derivatives.
+fn weights(
+    q: &[f32],
+    k: &[f32],
+    stretch: Stretch,
+    width: usize,
+    rule: &AttentionRule,
+    bends: Option<&mut Vec<f32>>,
+) -> Vec<f32> {
     let Stretch { prompt, start, n } = stretch;
     let mut scores = vec![0.0; n * (prompt + n)];
     against_seen(
@@ -232,9 +242,14 @@ fn weights(q: &[f32], k: &[f32], stretch: Stretch, width: usize) -> Vec<f32> {
         stretch,
         width,
     );
-    let factor = 1.0 / (width as f32).sqrt();
+    let mut factor = rule.factor as f32;
+    if let Some(cap) = rule.cap {
+        cap_here(&mut scores, factor, cap as f32, bends);
+        factor = 1.0;
+    }
     for (i, row) in scores.chunks_exact_mut(prompt + n).enumerate() {
         let (seen, later) = row.split_at_mut(prompt + i + 1);
+        let (earlier, seen) = seen.split_at_mut(rule.first_seen(prompt + i));
         let highest = seen.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let mut total = 0.0;
         for x in seen.iter_mut() {
@@ -243,18 +258,19 @@ fn weights(q: &[f32], k: &[f32], stretch: Stretch, width: usize) -> Vec<f32> {
         }
         let inverse = 1.0 / total;
         seen.iter_mut().for_each(|x| *x *= inverse);
+        earlier.fill(0.0);
         later.fill(0.0);
     }
     scores
 }
 
-fn attend(part: &Part, group: &Group, widths: Widths) -> Vec<f32> {
+fn attend(part: &Part, group: &Group, widths: Widths, rule: &AttentionRule) -> Vec<f32> {
     let width = widths.head;
     let mut out = vec![0.0; part.q.len()];
     for (q, out) in heads(&part.q, group, width).zip(out.chunks_exact_mut(group.n_rows() * width)) {
         for stretch in stretches(group) {
             let Stretch { prompt, start, n } = stretch;
-            let weights = weights(q, &part.k, stretch, width);
+            let weights = weights(q, &part.k, stretch, width, rule, None);
             let target = &mut out[start * width..(start + n) * width];
             if prompt > 0 {
                 let left = View::strided(&weights, n, prompt, prompt + n);
@@ -273,10 +289,10 @@ fn heads<'a>(q: &'a [f32], group: &Group, width: usize) -> impl Iterator<Item = 
 }
 
 /// With P the weights and G the upstream gradient: `dV = Pᵀ G`, `dS = P ∘ (G Vᵀ - rowsum(P ∘ G Vᵀ))`,
-/// `dQ = dS K / √d`, `dK = dSᵀ Q / √d`.
-fn differentiate(part: &Part, upstream: &[f32], group: &Group, widths: Widths) -> Part {
-    let width = widths.head;
-    let factor = 1.0 / (width as f32).sqrt();
+/// times the cap's derivative where there is one; `dQ = f dS K`, `dK = f dSᵀ Q` with f the scores' factor.
+fn differentiate(part: &Part, upstream: &[f32], group: &Group, widths: Widths, rule: &AttentionRule) -> Part {
+    let (width, factor) = (widths.head, rule.factor as f32);
+    let mut bends = Vec::new();
     let mut gradients = Part {
         q: vec![0.0; part.q.len()],
         k: vec![0.0; part.k.len()],
@@ -292,7 +308,7 @@ fn differentiate(part: &Part, upstream: &[f32], group: &Group, widths: Widths) -
             let Stretch { prompt, start, n } = stretch;
             let length = prompt + n;
             let (rows, own) = (start * width..(start + n) * width, start * width);
-            let weights = weights(q, &part.k, stretch, width);
+            let weights = weights(q, &part.k, stretch, width, rule, Some(&mut bends));
             let upstream = View::new(&upstream[rows.clone()], n, width);
             let mut slopes = vec![0.0; n * length];
             against_seen(&mut slopes, upstream, &part.v, stretch, width);
@@ -302,6 +318,9 @@ fn differentiate(part: &Part, upstream: &[f32], group: &Group, widths: Widths) -
                     .iter_mut()
                     .zip(weight)
                     .for_each(|(s, w)| *s = w * (*s - mean));
+            }
+            if rule.cap.is_some() {
+                slopes.iter_mut().zip(&bends).for_each(|(s, bend)| *s *= bend);
             }
             let q = View::new(&q[rows.clone()], n, width);
             let dq = &mut dq[rows];

@@ -1,13 +1,15 @@
 //! Log-probabilities of given tokens from hidden states, some rows at a time: the (rows × vocabulary) logits
 //! never exist whole, and neither does their gradient.
 //!
-//! With p = softmax(h Wᵀ): `log p[y]` has the gradient `W[y] - p W` by h. Where a gradient is wanted it is
-//! computed along with the value, while the chunk's probabilities are at hand; the backward pass only scales it.
+//! With p = softmax(h Wᵀ): `log p[y]` has the gradient `W[y] - p W` by h; where logits are capped, each of them
+//! counts times the cap's derivative. Where a gradient is wanted it is computed along with the value, while the
+//! chunk's probabilities are at hand; the backward pass only scales it.
 
 use super::{
     exp::exp,
     fuses_with_weight,
     matmul::{matmul, multiply_weight},
+    soft_cap::{self, cap_here},
     tape::{Tape, Traced},
 };
 use candle_core::{D, DType, Result, Tensor};
@@ -16,10 +18,19 @@ use rayon::prelude::*;
 /// Rows whose logits exist at once.
 const CHUNK: usize = 128;
 
-/// Shapes: `(rows, hidden)`, `(vocab, hidden)`, one token for each row, to `(rows,)` in f32.
-pub fn token_logprobs(tape: &Tape, hidden: &Traced, head: &Tensor, tokens: &[u32]) -> Result<Traced> {
+/// The layer from hidden states to logits.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    /// `(vocab, hidden)`
+    pub weight: &'a Tensor,
+    /// Logits become `cap · tanh(logit / cap)`.
+    pub cap: Option<f64>,
+}
+
+/// Shapes: `(rows, hidden)`, one token for each row, to `(rows,)` in f32.
+pub fn token_logprobs(tape: &Tape, hidden: &Traced, head: Head<'_>, tokens: &[u32]) -> Result<Traced> {
     let wants_gradient = tape.is_recording() && hidden.needs_gradient();
-    let fused = fuses_with_weight(&hidden.value, head);
+    let fused = fuses_with_weight(&hidden.value, head.weight);
     let (mut values, mut slopes) = (Vec::new(), Vec::new());
     for (at, tokens) in tokens.chunks(CHUNK).enumerate() {
         let rows = hidden.value.narrow(0, at * CHUNK, tokens.len())?.contiguous()?;
@@ -51,25 +62,37 @@ pub fn token_logprobs(tape: &Tape, hidden: &Traced, head: &Tensor, tokens: &[u32
 
 fn fused_chunk(
     rows: &Tensor,
-    head: &Tensor,
+    head: Head<'_>,
     tokens: &[u32],
     wants_gradient: bool,
 ) -> Result<(Tensor, Option<Tensor>)> {
-    let (n_rows, vocab) = (rows.dim(0)?, head.dim(0)?);
+    let (n_rows, vocab) = (rows.dim(0)?, head.weight.dim(0)?);
     if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab) {
         candle_core::bail!("token {token} is outside the vocabulary of {vocab}");
     }
-    let mut logits = multiply_weight(rows, head, true)?; // (rows, vocab)
+    let mut logits = multiply_weight(rows, head.weight, true)?; // (rows, vocab)
     let values: Vec<f32> = logits
         .par_chunks_mut(vocab)
         .zip(tokens)
-        .map(|(row, &token)| value_and_slope(row, token as usize, wants_gradient))
+        .map_init(Vec::new, |bends, (row, &token)| {
+            let Some(cap) = head.cap else {
+                return value_and_slope(row, token as usize, wants_gradient);
+            };
+            cap_here(row, 1.0, cap as f32, wants_gradient.then_some(&mut *bends));
+            let value = value_and_slope(row, token as usize, wants_gradient);
+            if wants_gradient {
+                row.iter_mut()
+                    .zip(bends)
+                    .for_each(|(slope, bend)| *slope *= *bend);
+            }
+            value
+        })
         .collect();
     let slopes = match wants_gradient {
         false => None,
         true => {
             let slopes = Tensor::from_vec(logits, (n_rows, vocab), rows.device())?;
-            Some(matmul(&slopes, head)?) // (rows, hidden)
+            Some(matmul(&slopes, head.weight)?) // (rows, hidden)
         }
     };
     Ok((Tensor::from_vec(values, n_rows, rows.device())?, slopes))
@@ -97,18 +120,27 @@ fn value_and_slope(row: &mut [f32], token: usize, wants_gradient: bool) -> f32 {
 
 fn composed_chunk(
     rows: &Tensor,
-    head: &Tensor,
+    head: Head<'_>,
     tokens: &[u32],
     wants_gradient: bool,
 ) -> Result<(Tensor, Option<Tensor>)> {
     let index = Tensor::new(tokens, rows.device())?.unsqueeze(1)?; // (rows, 1)
-    let logps = log_softmax(&rows.matmul(&head.t()?)?.to_dtype(DType::F32)?)?;
+    let mut logits = rows.matmul(&head.weight.t()?)?.to_dtype(DType::F32)?;
+    if let Some(cap) = head.cap {
+        logits = soft_cap::composed(&logits, cap)?;
+    }
+    let logps = log_softmax(&logits)?;
     let value = logps.gather(&index, 1)?.squeeze(1)?;
     if !wants_gradient {
         return Ok((value, None));
     }
-    let expected = logps.exp()?.to_dtype(head.dtype())?.matmul(head)?;
-    let slope = (head.index_select(&index.squeeze(1)?, 0)? - expected)?;
+    let (mut weights, mut picked) = (logps.exp()?, head.weight.index_select(&index.squeeze(1)?, 0)?);
+    if let Some(cap) = head.cap {
+        let bends = (1.0 - (logits / cap)?.sqr()?)?; // (rows, vocab)
+        weights = (weights * &bends)?;
+        picked = picked.broadcast_mul(&bends.gather(&index, 1)?.to_dtype(picked.dtype())?)?;
+    }
+    let slope = (picked - weights.to_dtype(head.weight.dtype())?.matmul(head.weight)?)?;
     Ok((value, Some(slope)))
 }
 
@@ -127,25 +159,34 @@ mod tests {
     #[test]
     fn chunked_logprobs_equal_the_composed_ones_and_finite_differences() {
         let (n_rows, vocab) = (CHUNK + 3, 23);
-        let head = numbers(&[vocab, 6], 1);
+        let weight = numbers(&[vocab, 6], 1);
         let tokens: Vec<u32> = (0..n_rows as u32).map(|i| i * 7 % vocab as u32).collect();
         let inputs = [numbers(&[n_rows, 6], 2)];
-        let fused = {
-            let (head, tokens) = (head.clone(), tokens.clone());
-            move |tape: &Tape, x: &[Traced]| token_logprobs(tape, &x[0], &head, &tokens)
-        };
-        finite_differences(&inputs, &fused);
-        let (value, slope) = composed_chunk(&inputs[0], &head, &tokens, true).unwrap();
-        let (fused_value, fused_slope) = fused_chunk(&inputs[0], &head, &tokens, true).unwrap();
-        assert!(distance(&fused_value, &value) < 1e-6);
-        assert!(distance(&fused_slope.unwrap(), &slope.unwrap()) < 1e-5);
-        same(&inputs, &fused, &move |tape, x| {
-            let (head, tokens) = (head.clone(), Tensor::new(tokens.as_slice(), head.device())?);
-            tape.composed(&[&x[0]], move |t| {
-                log_softmax(&t[0].matmul(&head.t()?)?)?
-                    .gather(&tokens.unsqueeze(1)?, 1)?
-                    .squeeze(1)
-            })
-        });
+        for cap in [None, Some(2.5)] {
+            let fused = {
+                let (weight, tokens) = (weight.clone(), tokens.clone());
+                move |tape: &Tape, x: &[Traced]| {
+                    let head = Head { weight: &weight, cap };
+                    token_logprobs(tape, &x[0], head, &tokens)
+                }
+            };
+            finite_differences(&inputs, &fused);
+            let head = Head { weight: &weight, cap };
+            let (value, slope) = composed_chunk(&inputs[0], head, &tokens, true).unwrap();
+            let (fused_value, fused_slope) = fused_chunk(&inputs[0], head, &tokens, true).unwrap();
+            assert!(distance(&fused_value, &value) < 1e-6);
+            assert!(distance(&fused_slope.unwrap(), &slope.unwrap()) < 1e-5);
+            let (weight, tokens) = (weight.clone(), tokens.clone());
+            same(&inputs, &fused, &move |tape, x| {
+                let (weight, tokens) = (weight.clone(), Tensor::new(tokens.as_slice(), weight.device())?);
+                tape.composed(&[&x[0]], move |t| {
+                    let mut logits = t[0].matmul(&weight.t()?)?;
+                    if let Some(cap) = cap {
+                        logits = soft_cap::composed(&logits, cap)?;
+                    }
+                    log_softmax(&logits)?.gather(&tokens.unsqueeze(1)?, 1)?.squeeze(1)
+                })
+            });
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Root-mean-square normalisation (Zhang and Sennrich 2019): `x · w / sqrt(mean(x²) + eps)`, row by row.
+//! Root-mean-square normalisation (Zhang and Sennrich 2019): `x · w / sqrt(mean(x²) + eps)`. It takes stretches
+//! as wide as the weight: whole rows, or each head of a row for itself (Qwen3, Gemma 3).
 
 use super::{
     fuses,
@@ -8,7 +9,7 @@ use super::{
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
-/// Shapes: `(rows, width)`, `(width,)`.
+/// Shapes: `(rows, n · width)`, `(width,)`.
 pub fn rms_norm(tape: &Tape, x: &Traced, weight: &Tensor, eps: f64) -> Result<Traced> {
     if !fuses(&[&x.value, weight]) {
         let weight = weight.clone();
@@ -27,7 +28,7 @@ pub fn rms_norm_value(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
         return composed(x, weight, eps);
     }
     let x = x.contiguous()?;
-    let width = x.dim(1)?;
+    let width = width_of(&x, weight)?;
     let y = with_slices([&x, weight], |[x, weight]| {
         let mut y = vec![0.0; x.len()];
         y.par_chunks_mut(width)
@@ -46,7 +47,7 @@ pub fn rms_norm_value(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 /// With r = 1 / rms and h = w · gradient: `dx = r h - x r³ mean(x · h)`.
 fn backward(x: &Tensor, weight: &Tensor, gradient: &Tensor, eps: f64) -> Result<Tensor> {
     let (x, gradient) = (x.contiguous()?, gradient.contiguous()?);
-    let width = x.dim(1)?;
+    let width = width_of(&x, weight)?;
     let dx = with_slices([&x, weight, &gradient], |[x, weight, gradient]| {
         let mut dx = vec![0.0; x.len()];
         dx.par_chunks_mut(width)
@@ -65,6 +66,14 @@ fn backward(x: &Tensor, weight: &Tensor, gradient: &Tensor, eps: f64) -> Result<
     Tensor::from_vec(dx, x.shape(), x.device())
 }
 
+fn width_of(x: &Tensor, weight: &Tensor) -> Result<usize> {
+    let (row, width) = (x.dim(1)?, weight.dim(0)?);
+    if width == 0 || !row.is_multiple_of(width) {
+        candle_core::bail!("a norm of {width} numbers does not fit rows of {row}");
+    }
+    Ok(width)
+}
+
 fn inverse_rms(x: &[f32], eps: f64) -> f32 {
     let mean = sum(x.iter().map(|x| x * x)) / x.len() as f32;
     (1.0 / (f64::from(mean) + eps).sqrt()) as f32
@@ -80,11 +89,16 @@ fn sum(values: impl Iterator<Item = f32>) -> f32 {
 }
 
 fn composed(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    let wide = x.to_dtype(DType::F32)?;
+    let stretches = x.reshape(((), width_of(x, weight)?))?; // (rows · n, width)
+    let wide = match x.dtype() {
+        DType::F64 => stretches,
+        _ => stretches.to_dtype(DType::F32)?,
+    };
     let rms = (wide.sqr()?.mean_keepdim(1)? + eps)?.sqrt()?;
     wide.broadcast_div(&rms)?
         .to_dtype(x.dtype())?
-        .broadcast_mul(weight)
+        .broadcast_mul(weight)?
+        .reshape(x.shape())
 }
 
 #[cfg(test)]
@@ -94,16 +108,24 @@ mod tests {
 
     #[test]
     fn fused_norm_equals_composed_norm_and_finite_differences() {
-        let weight = numbers(&[11], 1);
-        let fused = {
-            let weight = weight.clone();
-            move |tape: &Tape, x: &[Traced]| rms_norm(tape, &x[0], &weight, 1e-5)
-        };
-        let inputs = [numbers(&[3, 11], 2)];
-        finite_differences(&inputs, &fused);
-        same(&inputs, &fused, &move |tape, x| {
-            let weight = weight.clone();
-            tape.composed(&[&x[0]], move |t| composed(&t[0], &weight, 1e-5))
-        });
+        // Whole rows, and three heads a row.
+        for width in [12, 4] {
+            let weight = numbers(&[width], 1);
+            let fused = {
+                let weight = weight.clone();
+                move |tape: &Tape, x: &[Traced]| rms_norm(tape, &x[0], &weight, 1e-5)
+            };
+            let inputs = [numbers(&[3, 12], 2)];
+            finite_differences(&inputs, &fused);
+            same(&inputs, &fused, &move |tape, x| {
+                let weight = weight.clone();
+                tape.composed(&[&x[0]], move |t| composed(&t[0], &weight, 1e-5))
+            });
+        }
+    }
+
+    #[test]
+    fn a_norm_that_fits_no_whole_number_of_times_is_refused() {
+        assert!(rms_norm_value(&numbers(&[2, 10], 1), &numbers(&[4], 2), 1e-5).is_err());
     }
 }

@@ -136,7 +136,7 @@ fn hash_base(hash: &mut Sha256, model: &Model) -> Result<()> {
     hash.update(format!("{:?}", model.config));
     let mut tensors = vec![&model.embedding, &model.norm, &model.head];
     for layer in &model.layers {
-        tensors.extend([&layer.attention_norm, &layer.feed_forward_norm]);
+        tensors.extend(layer.norms());
         for linear in layer.linears() {
             tensors.push(&linear.weight);
             tensors.extend(&linear.bias);
