@@ -162,6 +162,7 @@ impl Tokenizer {
             prompt,
             chosen,
             rejected,
+            label: row.label,
         })
     }
 
