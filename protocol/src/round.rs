@@ -1,10 +1,12 @@
 //! A round: one training run. Its spec, state, metrics, log and samples.
 
+pub use crate::hyper::{Hyper, Schedule};
 use crate::{
     adapter::AdapterConfig,
     completion::JobStatus,
-    error::{Check, Validation},
+    error::{FieldError, Validation},
     ids::{AdapterId, ProjectId, PromptId, RoundId, SnapshotId, Timestamp},
+    loss::Loss,
     message::Message,
 };
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -16,9 +18,9 @@ use std::collections::BTreeMap;
 pub enum RoundKind {
     /// Supervised fine-tuning on the chosen completions.
     Sft,
-    /// A reward model with the Bradley-Terry loss.
+    /// A reward model: scores by which people's choices are likely.
     Reward,
-    /// Direct preference optimisation, sigmoid loss (Rafailov et al. 2023).
+    /// Direct preference optimisation (Rafailov et al. 2023) and its relatives.
     Dpo,
 }
 
@@ -30,30 +32,6 @@ impl RoundKind {
             Self::Dpo => "dpo",
         }
     }
-}
-
-/// How the learning rate goes on after the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Schedule {
-    Constant,
-    #[default]
-    Linear,
-    Cosine,
-}
-
-/// What the frozen base weights are kept and multiplied in. Adapters, activations, sums and the optimiser are f32
-/// in any case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// Exact.
-    #[default]
-    F32,
-    /// Half the memory; on CPUs with AVX-512 BF16 also faster, activations then being rounded in each product as well.
-    Bf16,
 }
 
 /// All that decides a round besides the snapshot, the base weights and the starting adapter.
@@ -70,130 +48,6 @@ pub struct RoundSpec {
     pub seed: u64,
 }
 
-/// Hyper-parameters. In a [`RoundSpec`] missing ones take the defaults of its kind ([`Hyper::for_kind`]).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default, deny_unknown_fields)]
-pub struct Hyper {
-    /// Peak learning rate of AdamW.
-    pub learning_rate: f64,
-    pub epochs: u32,
-    /// Rows (pairs for reward and DPO) an optimiser step.
-    pub batch_size: u32,
-    /// Stop after so many steps even if epochs are left; 0 is no limit.
-    pub max_steps: u32,
-    /// DPO's β: how strongly the policy is held to the reference.
-    pub beta: f64,
-    /// Weight of the mean token NLL of the chosen answer beside the DPO loss; 0 turns it off.
-    pub nll_weight: f64,
-    /// Longest prompt + completion in tokens. A longer row is left out and counted.
-    pub max_length: u32,
-    /// Share of all steps over which the learning rate rises to its peak.
-    pub warmup: f64,
-    pub schedule: Schedule,
-    pub weight_decay: f64,
-    /// Gradients are scaled down to this global norm; 0 turns it off.
-    pub max_grad_norm: f64,
-    /// Share of prompts (not rows) held out for evaluation.
-    pub held_out: f64,
-    /// Evaluate every so many steps, and at the end; 0 is only at the end.
-    pub eval_every: u32,
-    /// Write a checkpoint every so many steps.
-    pub checkpoint_every: u32,
-    pub precision: Precision,
-}
-
-impl Default for Hyper {
-    fn default() -> Self {
-        Self::for_kind(RoundKind::Dpo)
-    }
-}
-
-impl Hyper {
-    /// Sane defaults for LoRA on a small model.
-    pub fn for_kind(kind: RoundKind) -> Self {
-        let learning_rate = match kind {
-            RoundKind::Sft => 2e-4,
-            RoundKind::Reward => 1e-4,
-            RoundKind::Dpo => 5e-5,
-        };
-        Self {
-            learning_rate,
-            epochs: 1,
-            batch_size: 8,
-            max_steps: 0,
-            beta: 0.1,
-            nll_weight: 0.0,
-            max_length: 1024,
-            warmup: 0.1,
-            schedule: Schedule::Linear,
-            weight_decay: 0.0,
-            max_grad_norm: 1.0,
-            held_out: 0.1,
-            eval_every: 10,
-            checkpoint_every: 10,
-            precision: Precision::F32,
-        }
-    }
-
-    pub fn validate(&self) -> Validation {
-        let in_range = |x: f64, low: f64, high: f64| x.is_finite() && x >= low && x <= high;
-        Check::default()
-            .ensure(
-                in_range(self.learning_rate, 0.0, 0.1),
-                "hyper.learning_rate",
-                "must be 0 to 0.1",
-            )
-            .ensure(
-                (1..=100).contains(&self.epochs),
-                "hyper.epochs",
-                "must be 1 to 100",
-            )
-            .ensure(
-                (1..=1024).contains(&self.batch_size),
-                "hyper.batch_size",
-                "must be 1 to 1024",
-            )
-            .ensure(
-                in_range(self.beta, 1e-4, 100.0),
-                "hyper.beta",
-                "must be 0.0001 to 100",
-            )
-            .ensure(
-                in_range(self.nll_weight, 0.0, 100.0),
-                "hyper.nll_weight",
-                "must be 0 to 100",
-            )
-            .ensure(
-                (16..=32_768).contains(&self.max_length),
-                "hyper.max_length",
-                "must be 16 to 32768",
-            )
-            .ensure(in_range(self.warmup, 0.0, 1.0), "hyper.warmup", "must be 0 to 1")
-            .ensure(
-                in_range(self.weight_decay, 0.0, 1.0),
-                "hyper.weight_decay",
-                "must be 0 to 1",
-            )
-            .ensure(
-                in_range(self.max_grad_norm, 0.0, 1e6),
-                "hyper.max_grad_norm",
-                "must be 0 or more",
-            )
-            .ensure(
-                in_range(self.held_out, 0.0, 0.5),
-                "hyper.held_out",
-                "must be 0 to 0.5",
-            )
-            .ensure(
-                self.checkpoint_every >= 1,
-                "hyper.checkpoint_every",
-                "must be at least 1",
-            )
-            .finish()
-    }
-}
-
 impl<'de> Deserialize<'de> for RoundSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -206,7 +60,11 @@ impl<'de> Deserialize<'de> for RoundSpec {
             seed: u64,
         }
         let given = Given::deserialize(deserializer)?;
-        let mut hyper = serde_json::to_value(Hyper::for_kind(given.kind)).map_err(D::Error::custom)?;
+        // A loss that is unknown, or of another kind, is refused further on by its own name.
+        let loss = given.hyper.get("loss").cloned();
+        let loss = loss.and_then(|loss| serde_json::from_value::<Loss>(loss).ok());
+        let defaults = Hyper::for_loss(loss.unwrap_or(Loss::default_of(given.kind)));
+        let mut hyper = serde_json::to_value(defaults).map_err(D::Error::custom)?;
         if let Some(defaults) = hyper.as_object_mut() {
             defaults.extend(given.hyper);
         }
@@ -224,8 +82,17 @@ impl RoundSpec {
     pub fn validate(&self) -> Validation {
         let mut errors = self.adapter.validate().err().unwrap_or_default();
         errors.extend(self.hyper.validate().err().unwrap_or_default());
+        let loss = self.hyper.loss;
+        if loss.kind() != self.kind {
+            let reason = format!(
+                "is {}, which {} rounds do not have",
+                loss.as_str(),
+                self.kind.as_str()
+            );
+            errors.push(FieldError::new("hyper.loss", reason));
+        }
         if self.seed > 1 << 53 {
-            errors.push(crate::error::FieldError::new("seed", "must be at most 2^53"));
+            errors.push(FieldError::new("seed", "must be at most 2^53"));
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
@@ -276,7 +143,7 @@ pub struct Snapshot {
     /// SHA-256 of the JSON Lines as streamed, hex.
     pub hash: String,
     pub n_rows: u64,
-    /// Ties that the project had and these losses leave out.
+    /// Ties that the project had and the round's loss leaves out; one that trains ties has them among its rows.
     pub n_ties_left_out: u64,
     pub created_at: Timestamp,
 }
@@ -291,7 +158,7 @@ pub enum Split {
 }
 
 /// Figures of one step. Names: `loss`, `accuracy`, `margin`, `chosen_reward`, `rejected_reward`,
-/// `chosen_logp`, `rejected_logp`, `learning_rate`, `grad_norm`, `n_tokens`, `tokens_per_second`.
+/// `tie_distance`, `chosen_logp`, `rejected_logp`, `learning_rate`, `grad_norm`, `tokens_per_second`.
 /// Sending a (step, split) again replaces it: a resumed round repeats steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -391,11 +258,16 @@ mod tests {
     }
 
     #[test]
-    fn bounds_name_the_field() {
-        let hyper = Hyper {
-            held_out: 0.9,
-            ..Hyper::default()
-        };
-        assert_eq!(hyper.validate().unwrap_err()[0].field, "hyper.held_out");
+    fn defaults_go_by_the_loss_and_a_loss_of_another_kind_is_refused() {
+        let spec = |text: &str| serde_json::from_str::<RoundSpec>(text).unwrap();
+        let simpo = spec(r#"{"kind": "dpo", "hyper": {"loss": "simpo"}}"#);
+        assert_eq!((simpo.hyper.beta, simpo.validate()), (2.0, Ok(())));
+        let strange = spec(r#"{"kind": "reward", "hyper": {"loss": "ipo"}}"#);
+        assert_eq!(strange.validate().unwrap_err()[0].field, "hyper.loss");
+        let unknown = r#"{"kind": "dpo", "hyper": {"loss": "dpo"}}"#;
+        let error = serde_json::from_str::<RoundSpec>(unknown)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("sigmoid_norm"), "{error}");
     }
 }

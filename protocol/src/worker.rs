@@ -56,6 +56,7 @@ pub struct AdapterRef {
     pub files: Vec<String>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a worker holds one at a time")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -1,6 +1,7 @@
 //! Checkpoints: adapter weights, optimiser moments and position of a round, written so that a kill at any moment
 //! leaves a whole one. Random draws come from named streams, so the position is all the state they need.
 
+use crate::rounds::Seen;
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use std::{
 const STATE: &str = "state.json";
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTS: &str = "moments.safetensors";
+const BEST: &str = "best.safetensors";
 
 /// Where a round stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,12 +26,17 @@ pub struct State {
     pub step: u64,
     /// Bytes of the metrics file at that point; what was written later is cut off.
     pub metrics_bytes: u64,
+    /// What the evaluations have shown.
+    #[serde(default)]
+    pub seen: Seen,
 }
 
 pub struct Checkpoint {
     pub state: State,
     pub weights: HashMap<String, Tensor>,
     pub moments: HashMap<String, Tensor>,
+    /// Weights of the best evaluation, where the round keeps them.
+    pub best: Option<HashMap<String, Tensor>>,
 }
 
 /// Writes a checkpoint into `dir` and removes older ones.
@@ -38,11 +45,13 @@ pub fn save(
     state: &State,
     weights: &BTreeMap<String, Tensor>,
     moments: &BTreeMap<String, Tensor>,
+    best: Option<&BTreeMap<String, Tensor>>,
 ) -> Result<()> {
     let target = dir.join(format!("step-{:08}", state.step));
     let draft = dir.join(format!("draft-{:08}", state.step));
-    write(&draft, &target, state, weights, moments)
-        .with_context(|| format!("write checkpoint {target:?}"))?;
+    let mut tensors = vec![(WEIGHTS, weights), (MOMENTS, moments)];
+    tensors.extend(best.map(|best| (BEST, best)));
+    write(&draft, &target, state, &tensors).with_context(|| format!("write checkpoint {target:?}"))?;
     for (step, old) in steps(dir)? {
         if step != state.step {
             fs::remove_dir_all(&old).with_context(|| format!("remove old checkpoint {old:?}"))?;
@@ -55,19 +64,18 @@ fn write(
     draft: &Path,
     target: &Path,
     state: &State,
-    weights: &BTreeMap<String, Tensor>,
-    moments: &BTreeMap<String, Tensor>,
+    tensors: &[(&str, &BTreeMap<String, Tensor>)],
 ) -> Result<()> {
     if draft.exists() {
         fs::remove_dir_all(draft)?;
     }
     fs::create_dir_all(draft)?;
-    safetensors::serialize_to_file(weights, None, &draft.join(WEIGHTS))?;
-    safetensors::serialize_to_file(moments, None, &draft.join(MOMENTS))?;
-    fs::write(draft.join(STATE), serde_json::to_vec(state)?)?;
-    for name in [WEIGHTS, MOMENTS, STATE] {
+    for (name, tensors) in tensors {
+        safetensors::serialize_to_file(*tensors, None, &draft.join(name))?;
         File::open(draft.join(name))?.sync_all()?;
     }
+    fs::write(draft.join(STATE), serde_json::to_vec(state)?)?;
+    File::open(draft.join(STATE))?.sync_all()?;
     if target.exists() {
         fs::remove_dir_all(target)?;
     }
@@ -94,6 +102,10 @@ fn read(path: &Path, device: &Device) -> Result<Checkpoint> {
         state: serde_json::from_slice(&fs::read(path.join(STATE))?)?,
         weights: candle_core::safetensors::load(path.join(WEIGHTS), device)?,
         moments: candle_core::safetensors::load(path.join(MOMENTS), device)?,
+        best: match path.join(BEST).exists() {
+            true => Some(candle_core::safetensors::load(path.join(BEST), device)?),
+            false => None,
+        },
     })
 }
 
@@ -142,13 +154,23 @@ mod tests {
                 fingerprint: "f".into(),
                 step,
                 metrics_bytes: 1,
+                seen: Seen::default(),
             };
-            save(dir.path(), &state, &tensor(step as f32), &tensor(0.5)).unwrap();
+            let best = tensor(0.25);
+            save(
+                dir.path(),
+                &state,
+                &tensor(step as f32),
+                &tensor(0.5),
+                Some(&best),
+            )
+            .unwrap();
         }
         fs::create_dir(dir.path().join("draft-00000011")).unwrap();
         let checkpoint = newest(dir.path(), &Device::Cpu).unwrap().unwrap();
         assert_eq!(checkpoint.state.step, 10);
         assert_eq!(checkpoint.weights["w"].to_vec1::<f32>().unwrap(), [10.0]);
+        assert_eq!(checkpoint.best.unwrap()["w"].to_vec1::<f32>().unwrap(), [0.25]);
         assert_eq!(steps(dir.path()).unwrap().len(), 1);
     }
 }

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use laurel_trainer::{
     adapters::{Adapter, SCORE, Weight},
     data::{Row, Tokenizer, read_rows},
-    losses::{self, PairLogps},
+    losses::{self, PairLogps, Pairs},
     model::{Model, Pack, TokenAt},
     ops::{Gradients, Tape, Traced},
 };
@@ -248,7 +248,7 @@ fn dpo_loss_and_every_gradients_norm_are_pytorchs() {
         ref_chosen: &ref_chosen,
         ref_rejected: &ref_rejected,
     };
-    let loss = losses::dpo_sigmoid(&pair_logps, golden.beta).unwrap();
+    let loss = losses::dpo_sigmoid(&pair_logps, golden.beta, 0.0).unwrap();
     close(scalar(&loss), golden.dpo.loss, 1e-4, "loss");
     let mut gradients = Gradients::default();
     let gradient = loss.backward().unwrap().get(&values).unwrap().clone();
@@ -294,7 +294,16 @@ fn reward_scores_loss_and_gradient_norms_are_pytorchs() {
     );
     all_close(&chosen, &golden.reward.chosen, 1e-3, "chosen");
     all_close(&rejected, &golden.reward.rejected, 1e-3, "rejected");
-    let loss = losses::bradley_terry(&chosen, &rejected).unwrap();
+    let none = chosen.zeros_like().unwrap();
+    let weight = (chosen.ones_like().unwrap() / n_pairs as f64).unwrap();
+    let scored = Pairs {
+        chosen: &chosen,
+        rejected: &rejected,
+        margin: &none,
+        tie: &none,
+        weight: &weight,
+    };
+    let loss = losses::bradley_terry(&scored, 0.0).unwrap();
     close(scalar(&loss), golden.reward.loss.loss, 1e-4, "loss");
     let store = loss.backward().unwrap();
     let mut gradients = Gradients::default();

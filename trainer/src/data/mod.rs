@@ -9,18 +9,19 @@ pub mod rows;
 pub mod template;
 pub mod tokenizer;
 
-pub use rows::{Row, read_rows};
+pub use rows::{Label, Row, read_rows};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;
 
 /// A preference as token ids. The sequence that the model reads is `prompt` followed by a completion.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PreferencePair {
     pub prompt: Vec<u32>,
     pub chosen: Vec<u32>,
     pub rejected: Vec<u32>,
     /// Rows of one prompt share it: the held-out split goes by group.
     pub group: u64,
+    pub label: Label,
 }
 
 /// An example to imitate, as token ids: the loss is on `completion` alone.

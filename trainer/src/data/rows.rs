@@ -13,21 +13,35 @@ pub enum Side {
     Messages(Vec<Message>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Row {
     Preference(Preference),
     Example(Example),
     Ids(Ids),
 }
 
-/// A prompt with a better and a worse completion.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A prompt with a better and a worse completion, or with two equally good ones.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Preference {
     pub prompt: Side,
     pub chosen: Side,
     pub rejected: Side,
     /// The row's `prompt_id`, where it has one.
     pub group: Option<u64>,
+    pub label: Label,
+}
+
+/// What a preference says besides which completion is better.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Label {
+    /// Both are equally good.
+    pub tie: bool,
+    /// TRL's column `margin`.
+    pub margin: Option<f32>,
+    /// 1 slightly to 4 far better; 0 where nobody was asked.
+    pub strength: u8,
+    /// The annotation that it comes from: rows of one share it, a ranking's pairs among them.
+    pub annotation: Option<u64>,
 }
 
 /// A prompt with a completion to imitate.
@@ -71,12 +85,33 @@ struct Columns {
     ids: Option<Vec<u32>>,
     from: Option<usize>,
     prompt_id: Option<serde_json::Value>,
+    annotation_id: Option<serde_json::Value>,
+    tie: Option<serde_json::Value>,
+    margin: Option<serde_json::Value>,
+    strength: Option<serde_json::Value>,
+}
+
+impl Columns {
+    /// Other data sets may mean something else by these names: what is not of our type counts as absent.
+    fn label(&self) -> Label {
+        let number = |column: &Option<serde_json::Value>| column.as_ref().and_then(serde_json::Value::as_u64);
+        let margin = self.margin.as_ref().and_then(serde_json::Value::as_f64);
+        Label {
+            tie: self.tie.as_ref().and_then(serde_json::Value::as_bool) == Some(true),
+            margin: margin
+                .map(|margin| margin as f32)
+                .filter(|margin| margin.is_finite()),
+            strength: number(&self.strength).filter(|it| *it <= 4).unwrap_or(0) as u8,
+            annotation: number(&self.annotation_id),
+        }
+    }
 }
 
 /// One line of JSON as a row.
 pub fn parse(line: &str) -> Result<Row> {
     let columns: Columns =
         serde_json::from_str(line).context("not a JSON object with the columns of a dataset")?;
+    let label = columns.label();
     let group = columns.prompt_id.as_ref().and_then(serde_json::Value::as_u64);
     match columns {
         Columns {
@@ -94,13 +129,13 @@ pub fn parse(line: &str) -> Result<Row> {
             chosen: Some(chosen),
             rejected: Some(rejected),
             ..
-        } => explicit(prompt, chosen, rejected, group),
+        } => explicit(prompt, chosen, rejected, group, label),
         Columns {
             prompt: None,
             chosen: Some(chosen),
             rejected: Some(rejected),
             ..
-        } => implicit(chosen.into(), rejected.into(), group),
+        } => implicit(chosen.into(), rejected.into(), group, label),
         Columns {
             prompt: Some(prompt),
             completion: Some(completion),
@@ -130,7 +165,13 @@ pub fn parse(line: &str) -> Result<Row> {
     }
 }
 
-fn explicit(prompt: PromptText, chosen: PromptText, rejected: PromptText, group: Option<u64>) -> Result<Row> {
+fn explicit(
+    prompt: PromptText,
+    chosen: PromptText,
+    rejected: PromptText,
+    group: Option<u64>,
+    label: Label,
+) -> Result<Row> {
     // Older sets give the prompt as text and repeat it as the first turns of whole conversations.
     if let (PromptText::Text(text), PromptText::Messages(a), PromptText::Messages(b)) =
         (&prompt, &chosen, &rejected)
@@ -140,7 +181,7 @@ fn explicit(prompt: PromptText, chosen: PromptText, rejected: PromptText, group:
             asked(a) && asked(b),
             "the prompt is a text but chosen and rejected are messages that do not contain it"
         );
-        return implicit(chosen.into(), rejected.into(), group);
+        return implicit(chosen.into(), rejected.into(), group, label);
     }
     let prompt = Side::from(prompt);
     let (prompt, chosen) = same_kind(prompt, chosen.into())?;
@@ -150,11 +191,12 @@ fn explicit(prompt: PromptText, chosen: PromptText, rejected: PromptText, group:
         chosen,
         rejected,
         group,
+        label,
     }))
 }
 
 /// The prompt is what chosen and rejected have in common at the start.
-fn implicit(chosen: Side, rejected: Side, group: Option<u64>) -> Result<Row> {
+fn implicit(chosen: Side, rejected: Side, group: Option<u64>, label: Label) -> Result<Row> {
     let (prompt, chosen, rejected) = match (chosen, rejected) {
         (Side::Messages(mut chosen), Side::Messages(mut rejected)) => {
             let shared = common_prefix(chosen.iter(), rejected.iter());
@@ -191,6 +233,7 @@ fn implicit(chosen: Side, rejected: Side, group: Option<u64>) -> Result<Row> {
         chosen,
         rejected,
         group,
+        label,
     }))
 }
 
@@ -269,6 +312,24 @@ mod tests {
     fn the_prompt_id_groups_rows_and_other_columns_are_ignored() {
         let row = preference(r#"{"prompt":"a","chosen":" b","rejected":" c","prompt_id":7,"annotator":"x"}"#);
         assert_eq!(row.group, Some(7));
+    }
+
+    #[test]
+    fn a_row_carries_its_tie_margin_strength_and_annotation() {
+        let row = preference(
+            r#"{"prompt":"a","chosen":" b","rejected":" c","tie":true,"margin":0.5,"strength":3,"annotation_id":9}"#,
+        );
+        let expected = Label {
+            tie: true,
+            margin: Some(0.5),
+            strength: 3,
+            annotation: Some(9),
+        };
+        assert_eq!(row.label, expected);
+        let row = preference(
+            r#"{"prompt":"a","chosen":" b","rejected":" c","strength":"strong","tie":0,"margin":null}"#,
+        );
+        assert_eq!(row.label, Label::default());
     }
 
     #[test]

@@ -167,6 +167,7 @@ impl Tokenizer {
             prompt,
             chosen,
             rejected,
+            label: row.label,
         })
     }
 

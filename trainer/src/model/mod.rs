@@ -30,7 +30,7 @@ pub use pack::{Group, Pack, TokenAt};
 
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
-use laurel_protocol::round::Precision;
+use laurel_protocol::Precision;
 use std::{ops::Deref, path::Path, sync::Arc};
 
 /// A base model. Cheap to clone.

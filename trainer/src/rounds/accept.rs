@@ -4,7 +4,10 @@
 use crate::{adapters::Adapter, checkpoint, data::PreferencePair, model::Model, report::Reporter};
 use anyhow::{Context, Result, ensure};
 use candle_core::DType;
-use laurel_protocol::round::{LogLevel, RoundKind, RoundSpec};
+use laurel_protocol::{
+    Margin,
+    round::{LogLevel, RoundKind, RoundSpec},
+};
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
 
@@ -19,8 +22,9 @@ pub(super) fn usable(
     reporter: &mut dyn Reporter,
 ) -> Result<Vec<PreferencePair>> {
     let limit = (spec.hyper.max_length as usize).min(model.config.max_positions);
-    let (n_rows, mut n_long, mut n_equal) = (rows.len(), 0, 0);
+    let (n_rows, mut n_long, mut n_equal, mut n_ties) = (rows.len(), 0, 0, 0);
     let compares = spec.kind != RoundKind::Sft;
+    let trains_ties = spec.hyper.loss.trains_ties();
     let kept: Vec<PreferencePair> = rows
         .into_iter()
         .filter(|row| {
@@ -28,6 +32,11 @@ pub(super) fn usable(
                 true => row.longest(),
                 false => row.prompt.len() + row.chosen.len(),
             };
+            let tie = row.label.tie && !trains_ties;
+            n_ties += usize::from(tie);
+            if tie {
+                return false;
+            }
             let long = length > limit;
             let empty = row.prompt.is_empty() || row.chosen.is_empty();
             let equal = compares && (row.chosen == row.rejected || row.rejected.is_empty());
@@ -36,6 +45,13 @@ pub(super) fn usable(
             !(long || equal || empty)
         })
         .collect();
+    if n_ties > 0 {
+        let text = format!(
+            "{n_ties} ties are left out: the loss {} cannot use them",
+            spec.hyper.loss.as_str()
+        );
+        reporter.log(LogLevel::Warning, &text);
+    }
     if n_long > 0 {
         reporter.log(
             LogLevel::Warning,
@@ -48,10 +64,30 @@ pub(super) fn usable(
     }
     ensure!(
         !kept.is_empty(),
-        "no row is left to train on: of {n_rows}, {n_long} are longer than {limit} tokens and {n_equal} have \
-         equal or empty completions"
+        "no row is left to train on: of {n_rows}, {n_long} are longer than {limit} tokens, {n_equal} have equal or \
+         empty completions and {n_ties} are ties that the loss cannot use"
     );
+    check_margins(&kept, spec.hyper.margin)?;
     Ok(kept)
+}
+
+/// Margins that are asked for must be in the data.
+fn check_margins(rows: &[PreferencePair], margin: Margin) -> Result<()> {
+    match margin {
+        Margin::None => {}
+        Margin::Column => {
+            let without = rows
+                .iter()
+                .filter(|row| row.label.margin.is_none() && !row.label.tie);
+            let n = without.count();
+            ensure!(n == 0, "{n} rows have no number in the column \"margin\"");
+        }
+        Margin::Strength => ensure!(
+            rows.iter().any(|row| row.label.strength > 0),
+            "no row has a \"strength\" to take a margin from"
+        ),
+    }
+    Ok(())
 }
 
 pub(super) fn is_finished(out: &Path, fingerprint: &str) -> Result<bool> {
@@ -119,6 +155,7 @@ pub(super) fn fingerprint(
     for row in rows {
         hash.update(pair_hash(row));
         hash.update(row.group.to_le_bytes());
+        hash.update(format!("{:?}", row.label));
     }
     Ok(hex(&hash.finalize()))
 }

@@ -3,7 +3,7 @@
 use super::{Input, completion_logps, run, scores};
 use crate::{
     adapters::Adapter,
-    data::{PreferencePair, Row, Tokenizer, read_rows},
+    data::{Label, PreferencePair, Row, Tokenizer, read_rows},
     device,
     model::{Model, Pack, TokenAt},
     ops::Tape,
@@ -158,6 +158,7 @@ fn pairs(path: &Path, tokenizer: &Tokenizer, kind: RoundKind) -> Result<Vec<Pref
                     chosen: it.completion,
                     rejected: Vec::new(),
                     group: it.group,
+                    label: Label::default(),
                 })
             }
             _ => Err(anyhow::anyhow!(

@@ -1,7 +1,10 @@
 //! What the rounds ask of the model: summed log-probabilities of completions, and scores, for pairs that are
 //! packed pass by pass. With a tape the caller can turn the gradients of those numbers into the adapter's.
 
-use super::PASS_TOKENS;
+use super::{
+    PASS_TOKENS,
+    rankings::{Ranking, ranking_passes},
+};
 use crate::{
     adapters::Adapter,
     data::PreferencePair,
@@ -43,7 +46,7 @@ pub(super) struct Pass {
     tape: Tape,
     traced: Traced,
     /// What the model says, as a leaf of candle's graph: `(tokens,)` log-probabilities of all chosen, then all
-    /// rejected completions; or `(2 · pairs, hidden)` states of their last tokens.
+    /// rejected completions; or `(completions, hidden)` states of the last tokens, ranking by ranking.
     pub values: Var,
     /// For each completion, how many of the tokens are its own.
     pub counts: Vec<usize>,
@@ -81,16 +84,16 @@ impl Pass {
     pub fn last_states(
         model: &Model,
         adapter: Option<&Adapter>,
-        pairs: &[&PreferencePair],
+        rankings: &[Ranking<'_>],
         tape: Tape,
     ) -> Result<Self> {
-        let pack = pack(pairs, Completions::Both);
+        let mut pack = Pack::default();
+        let mut rows: Vec<u32> = Vec::new();
+        for (group, ranking) in rankings.iter().enumerate() {
+            pack.push(ranking.prompt, &ranking.completions);
+            rows.extend((0..ranking.completions.len()).map(|branch| pack.last_row(group, branch)));
+        }
         let hidden = model.forward(&tape, &pack, adapter)?;
-        let last = |branch: usize| (0..pairs.len()).map(move |group| (group, branch));
-        let rows: Vec<u32> = last(0)
-            .chain(last(1))
-            .map(|(group, branch)| pack.last_row(group, branch))
-            .collect();
         let traced = model.states(&tape, &hidden, &rows)?;
         let values = Var::from_tensor(&traced.value)?;
         Ok(Self {
@@ -168,23 +171,22 @@ pub fn scores(model: &Model, adapter: &Adapter, pairs: &[&PreferencePair]) -> Re
         .score
         .as_ref()
         .context("this adapter has no score head: it is no reward model")?;
-    let mut scores = Vec::with_capacity(pairs.len());
-    for pass in passes(pairs) {
-        let states = Pass::last_states(model, Some(adapter), &pass, Tape::off())?.values;
-        let (chosen, rejected) = head_scores(&states, head.tensor())?;
-        scores.extend(
-            chosen
-                .to_vec1::<f32>()?
-                .into_iter()
-                .zip(rejected.to_vec1::<f32>()?),
-        );
+    let rankings: Vec<Ranking<'_>> = pairs.iter().map(|&pair| Ranking::of(&[pair])).collect();
+    let mut sides = Vec::with_capacity(pairs.len());
+    for pass in ranking_passes(&rankings) {
+        let states = Pass::last_states(model, Some(adapter), pass, Tape::off())?.values;
+        let scores = head_scores(&states, head.tensor())?.to_vec1::<f32>()?;
+        let mut first = 0;
+        for ranking in pass {
+            let pair = &ranking.pairs[0];
+            sides.push((scores[first + pair.chosen], scores[first + pair.rejected]));
+            first += ranking.completions.len();
+        }
     }
-    Ok(scores)
+    Ok(sides)
 }
 
-/// `(2 · pairs, hidden)`, `(1, hidden)` to the scores of chosen and rejected, both `(pairs,)`.
-pub(super) fn head_scores(states: &Tensor, head: &Tensor) -> Result<(Tensor, Tensor)> {
-    let scores = states.matmul(&head.t()?)?.squeeze(1)?;
-    let n_pairs = scores.dim(0)? / 2;
-    Ok((scores.narrow(0, 0, n_pairs)?, scores.narrow(0, n_pairs, n_pairs)?))
+/// States `(completions, hidden)` and the head `(1, hidden)` to scores, `(completions,)`.
+pub(super) fn head_scores(states: &Tensor, head: &Tensor) -> Result<Tensor> {
+    Ok(states.matmul(&head.t()?)?.squeeze(1)?)
 }

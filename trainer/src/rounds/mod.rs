@@ -7,16 +7,23 @@
 mod accept;
 mod dpo;
 mod logps;
+mod outcome;
+mod rankings;
+mod references;
 mod reward;
 mod sampler;
 mod session;
 mod sft;
+mod tally;
+mod watch;
 
 pub mod cli;
 
 pub use accept::base_weights_hash;
 pub use logps::{completion_logps, scores};
+pub use outcome::RoundOutcome;
 pub use session::Session;
+pub use watch::{Best, Seen};
 
 use crate::{
     adapters::{Adapter, TaskType},
@@ -42,15 +49,6 @@ pub struct Input<'a> {
     pub rows: Vec<PreferencePair>,
     /// Gets `adapter/`, `metrics.jsonl`, `report.json` and `checkpoints/`.
     pub out: &'a Path,
-}
-
-/// How a round ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RoundOutcome {
-    /// The adapter lies in `adapter/`.
-    Done,
-    /// Asked to stop; the last checkpoint goes on from here.
-    Stopped,
 }
 
 /// Runs a round, or goes on with the one whose checkpoint lies in `out`.

@@ -1,5 +1,6 @@
 //! Which rows are trained on and in what order, and which prompts are held out. Both depend on the seed alone,
-//! so the step number is the sampler's whole state; a rank of several would take every n-th row of a batch.
+//! so the step number is the sampler's whole state; a rank of several would take every n-th row of a batch. A row is
+//! here an element of a batch: a row of the data, or all rows of a ranking.
 
 use crate::{data::PreferencePair, rng::Rng};
 use laurel_protocol::round::Hyper;
@@ -86,6 +87,7 @@ mod tests {
             chosen: vec![2],
             rejected: vec![3],
             group,
+            label: Default::default(),
         };
         let rows: Vec<_> = (0..40).map(|i| row(i / 4)).collect();
         let (train, eval) = hold_out(rows, 0.2, Rng::new(0));

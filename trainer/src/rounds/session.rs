@@ -2,9 +2,13 @@
 //! resuming. A round's loop asks for a batch, computes gradients, and hands them back.
 
 use super::{
-    Input, RoundOutcome,
+    Input,
     accept::{fingerprint, is_finished, take_folder, usable},
+    outcome::{RoundOutcome, write_adapter},
+    rankings::{Ranking, elements},
     sampler::{Sampler, hold_out},
+    tally::{ADVICE, Tally, check_finite},
+    watch::Watch,
 };
 use crate::{
     adapters::{Adapter, TaskType},
@@ -17,10 +21,13 @@ use crate::{
     rng::Rng,
 };
 use anyhow::{Context, Result, bail, ensure};
-use laurel_protocol::round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split};
+use laurel_protocol::{
+    Keep,
+    round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{BufRead, BufReader, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::Instant,
@@ -35,6 +42,8 @@ pub struct Session<'a> {
     base_model: &'a str,
     train: Vec<PreferencePair>,
     eval: Vec<PreferencePair>,
+    /// What a batch is made of, as places in `train`: rows, or the rows of rankings.
+    elements: Vec<Vec<usize>>,
     n_left_out: usize,
     sampler: Sampler,
     optimiser: AdamW,
@@ -48,54 +57,21 @@ pub struct Session<'a> {
     started: Instant,
     step_started: Instant,
     first_step: u64,
+    watch: Watch,
 }
 
-/// The rows of one optimiser step.
-pub struct Batch(Vec<usize>);
+/// The rows of one optimiser step, element by element.
+pub struct Batch(Vec<Vec<usize>>);
 
 impl Batch {
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     pub fn pairs<'s>(&self, session: &'s Session<'_>) -> Vec<&'s PreferencePair> {
-        self.0.iter().map(|&row| &session.train[row]).collect()
+        self.0.iter().flatten().map(|&row| &session.train[row]).collect()
+    }
+
+    pub fn rankings<'s>(&self, session: &'s Session<'_>) -> Vec<Ranking<'s>> {
+        rankings(&session.train, &self.0)
     }
 }
-
-/// Weighted means of a step's figures.
-#[derive(Default)]
-pub struct Tally {
-    sums: BTreeMap<&'static str, (f64, f64)>,
-    pub n_tokens: usize,
-}
-
-impl Tally {
-    pub fn add(&mut self, name: &'static str, value: f64, weight: usize) {
-        let (sum, total) = self.sums.entry(name).or_default();
-        *sum += value * weight as f64;
-        *total += weight as f64;
-    }
-
-    /// A pair's rewards, and from them margin and accuracy.
-    pub fn add_rewards(&mut self, chosen: f64, rejected: f64) {
-        self.add("chosen_reward", chosen, 1);
-        self.add("rejected_reward", rejected, 1);
-        self.add("margin", chosen - rejected, 1);
-        self.add("accuracy", if chosen > rejected { 1.0 } else { 0.0 }, 1);
-    }
-
-    fn means(&self) -> BTreeMap<String, f64> {
-        self.sums
-            .iter()
-            .map(|(&name, (sum, total))| (name.to_owned(), sum / total))
-            .collect()
-    }
-}
-
-/// What to do about a round whose numbers have run away. The learning rate is part of a round's fingerprint, so
-/// that this one cannot go on with a lower one.
-const ADVICE: &str = "this round cannot go on, start another one with a lower learning rate";
 
 impl<'a> Session<'a> {
     /// Opens a round; `None` when `out` holds its finished result already.
@@ -144,7 +120,8 @@ impl<'a> Session<'a> {
             .truncate(false)
             .open(out.join("metrics.jsonl"))
             .with_context(|| format!("open metrics.jsonl in {out:?}"))?;
-        let sampler = Sampler::new(rng, train.len(), &spec.hyper);
+        let elements = elements(&train, spec.hyper.batch_by);
+        let sampler = Sampler::new(rng, elements.len(), &spec.hyper);
         let mut session = Self {
             spec,
             model,
@@ -153,6 +130,7 @@ impl<'a> Session<'a> {
             base_model,
             train,
             eval,
+            elements,
             n_left_out,
             sampler,
             optimiser,
@@ -166,16 +144,30 @@ impl<'a> Session<'a> {
             started: Instant::now(),
             step_started: Instant::now(),
             first_step: 0,
+            watch: Watch::default(),
         };
         session.resume()?;
-        let text = format!(
-            "{} rows to train on, {} held out, {} steps",
-            session.train.len(),
-            session.eval.len(),
-            session.sampler.n_steps
-        );
-        session.info(&text);
+        session.introduce();
         Ok(Some(session))
+    }
+
+    fn introduce(&mut self) {
+        let (n_train, n_eval, n_ties) = (self.train.len(), self.eval.len(), self.n_ties());
+        let n_steps = self.sampler.n_steps;
+        let text = format!(
+            "{n_train} rows to train on, {n_eval} held out, {n_ties} of all are ties, {n_steps} steps"
+        );
+        self.info(&text);
+        let hyper = &self.spec.hyper;
+        if n_eval == 0 && (hyper.patience > 0 || hyper.keep == Keep::Best) {
+            let text = "No prompt could be held out: the round runs to its end and keeps the last weights";
+            self.reporter.log(LogLevel::Warning, text);
+        }
+    }
+
+    fn n_ties(&self) -> usize {
+        let rows = self.train.iter().chain(&self.eval);
+        rows.filter(|row| row.label.tie).count()
     }
 
     fn resume(&mut self) -> Result<()> {
@@ -196,6 +188,7 @@ impl<'a> Session<'a> {
             var.set(weight)?;
         }
         self.optimiser.restore(saved.moments, saved.state.step)?;
+        self.watch.restore(saved.state.seen, saved.best);
         // Figures written after the checkpoint will be written again.
         self.metrics.set_len(saved.state.metrics_bytes)?;
         self.metrics.seek(SeekFrom::Start(0))?;
@@ -218,11 +211,14 @@ impl<'a> Session<'a> {
     pub fn next_batch(&mut self) -> Result<Option<Batch>> {
         // Written here, after a step's evaluation, so that its figures are not lost to a resumed round.
         self.save_due_checkpoint()?;
-        if self.stopped || self.step() >= self.sampler.n_steps {
+        if self.stopped || self.step() >= self.sampler.n_steps || self.watch.is_over(&self.spec.hyper) {
             return Ok(None);
         }
         self.step_started = Instant::now();
-        Ok(Some(Batch(self.sampler.batch(self.step()))))
+        let elements = self.sampler.batch(self.step());
+        Ok(Some(Batch(
+            elements.into_iter().map(|at| self.elements[at].clone()).collect(),
+        )))
     }
 
     /// Applies a step's complete gradients and reports it; answers whether an evaluation is due.
@@ -260,6 +256,7 @@ impl<'a> Session<'a> {
             fingerprint: self.fingerprint.clone(),
             step: self.step(),
             metrics_bytes: self.metrics.stream_position()?,
+            seen: self.watch.seen,
         };
         self.metrics.sync_data()?;
         let weights = self
@@ -268,7 +265,8 @@ impl<'a> Session<'a> {
             .into_iter()
             .map(|(name, w)| (name, w.tensor().detach()))
             .collect();
-        checkpoint::save(&self.checkpoints(), &state, &weights, &self.optimiser.state())
+        let (moments, best) = (self.optimiser.state(), self.watch.weights());
+        checkpoint::save(&self.checkpoints(), &state, &weights, &moments, best)
     }
 
     /// Reports where the round stands; false when it was asked to stop.
@@ -295,6 +293,10 @@ impl<'a> Session<'a> {
             Split::Eval => "held-out ",
         };
         check_finite(&values, &format!("after step {}: {what}", self.step()))?;
+        if let (Split::Eval, Some(&loss)) = (split, values.get("loss")) {
+            let step = self.step();
+            self.watch.see(step, loss, &self.adapter, &self.spec.hyper)?;
+        }
         self.write_metrics(split, values)
     }
 
@@ -326,13 +328,18 @@ impl<'a> Session<'a> {
         self.eval.iter().collect()
     }
 
+    pub fn held_out_rankings(&self) -> Vec<Ranking<'_>> {
+        rankings(&self.eval, &elements(&self.eval, self.spec.hyper.batch_by))
+    }
+
     /// The rows that the steps to come and the evaluations use, each once.
     pub fn rows_in_use(&self) -> Vec<&PreferencePair> {
         let used: BTreeSet<usize> = (0..self.sampler.n_steps)
             .flat_map(|step| self.sampler.batch(step))
             .collect();
         used.into_iter()
-            .map(|row| &self.train[row])
+            .flat_map(|element| &self.elements[element])
+            .map(|&row| &self.train[row])
             .chain(&self.eval)
             .collect()
     }
@@ -350,27 +357,24 @@ impl<'a> Session<'a> {
         if self.stopped {
             return Ok(RoundOutcome::Stopped);
         }
-        let (draft, target) = (self.out.join("adapter.draft"), self.out.join("adapter"));
-        for old in [&draft, &target] {
-            if old.exists() {
-                fs::remove_dir_all(old).with_context(|| format!("remove {old:?}"))?;
-            }
+        let stopped_early = self.watch.is_over(&self.spec.hyper);
+        if stopped_early {
+            self.info("Stopped early: the held-out loss falls no more");
         }
-        fs::create_dir_all(&draft).with_context(|| format!("create {draft:?}"))?;
-        self.adapter.save_peft(&draft, self.base_model, task_type)?;
-        for entry in fs::read_dir(&draft).with_context(|| format!("list {draft:?}"))? {
-            File::open(entry?.path())?.sync_all()?;
-        }
-        fs::rename(&draft, &target).with_context(|| format!("write {target:?}"))?;
-        File::open(self.out)?.sync_all()?;
+        let kept_step = self.watch.put_best(&self.adapter)?.unwrap_or(self.step());
+        write_adapter(&self.adapter, self.out, self.base_model, task_type)?;
         let report = serde_json::json!({
             "fingerprint": self.fingerprint,
             "kind": self.spec.kind,
             "spec": self.spec,
             "steps": self.step(),
+            "stopped_early": stopped_early,
+            "best_evaluation": self.watch.seen.best,
+            "kept_step": kept_step,
             "n_train_rows": self.train.len(),
             "n_held_out_rows": self.eval.len(),
             "n_left_out_rows": self.n_left_out,
+            "n_ties": self.n_ties(),
             "seconds": self.started.elapsed().as_secs_f64(),
             "last_metrics": self.last,
         });
@@ -393,10 +397,9 @@ fn remember(last: &mut BTreeMap<String, f64>, point: &MetricPoint) {
     last.extend(values.map(|(name, value)| (format!("{prefix}{name}"), *value)));
 }
 
-/// A figure that is no number is an error that names it: the round has gone astray, and JSON has no word for it.
-fn check_finite(values: &BTreeMap<String, f64>, place: &str) -> Result<()> {
-    match values.iter().find(|(_, value)| !value.is_finite()) {
-        Some((name, _)) => bail!("{place}{name} is not a finite number; {ADVICE}"),
-        None => Ok(()),
-    }
+fn rankings<'s>(rows: &'s [PreferencePair], elements: &[Vec<usize>]) -> Vec<Ranking<'s>> {
+    elements
+        .iter()
+        .map(|element| Ranking::of(&element.iter().map(|&row| &rows[row]).collect::<Vec<_>>()))
+        .collect()
 }

@@ -2,7 +2,8 @@
 
 use super::{
     logps::{Completions, Pass, passes},
-    session::{Session, Tally},
+    session::Session,
+    tally::Tally,
 };
 use crate::{
     data::PreferencePair,

@@ -1,8 +1,11 @@
 //! Rounds on a tiny random model: they learn, stop, resume bit for bit, and refuse what they cannot train on.
 
+mod keeping;
+mod losses;
+
 use super::*;
 use crate::{
-    data::PreferencePair,
+    data::{Label, PreferencePair},
     model::tiny,
     report::{Directive, Progress, Silent},
     rng::Rng,
@@ -23,6 +26,7 @@ fn pairs(n: usize) -> Vec<PreferencePair> {
             chosen: tokens(4, 2 + i % 3),
             rejected: tokens(24, 2 + i % 5),
             group: i as u64,
+            label: Label::default(),
         })
         .collect()
 }
@@ -292,6 +296,7 @@ fn long_pairs() -> Vec<PreferencePair> {
             chosen: tokens(10 + 30 * i),
             rejected: tokens(150),
             group: i as u64,
+            label: Label::default(),
         })
         .collect()
 }
@@ -337,7 +342,7 @@ fn held_out_figures_that_are_no_numbers_stop_the_round() {
     let mut session = Session::start(input(&spec, &model, out.path()), &mut reporter)
         .unwrap()
         .unwrap();
-    let mut tally = session::Tally::default();
+    let mut tally = tally::Tally::default();
     tally.add("loss", f64::NAN, 1);
     let error = session.report(Split::Eval, &tally).unwrap_err();
     assert!(error.to_string().contains("held-out loss"), "{error}");

@@ -1,0 +1,192 @@
+//! The losses that a round can train with, and which settings go with which: one table for the check of a spec and
+//! for the form of a new round.
+
+use crate::round::RoundKind;
+use serde::{Deserialize, Serialize};
+
+/// What a round minimises. Each belongs to one kind of round; docs/TRAINING.md has the equations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// SFT: mean negative log-likelihood of the trained tokens.
+    CrossEntropy,
+    /// DPO (Rafailov et al. 2023); with label smoothing the conservative form.
+    Sigmoid,
+    /// DPO on log-ratios averaged over the tokens.
+    SigmoidNorm,
+    /// SLiC's hinge on DPO's margin (Zhao et al. 2023; Liu et al. 2024).
+    Hinge,
+    /// IPO (Azar et al. 2023), on log-ratios averaged over the tokens.
+    Ipo,
+    /// DPO without the bias of randomly flipped labels (Chowdhury et al. 2024).
+    Robust,
+    /// SimPO (Meng et al. 2024): no reference.
+    Simpo,
+    /// ORPO (Hong et al. 2024): no reference, imitates the chosen answer as well.
+    Orpo,
+    /// Reward: Bradley-Terry. Ties are left out.
+    BradleyTerry,
+    /// Reward: Bradley-Terry with a threshold under which answers tie (Rao and Kupper 1967).
+    RaoKupper,
+    /// Reward: Bradley-Terry with ties weighed by the geometric mean (Davidson 1970).
+    Davidson,
+    /// Reward: likelihood of a whole ranking (Plackett 1975; Luce 1959). Ties are left out.
+    PlackettLuce,
+}
+
+impl Loss {
+    /// Every loss, the default of each kind first.
+    pub const ALL: [Self; 12] = [
+        Self::CrossEntropy,
+        Self::Sigmoid,
+        Self::SigmoidNorm,
+        Self::Hinge,
+        Self::Ipo,
+        Self::Robust,
+        Self::Simpo,
+        Self::Orpo,
+        Self::BradleyTerry,
+        Self::RaoKupper,
+        Self::Davidson,
+        Self::PlackettLuce,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CrossEntropy => "cross_entropy",
+            Self::Sigmoid => "sigmoid",
+            Self::SigmoidNorm => "sigmoid_norm",
+            Self::Hinge => "hinge",
+            Self::Ipo => "ipo",
+            Self::Robust => "robust",
+            Self::Simpo => "simpo",
+            Self::Orpo => "orpo",
+            Self::BradleyTerry => "bradley_terry",
+            Self::RaoKupper => "rao_kupper",
+            Self::Davidson => "davidson",
+            Self::PlackettLuce => "plackett_luce",
+        }
+    }
+
+    /// The kind of round that trains with it.
+    pub fn kind(self) -> RoundKind {
+        match self {
+            Self::CrossEntropy => RoundKind::Sft,
+            Self::Sigmoid
+            | Self::SigmoidNorm
+            | Self::Hinge
+            | Self::Ipo
+            | Self::Robust
+            | Self::Simpo
+            | Self::Orpo => RoundKind::Dpo,
+            Self::BradleyTerry | Self::RaoKupper | Self::Davidson | Self::PlackettLuce => RoundKind::Reward,
+        }
+    }
+
+    pub fn default_of(kind: RoundKind) -> Self {
+        match kind {
+            RoundKind::Sft => Self::CrossEntropy,
+            RoundKind::Reward => Self::BradleyTerry,
+            RoundKind::Dpo => Self::Sigmoid,
+        }
+    }
+
+    /// Whether it measures the policy from a reference.
+    pub fn needs_reference(self) -> bool {
+        self.kind() == RoundKind::Dpo && !matches!(self, Self::Simpo | Self::Orpo)
+    }
+
+    /// Whether ties are trained as ties. All others leave them out.
+    pub fn trains_ties(self) -> bool {
+        matches!(self, Self::RaoKupper | Self::Davidson)
+    }
+
+    /// Whether it reads a setting; one that it does not read must keep its default.
+    pub fn uses(self, setting: Setting) -> bool {
+        let reward = self.kind() == RoundKind::Reward;
+        match setting {
+            Setting::Beta => self.kind() == RoundKind::Dpo,
+            Setting::LabelSmoothing => matches!(
+                self,
+                Self::Sigmoid | Self::SigmoidNorm | Self::Robust | Self::Simpo | Self::BradleyTerry
+            ),
+            Setting::Gamma => self == Self::Simpo,
+            Setting::NllWeight => self.kind() == RoundKind::Dpo && self != Self::Orpo,
+            Setting::Margin => reward && self != Self::PlackettLuce,
+            Setting::CenterRewards => reward,
+            Setting::TieShare => self.trains_ties(),
+            // A Plackett-Luce element is a ranking by itself.
+            Setting::BatchBy => reward && self != Self::PlackettLuce,
+        }
+    }
+}
+
+/// A setting that only some losses read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    Beta,
+    LabelSmoothing,
+    Gamma,
+    NllWeight,
+    /// `margin` and `margin_scale`.
+    Margin,
+    CenterRewards,
+    TieShare,
+    BatchBy,
+}
+
+/// How much better a reward round asks the chosen answer to score, row by row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Margin {
+    /// No margin.
+    #[default]
+    None,
+    /// The rows' column `margin`, as in TRL.
+    Column,
+    /// The annotator's strength less one: 0 for "slightly better" up to 3 for "far better".
+    Strength,
+}
+
+/// What a reward round's batch is counted in, and weighs the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum BatchBy {
+    /// Pairs: a ranking of four weighs as much as six picks.
+    #[default]
+    Pair,
+    /// Whole rankings, each the mean over its pairs (Ouyang et al. 2022).
+    Ranking,
+}
+
+/// Which weights become the adapter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Those after the last step.
+    #[default]
+    Last,
+    /// Those of the evaluation with the lowest held-out loss.
+    Best,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_loss_is_listed_under_its_json_name_and_each_kind_has_its_default() {
+        for loss in Loss::ALL {
+            assert_eq!(serde_json::to_value(loss).unwrap(), loss.as_str());
+        }
+        for kind in [RoundKind::Sft, RoundKind::Reward, RoundKind::Dpo] {
+            assert_eq!(Loss::default_of(kind).kind(), kind);
+            let first = Loss::ALL.into_iter().find(|loss| loss.kind() == kind);
+            assert_eq!(first, Some(Loss::default_of(kind)));
+        }
+    }
+}
