@@ -13,6 +13,9 @@ pub struct PreferenceRow {
     pub prompt: Vec<Message>,
     pub chosen: Vec<Message>,
     pub rejected: Vec<Message>,
+    /// Both are equally good: only in the snapshot of a round that trains ties, never in an export.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tie: bool,
     #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<RowProvenance>,
 }

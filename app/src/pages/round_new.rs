@@ -1,104 +1,30 @@
 //! A new round: what kind, from which adapter, on which data, with which hyper-parameters.
 
+mod fields;
+mod knobs;
+
+use self::{
+    fields::{
+        ALPHA, BATCH_BY, KEEP, KIND, LOSS, MARGIN, NAME, PRECISION, RANK, SCHEDULE, SEED, START, kind_help,
+    },
+    knobs::{ADVANCED, BASIC, Knob, choice, loss_help, loss_name},
+};
 use super::overview::kind_name;
 use crate::{
     api,
     components::{
         action::Action,
-        field::{Errors, Field, number, select_field, text_field},
+        field::{Errors, number, select_field, text_field},
     },
     format,
     load::Loaded,
 };
 use laurel_protocol::{
-    Adapter, AdapterConfig, AdapterId, FieldError, Hyper, NewRound, Project, ProjectId, RoundKind, RoundSpec,
-    Schedule,
+    Adapter, AdapterConfig, AdapterId, BatchBy, FieldError, Hyper, Keep, Loss, Margin, NewRound, Precision,
+    Project, ProjectCounts, ProjectId, RoundKind, RoundSpec, Schedule, Setting,
 };
 use leptos::prelude::*;
 use leptos_router::{components::A, hooks::use_navigate};
-
-/// One hyper-parameter: its field, and where it sits in [`Hyper`].
-struct Knob {
-    field: Field,
-    get: fn(&Hyper) -> f64,
-    set: fn(&mut Hyper, f64),
-}
-
-macro_rules! knob {
-    ($place:ident : $type:ty, $label:literal, $help:literal, $hook:literal) => {
-        Knob {
-            field: Field {
-                name: concat!("hyper.", stringify!($place)),
-                label: $label,
-                help: $help,
-                hook: $hook,
-            },
-            get: |hyper| hyper.$place as f64,
-            set: |hyper, value| hyper.$place = value as $type,
-        }
-    };
-}
-
-/// In the order of the form; the first few are all that most rounds need.
-const BASIC: [Knob; 5] = [
-    knob!(learning_rate: f64, "Learning rate", "Peak rate of AdamW, 0 to 0.1. Halve it when the loss jumps.", "round-learning-rate"),
-    knob!(epochs: u32, "Epochs", "Times through the data, 1 to 100.", "round-epochs"),
-    knob!(batch_size: u32, "Batch size", "Comparisons per step, 1 to 1024.", "round-batch-size"),
-    knob!(max_steps: u32, "Longest, in steps", "Stops there even if epochs are left; 0 is no limit.", "round-max-steps"),
-    knob!(beta: f64, "β", "DPO only: how strongly the model is held to where it started, 0.0001 to 100.", "round-beta"),
-];
-const ADVANCED: [Knob; 8] = [
-    knob!(nll_weight: f64, "Weight of the chosen answer", "DPO only: its NLL beside the DPO loss, 0 to 100. Above 0 it keeps chosen answers likely.", "round-nll-weight"),
-    knob!(max_length: u32, "Longest row, in tokens", "16 to 32768. Longer rows are left out and counted.", "round-max-length"),
-    knob!(warmup: f64, "Warm-up", "Share of the steps over which the rate rises, 0 to 1.", "round-warmup"),
-    knob!(weight_decay: f64, "Weight decay", "0 to 1.", "round-weight-decay"),
-    knob!(max_grad_norm: f64, "Gradient norm", "Longer gradients are scaled down to it; 0 is off.", "round-max-grad-norm"),
-    knob!(held_out: f64, "Held out", "Share of the prompts kept for evaluation, 0 to 0.5.", "round-held-out"),
-    knob!(eval_every: u32, "Evaluate every … steps", "0 is only at the end.", "round-eval-every"),
-    knob!(checkpoint_every: u32, "Checkpoint every … steps", "What a lost trainer can lose at most.", "round-checkpoint-every"),
-];
-const KIND: Field = Field {
-    name: "kind",
-    label: "Kind",
-    help: "",
-    hook: "round-kind",
-};
-const NAME: Field = Field {
-    name: "name",
-    label: "Name",
-    help: "Empty: one is made up.",
-    hook: "round-name",
-};
-const START: Field = Field {
-    name: "starting_adapter",
-    label: "Start from",
-    help: "DPO holds the model to a frozen copy of this.",
-    hook: "round-adapter",
-};
-const SCHEDULE: Field = Field {
-    name: "hyper.schedule",
-    label: "After the warm-up",
-    help: "",
-    hook: "round-schedule",
-};
-const RANK: Field = Field {
-    name: "adapter.rank",
-    label: "LoRA rank",
-    help: "1 to 256. Taken from the starting adapter where there is one.",
-    hook: "round-rank",
-};
-const ALPHA: Field = Field {
-    name: "adapter.alpha",
-    label: "LoRA alpha",
-    help: "Above 0, at most 1024.",
-    hook: "round-alpha",
-};
-const SEED: Field = Field {
-    name: "seed",
-    label: "Seed",
-    help: "The same seed and data give the same weights.",
-    hook: "round-seed",
-};
 
 pub fn page(id: ProjectId) -> AnyView {
     let ground =
@@ -124,24 +50,15 @@ fn kind_of(name: &str) -> RoundKind {
     }
 }
 
-fn kind_help(kind: RoundKind) -> &'static str {
-    match kind {
-        RoundKind::Sft => {
-            "Supervised fine-tuning on the chosen answers: the model learns to write like them."
-        }
-        RoundKind::Reward => {
-            "A reward model with the Bradley-Terry loss: it learns to score answers as people would."
-        }
-        RoundKind::Dpo => {
-            "Direct preference optimisation: the model learns to prefer the chosen over the rejected answer."
-        }
-    }
-}
-
 /// What is in the form, as text.
 #[derive(Clone, Copy)]
 struct Draft {
     kind: RwSignal<String>,
+    loss: RwSignal<String>,
+    margin: RwSignal<String>,
+    batch_by: RwSignal<String>,
+    keep: RwSignal<String>,
+    precision: RwSignal<String>,
     name: RwSignal<String>,
     start: RwSignal<String>,
     schedule: RwSignal<String>,
@@ -160,7 +77,12 @@ impl Draft {
             .chain(&ADVANCED)
             .map(|knob| RwSignal::new((knob.get)(&hyper).to_string()));
         Self {
-            kind: text("dpo"),
+            kind: text(RoundKind::Dpo.as_str()),
+            loss: text(Loss::default_of(RoundKind::Dpo).as_str()),
+            margin: text("none"),
+            batch_by: text("pair"),
+            keep: text("last"),
+            precision: text("f32"),
             name: text(""),
             start: text(""),
             schedule: text("linear"),
@@ -171,9 +93,9 @@ impl Draft {
         }
     }
 
-    /// Puts in the defaults of another kind, where the person has not changed them.
-    fn change_kind(self, from: RoundKind, to: RoundKind) {
-        let (old, new) = (Hyper::for_kind(from), Hyper::for_kind(to));
+    /// Puts in the defaults of another loss, where the person has not changed them.
+    fn change_loss(self, from: Loss, to: Loss) {
+        let (old, new) = (Hyper::for_loss(from), Hyper::for_loss(to));
         for (knob, value) in BASIC.iter().chain(&ADVANCED).zip(self.knobs.get_value()) {
             if value.with_untracked(|text| *text == (knob.get)(&old).to_string()) {
                 value.set((knob.get)(&new).to_string());
@@ -181,21 +103,39 @@ impl Draft {
         }
     }
 
-    fn read(self) -> Result<NewRound, Vec<FieldError>> {
-        let kind = kind_of(&self.kind.get_untracked());
-        let mut hyper = Hyper::for_kind(kind);
-        let mut reasons = Vec::new();
+    /// Fields that the loss does not use are not in the form: they stay at their defaults.
+    fn hyper(self, reasons: &mut Vec<FieldError>) -> Hyper {
+        let loss = self.loss.with_untracked(|name| loss_of(name));
+        let mut hyper = Hyper::for_loss(loss);
+        hyper.keep = choice(self.keep, &[Keep::Last, Keep::Best]);
+        hyper.precision = choice(self.precision, &[Precision::F32, Precision::Bf16]);
+        hyper.schedule = choice(
+            self.schedule,
+            &[Schedule::Linear, Schedule::Cosine, Schedule::Constant],
+        );
+        if loss.uses(Setting::Margin) {
+            hyper.margin = choice(self.margin, &[Margin::None, Margin::Strength]);
+        }
+        if loss.uses(Setting::BatchBy) {
+            hyper.batch_by = choice(self.batch_by, &[BatchBy::Pair, BatchBy::Ranking]);
+        }
+        let has_margin = hyper.margin != Margin::None;
         for (knob, value) in BASIC.iter().chain(&ADVANCED).zip(self.knobs.get_value()) {
+            if !knob.is_used(loss, has_margin) {
+                continue;
+            }
             match number(value, knob.field.name) {
                 Ok(value) => (knob.set)(&mut hyper, value),
                 Err(reason) => reasons.push(reason),
             }
         }
-        hyper.schedule = match self.schedule.get_untracked().as_str() {
-            "constant" => Schedule::Constant,
-            "cosine" => Schedule::Cosine,
-            _ => Schedule::Linear,
-        };
+        hyper
+    }
+
+    fn read(self) -> Result<NewRound, Vec<FieldError>> {
+        let kind = kind_of(&self.kind.get_untracked());
+        let mut reasons = Vec::new();
+        let hyper = self.hyper(&mut reasons);
         let mut take = |value, name| {
             number(value, name)
                 .map_err(|reason| reasons.push(reason))
@@ -238,13 +178,23 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
     let kind = Memo::new(move |_| draft.kind.with(|name| kind_of(name)));
     Effect::new(move |before: Option<RoundKind>| {
         let now = kind.get();
-        if let Some(before) = before {
-            draft.change_kind(before, now);
+        if before.is_some_and(|before| before != now) {
+            draft.loss.set(Loss::default_of(now).as_str().to_owned());
         }
         now
     });
+    let loss = Memo::new(move |_| draft.loss.with(|name| loss_of(name)));
+    Effect::new(move |before: Option<Loss>| {
+        let now = loss.get();
+        if let Some(before) = before {
+            draft.change_loss(before, now);
+        }
+        now
+    });
+    let has_margin =
+        Memo::new(move |_| loss.get().uses(Setting::Margin) && draft.margin.with(|name| name != "none"));
     let navigate = use_navigate();
-    let id = project.id;
+    let (id, counts) = (project.id, project.counts);
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         match draft.read() {
@@ -258,7 +208,27 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
             }
         }
     };
-    let pair = |name: &str, words: &str| (name.to_owned(), words.to_owned());
+    let losses = move || {
+        let of_kind = Loss::ALL.into_iter().filter(|loss| loss.kind() == kind.get());
+        let options: Vec<_> = of_kind.map(|loss| pair(loss.as_str(), loss_name(loss))).collect();
+        (options.len() > 1).then(|| select_field(LOSS, options, draft.loss, errors))
+    };
+    let margins = move || {
+        // A project's rows have no column of margins.
+        let options = vec![
+            pair("none", "None"),
+            pair("strength", "From the annotators' strength"),
+        ];
+        (loss.get().uses(Setting::Margin)).then(|| select_field(MARGIN, options, draft.margin, errors))
+    };
+    let batches = move || {
+        let options = vec![pair("pair", "Pairs"), pair("ranking", "Whole rankings")];
+        (loss.get().uses(Setting::BatchBy)).then(|| select_field(BATCH_BY, options, draft.batch_by, errors))
+    };
+    let keeps = vec![
+        pair("last", "The last weights"),
+        pair("best", "Those with the lowest held-out loss"),
+    ];
     let kinds =
         [RoundKind::Dpo, RoundKind::Reward, RoundKind::Sft].map(|kind| pair(kind.as_str(), kind_name(kind)));
     let schedules = vec![
@@ -266,6 +236,7 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
         pair("cosine", "Falls like a cosine"),
         pair("constant", "Stays"),
     ];
+    let precisions = vec![pair("f32", "f32, exact"), pair("bf16", "bf16")];
     let mut starts = vec![pair("", "The base model")];
     starts.extend(
         adapters
@@ -273,7 +244,15 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
             .map(|adapter| (adapter.id.to_string(), adapter.name)),
     );
     let knobs = draft.knobs.get_value();
-    let input = |(knob, value): (&Knob, &RwSignal<String>)| text_field(knob.field, "number", *value, errors);
+    let input = move |(knob, value): (&'static Knob, &RwSignal<String>)| {
+        let value = *value;
+        let is_used = Memo::new(move |_| knob.is_used(loss.get(), has_margin.get()));
+        move || {
+            is_used
+                .get()
+                .then(|| text_field(knob.field, "number", value, errors))
+        }
+    };
     let basic = BASIC.iter().zip(&knobs).map(input).collect_view();
     let advanced = ADVANCED
         .iter()
@@ -284,18 +263,22 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
         <form class="form" on:submit=submit novalidate>
             {select_field(KIND, kinds.to_vec(), draft.kind, errors)}
             <p class="fine" role="status">{move || kind_help(kind.get())}</p>
-            {data(&project)}
+            {losses}
+            <p class="fine" role="status">{move || loss_help(loss.get())}</p>
+            {move || data(counts, loss.get())}
             <div class="field-row">
                 {select_field(START, starts, draft.start, errors)}
                 {text_field(NAME, "text", draft.name, errors)}
             </div>
-            <div class="field-grid">{basic}</div>
+            <div class="field-grid">{batches}{margins}{basic}</div>
             <details class="fold">
                 <summary>"Advanced"</summary>
                 <div class="field-grid">
                     {text_field(RANK, "number", draft.rank, errors)}
                     {text_field(ALPHA, "number", draft.alpha, errors)}
                     {select_field(SCHEDULE, schedules, draft.schedule, errors)}
+                    {select_field(KEEP, keeps, draft.keep, errors)}
+                    {select_field(PRECISION, precisions, draft.precision, errors)}
                     {advanced}
                     {text_field(SEED, "number", draft.seed, errors)}
                 </div>
@@ -318,23 +301,33 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
     .into_any()
 }
 
+fn pair(name: &str, words: &str) -> (String, String) {
+    (name.to_owned(), words.to_owned())
+}
+
+fn loss_of(name: &str) -> Loss {
+    let known = Loss::ALL.into_iter().find(|loss| loss.as_str() == name);
+    known.unwrap_or(Loss::default_of(RoundKind::Dpo))
+}
+
 /// What the round will train on.
-fn data(project: &Project) -> AnyView {
-    let counts = project.counts;
-    let strict = counts.n_comparisons;
-    let ties = (counts.n_ties > 0).then(|| {
-        format!(
+fn data(counts: ProjectCounts, loss: Loss) -> AnyView {
+    let ties = counts.n_ties;
+    let n_usable = counts.n_comparisons + if loss.trains_ties() { ties } else { 0 };
+    let about_ties = (ties > 0).then(|| match loss.trains_ties() {
+        true => format!(" {} among them.", format::counted(ties, "tie is", "ties are")),
+        false => format!(
             " {} left out: this loss cannot use them.",
-            format::counted(counts.n_ties, "tie is", "ties are")
-        )
+            format::counted(ties, "tie is", "ties are")
+        ),
     });
-    let text = if strict == 0 {
+    let text = if n_usable == 0 {
         "There are no comparisons yet: label a few tasks first.".to_owned()
     } else {
         format!(
             "Trains on {}, frozen now with their hash.",
-            format::counted(strict, "comparison", "comparisons")
+            format::counted(n_usable, "comparison", "comparisons")
         )
     };
-    view! { <p class="notice">{text}{ties}</p> }.into_any()
+    view! { <p class="notice">{text}{about_ties}</p> }.into_any()
 }

@@ -7,8 +7,8 @@ use laurel_protocol::{
 };
 use sqlx::SqliteConnection;
 
-/// A strict comparison as a dataset row.
-pub(super) struct StrictRow {
+/// A comparison as a dataset row.
+pub(super) struct ComparedRow {
     /// The comparison's own number: where the next page begins.
     pub id: i64,
     pub annotation: AnnotationId,
@@ -55,15 +55,33 @@ pub(super) async fn remove(conn: &mut SqliteConnection, annotation: AnnotationId
     Ok(())
 }
 
+/// Which comparisons are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    Strict,
+    StrictAndTies,
+}
+
 /// The next strict comparisons of a project after comparison number `after`.
 pub(super) async fn strict_page(
     conn: &mut SqliteConnection,
     project: ProjectId,
     after: i64,
     limit: i64,
-) -> Result<Vec<StrictRow>> {
+) -> Result<Vec<ComparedRow>> {
+    page(conn, project, Which::Strict, after, limit).await
+}
+
+/// The next comparisons of a project after comparison number `after`.
+pub(super) async fn page(
+    conn: &mut SqliteConnection,
+    project: ProjectId,
+    which: Which,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<ComparedRow>> {
     let rows: Vec<ComparisonRow> = sqlx::query_as(
-        "select c.id, c.annotation_id, c.prompt_id, c.chosen_id, c.rejected_id, c.strength,
+        "select c.id, c.annotation_id, c.prompt_id, c.chosen_id, c.rejected_id, c.tie, c.strength,
                 p.messages, w.text as chosen_text, l.text as rejected_text,
                 wa.name as chosen_generator, la.name as rejected_generator,
                 s.user_id, o.pseudonym_key,
@@ -77,18 +95,25 @@ pub(super) async fn strict_page(
          join completion l on l.id = c.rejected_id left join adapter la on la.id = l.adapter_id
          join annotation a on a.id = c.annotation_id
          join assignment s on s.id = a.assignment_id
-         where c.project_id = ?1 and c.tie = 0 and c.id > ?2
+         -- Strict ones and ties each by their part of the index, in the order of the numbers.
+         where c.id in (
+             select id from (select id from comparison
+                             where project_id = ?1 and tie = 0 and id > ?2 order by id limit ?3)
+             union all
+             select id from (select id from comparison
+                             where project_id = ?1 and tie = 1 and ?4 and id > ?2 order by id limit ?3))
          order by c.id limit ?3",
     )
     .bind(project.0)
     .bind(after)
     .bind(limit)
+    .bind(which == Which::StrictAndTies)
     .fetch_all(conn)
     .await?;
     rows.into_iter().map(ComparisonRow::into_row).collect()
 }
 
-/// Ties of a project, which the losses leave out.
+/// Ties of a project, which most losses leave out.
 pub(super) async fn n_ties(conn: &mut SqliteConnection, project: ProjectId) -> Result<i64> {
     let n = sqlx::query_scalar("select count(*) from comparison where project_id = ?1 and tie = 1")
         .bind(project.0)
@@ -111,6 +136,7 @@ struct ComparisonRow {
     prompt_id: i64,
     chosen_id: i64,
     rejected_id: i64,
+    tie: bool,
     strength: Option<i64>,
     messages: String,
     chosen_text: String,
@@ -123,9 +149,9 @@ struct ComparisonRow {
 }
 
 impl ComparisonRow {
-    fn into_row(self) -> Result<StrictRow> {
+    fn into_row(self) -> Result<ComparedRow> {
         let generator = |name: Option<String>| name.unwrap_or_else(|| BASE_MODEL.to_owned());
-        Ok(StrictRow {
+        Ok(ComparedRow {
             id: self.id,
             annotation: AnnotationId(self.annotation_id),
             prompt: PromptId(self.prompt_id),
@@ -135,6 +161,7 @@ impl ComparisonRow {
                 prompt: text::from_json(&self.messages)?,
                 chosen: vec![Message::assistant(self.chosen_text)],
                 rejected: vec![Message::assistant(self.rejected_text)],
+                tie: self.tie,
                 provenance: Some(RowProvenance {
                     prompt_id: PromptId(self.prompt_id),
                     annotation_id: AnnotationId(self.annotation_id),

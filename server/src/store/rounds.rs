@@ -22,11 +22,11 @@ pub async fn create(
     let mut conn = db.read().acquire().await?;
     accept(&mut conn, project, new).await?;
     drop(conn);
-    let snapshot = snapshots::freeze(db, project, new.spec.kind, now).await?;
+    let snapshot = snapshots::freeze(db, project, &new.spec, now).await?;
     let snapshot = snapshot.ok_or_else(|| {
         refused(
             "snapshot",
-            "there is nothing to learn from yet: the project has no strict comparison",
+            "there is nothing to learn from yet: the project has no comparison that this loss can use",
         )
     })?;
     let mut tx = db.write().await?;

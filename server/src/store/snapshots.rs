@@ -1,8 +1,14 @@
 //! Dataset snapshots: the rows that a round trains on, frozen as the very lines that are streamed and hashed, so
 //! that later labels change nothing about a round and a resumed round reads the same bytes.
 
-use super::{Db, Result, comparisons, text};
-use laurel_protocol::{CompletionId, ProjectId, PromptId, RoundKind, Snapshot, SnapshotId, Timestamp};
+use super::{
+    Db, Result,
+    comparisons::{self, Which},
+    text,
+};
+use laurel_protocol::{
+    CompletionId, ProjectId, PromptId, RoundKind, RoundSpec, Snapshot, SnapshotId, Timestamp,
+};
 use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
 use std::collections::HashSet;
@@ -10,22 +16,25 @@ use std::collections::HashSet;
 /// Rows read at once: bounds the memory, whatever the project's size.
 const PAGE: i64 = 500;
 
-/// Freezes the strict comparisons of the project as they are at one moment, oldest first; `None` when there are none.
-/// Where nothing has changed since an earlier snapshot, that is the one.
+/// Freezes the strict comparisons of the project as they are at one moment, oldest first, and with a loss that trains
+/// ties those as well; `None` when there are none. Where nothing has changed since an earlier snapshot, that is the one.
 ///
 /// Everything is read in one transaction, and twice: for the hash, then to be stored a page at a time, so that
 /// neither memory nor the single writer is taken up by a large project.
 pub(super) async fn freeze(
     db: &Db,
     project: ProjectId,
-    kind: RoundKind,
+    spec: &RoundSpec,
     now: Timestamp,
 ) -> Result<Option<Snapshot>> {
     let mut moment = db.read().begin().await?;
-    let n_ties = comparisons::n_ties(&mut moment, project).await?;
+    let n_ties = match spec.hyper.loss.trains_ties() {
+        true => 0, // none is left out
+        false => comparisons::n_ties(&mut moment, project).await?,
+    };
     let mut hash = Sha256::new();
     let mut n_rows = 0_i64;
-    let mut rows = Rows::new(project, kind);
+    let mut rows = Rows::new(project, spec);
     while let Some(page) = rows.next_page(&mut moment).await? {
         for (_, line) in &page {
             hash.update(line.as_bytes());
@@ -51,7 +60,7 @@ pub(super) async fn freeze(
     }
     let id = begin(db, project, n_ties, now).await?;
     let mut first = 0;
-    let mut rows = Rows::new(project, kind);
+    let mut rows = Rows::new(project, spec);
     while let Some(page) = rows.next_page(&mut moment).await? {
         add(db, id, first, &page).await?;
         first += page.len() as i64;
@@ -76,15 +85,20 @@ pub async fn clear_unfinished(db: &Db) -> Result<()> {
 struct Rows {
     project: ProjectId,
     kind: RoundKind,
+    which: Which,
     taught: HashSet<(PromptId, CompletionId)>,
     after: i64,
 }
 
 impl Rows {
-    fn new(project: ProjectId, kind: RoundKind) -> Self {
+    fn new(project: ProjectId, spec: &RoundSpec) -> Self {
         Self {
             project,
-            kind,
+            kind: spec.kind,
+            which: match spec.hyper.loss.trains_ties() {
+                true => Which::StrictAndTies,
+                false => Which::Strict,
+            },
             taught: HashSet::new(),
             after: 0,
         }
@@ -92,18 +106,18 @@ impl Rows {
 
     /// The next lines with the annotations that they follow from; a page may be empty.
     async fn next_page(&mut self, conn: &mut SqliteConnection) -> Result<Option<Vec<(i64, String)>>> {
-        let page = comparisons::strict_page(conn, self.project, self.after, PAGE).await?;
+        let page = comparisons::page(conn, self.project, self.which, self.after, PAGE).await?;
         let Some(last) = page.last() else {
             return Ok(None);
         };
         self.after = last.id;
         let mut lines = Vec::with_capacity(page.len());
-        for strict in page {
-            let teaches = (strict.prompt, strict.chosen);
-            if self.kind == RoundKind::Sft && (strict.beaten || !self.taught.insert(teaches)) {
+        for compared in page {
+            let teaches = (compared.prompt, compared.chosen);
+            if self.kind == RoundKind::Sft && (compared.beaten || !self.taught.insert(teaches)) {
                 continue;
             }
-            lines.push((strict.annotation.0, text::to_json(&strict.row)?));
+            lines.push((compared.annotation.0, text::to_json(&compared.row)?));
         }
         Ok(Some(lines))
     }

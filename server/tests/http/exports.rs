@@ -204,6 +204,32 @@ async fn a_ranking_of_three_with_a_tie_gives_two_preferences() {
 }
 
 #[tokio::test]
+async fn a_round_whose_loss_trains_ties_gets_them_among_its_rows() {
+    let scene = Scene::new(&settings(LabelType::Rank, 3), 1).await;
+    scene.complete(&order(3), plain).await;
+    let rank = |assignment: &Assignment| Answer {
+        judgement: Judgement::Rank { ranks: vec![2, 1, 2] },
+        ..pick(Choice::Tie, assignment)
+    };
+    scene.answer(&scene.admin, rank).await;
+    for (loss, expected) in [("bradley_terry", (2, 0, 1)), ("davidson", (3, 1, 0))] {
+        let spec = json!({"kind": "reward", "hyper": {"loss": loss}});
+        let round: Round = scene
+            .admin
+            .make(&scene.path("/rounds"), &json!({ "spec": spec }))
+            .await;
+        let rows = scene.admin.get(&format!("/rounds/{}/rows", round.id)).await;
+        let rows: Vec<PreferenceRow> = rows.lines();
+        let n_ties = rows.iter().filter(|row| row.tie).count();
+        assert_eq!(
+            (rows.len(), n_ties, round.snapshot.n_ties_left_out),
+            expected,
+            "{loss}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn more_rows_than_a_page_are_all_exported_once() {
     let scene = Scene::with_tasks(210).await;
     for _ in 0..210 {

@@ -1,0 +1,89 @@
+//! The fields of a new round's form that are no hyper-parameter in a number field.
+
+use crate::components::field::Field;
+use laurel_protocol::RoundKind;
+
+pub const KIND: Field = Field {
+    name: "kind",
+    label: "Kind",
+    help: "",
+    hook: "round-kind",
+};
+pub const LOSS: Field = Field {
+    name: "hyper.loss",
+    label: "Loss",
+    help: "",
+    hook: "round-loss",
+};
+pub const MARGIN: Field = Field {
+    name: "hyper.margin",
+    label: "Margin",
+    help: "How much higher the chosen answer is to score.",
+    hook: "round-margin",
+};
+pub const BATCH_BY: Field = Field {
+    name: "hyper.batch_by",
+    label: "A batch counts",
+    help: "Whole rankings weigh the same, however many pairs they have.",
+    hook: "round-batch-by",
+};
+pub const KEEP: Field = Field {
+    name: "hyper.keep",
+    label: "Keep",
+    help: "Which weights become the adapter.",
+    hook: "round-keep",
+};
+pub const PRECISION: Field = Field {
+    name: "hyper.precision",
+    label: "Precision of the base model",
+    help: "bf16 halves its memory, and is faster on CPUs with AVX-512 BF16.",
+    hook: "round-precision",
+};
+pub const NAME: Field = Field {
+    name: "name",
+    label: "Name",
+    help: "Empty: one is made up.",
+    hook: "round-name",
+};
+pub const START: Field = Field {
+    name: "starting_adapter",
+    label: "Start from",
+    help: "DPO holds the model to a frozen copy of this.",
+    hook: "round-adapter",
+};
+pub const SCHEDULE: Field = Field {
+    name: "hyper.schedule",
+    label: "After the warm-up",
+    help: "",
+    hook: "round-schedule",
+};
+pub const RANK: Field = Field {
+    name: "adapter.rank",
+    label: "LoRA rank",
+    help: "1 to 256. Taken from the starting adapter where there is one.",
+    hook: "round-rank",
+};
+pub const ALPHA: Field = Field {
+    name: "adapter.alpha",
+    label: "LoRA alpha",
+    help: "Above 0, at most 1024.",
+    hook: "round-alpha",
+};
+pub const SEED: Field = Field {
+    name: "seed",
+    label: "Seed",
+    help: "The same seed and data give the same weights.",
+    hook: "round-seed",
+};
+
+pub fn kind_help(kind: RoundKind) -> &'static str {
+    match kind {
+        RoundKind::Sft => {
+            "Supervised fine-tuning on the chosen answers: the model learns to write like them."
+        }
+        RoundKind::Reward => "A reward model: it learns to score answers as people would.",
+        RoundKind::Dpo => {
+            "Direct preference optimisation: the model learns to prefer the chosen over the rejected answer."
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The numbers and choices of a new round's form: which field shows which hyper-parameter, and what each loss is
+//! for, in one line.
+
+use crate::components::field::Field;
+use laurel_protocol::{Hyper, Loss, Setting};
+use leptos::prelude::*;
+use serde::Serialize;
+
+/// One hyper-parameter: its field, and where it sits in [`Hyper`].
+pub struct Knob {
+    pub field: Field,
+    pub get: fn(&Hyper) -> f64,
+    pub set: fn(&mut Hyper, f64),
+    when: When,
+}
+
+/// Which rounds have the field.
+enum When {
+    Always,
+    Uses(Setting),
+    HasMargin,
+}
+
+impl Knob {
+    pub fn is_used(&self, loss: Loss, has_margin: bool) -> bool {
+        match self.when {
+            When::Always => true,
+            When::Uses(setting) => loss.uses(setting),
+            When::HasMargin => has_margin,
+        }
+    }
+}
+
+macro_rules! knob {
+    ($place:ident : $type:ty, $when:expr, $label:literal, $help:literal, $hook:literal) => {
+        Knob {
+            field: Field {
+                name: concat!("hyper.", stringify!($place)),
+                label: $label,
+                help: $help,
+                hook: $hook,
+            },
+            get: |hyper| hyper.$place as f64,
+            set: |hyper, value| hyper.$place = value as $type,
+            when: $when,
+        }
+    };
+}
+
+/// In the order of the form; the first few are all that most rounds need.
+pub static BASIC: [Knob; 9] = [
+    knob!(learning_rate: f64, When::Always, "Learning rate", "Peak rate of AdamW, 0 to 0.1. Halve it when the loss jumps.", "round-learning-rate"),
+    knob!(epochs: u32, When::Always, "Epochs", "Times through the data, 1 to 100.", "round-epochs"),
+    knob!(batch_size: u32, When::Always, "Batch size", "Comparisons (or rankings) per step, 1 to 1024.", "round-batch-size"),
+    knob!(max_steps: u32, When::Always, "Longest, in steps", "Stops there even if epochs are left; 0 is no limit.", "round-max-steps"),
+    knob!(beta: f64, When::Uses(Setting::Beta), "β", "How strongly the model is held to where it started; without a reference, the scale of the loss. 0.0001 to 100.", "round-beta"),
+    knob!(gamma: f64, When::Uses(Setting::Gamma), "γ", "How far the chosen answer is to be ahead, 0 to 100.", "round-gamma"),
+    knob!(label_smoothing: f64, When::Uses(Setting::LabelSmoothing), "Label smoothing", "Share of the labels taken to be wrong, 0 to 0.49.", "round-label-smoothing"),
+    knob!(tie_share: f64, When::Uses(Setting::TieShare), "Ties between equals", "How often two equally good answers tie, 0.01 to 0.99.", "round-tie-share"),
+    knob!(margin_scale: f64, When::HasMargin, "Margin scale", "Margins are multiplied by it, 0 to 100. Strength gives 0 to 3.", "round-margin-scale"),
+];
+pub static ADVANCED: [Knob; 10] = [
+    knob!(nll_weight: f64, When::Uses(Setting::NllWeight), "Weight of the chosen answer", "Its NLL beside the loss, 0 to 100. Above 0 it keeps chosen answers likely.", "round-nll-weight"),
+    knob!(center_rewards: f64, When::Uses(Setting::CenterRewards), "Centring of scores", "Weight of (chosen + rejected)², 0 to 100; 0.01 keeps scores around 0.", "round-center-rewards"),
+    knob!(max_length: u32, When::Always, "Longest row, in tokens", "16 to 32768. Longer rows are left out and counted.", "round-max-length"),
+    knob!(warmup: f64, When::Always, "Warm-up", "Share of the steps over which the rate rises, 0 to 1.", "round-warmup"),
+    knob!(weight_decay: f64, When::Always, "Weight decay", "0 to 1.", "round-weight-decay"),
+    knob!(max_grad_norm: f64, When::Always, "Gradient norm", "Longer gradients are scaled down to it; 0 is off.", "round-max-grad-norm"),
+    knob!(held_out: f64, When::Always, "Held out", "Share of the prompts kept for evaluation, 0 to 0.5.", "round-held-out"),
+    knob!(eval_every: u32, When::Always, "Evaluate every … steps", "0 is only at the end.", "round-eval-every"),
+    knob!(patience: u32, When::Always, "Patience", "Stops after so many evaluations without a lower held-out loss; 0 never.", "round-patience"),
+    knob!(checkpoint_every: u32, When::Always, "Checkpoint every … steps", "What a lost trainer can lose at most.", "round-checkpoint-every"),
+];
+
+/// The option that a select shows, by its name in JSON; the first where none fits.
+pub fn choice<T: Copy + Serialize>(value: RwSignal<String>, options: &[T]) -> T {
+    let fits = |option: &&T| {
+        let name = serde_json::to_value(option).ok();
+        name.is_some_and(|name| value.with_untracked(|text| name == text.as_str()))
+    };
+    *options.iter().find(fits).unwrap_or(&options[0])
+}
+
+pub fn loss_name(loss: Loss) -> &'static str {
+    match loss {
+        Loss::CrossEntropy => "Cross-entropy",
+        Loss::Sigmoid => "Sigmoid (DPO)",
+        Loss::SigmoidNorm => "Sigmoid, length-normalised",
+        Loss::Hinge => "Hinge (SLiC)",
+        Loss::Ipo => "IPO",
+        Loss::Robust => "Robust DPO",
+        Loss::Simpo => "SimPO",
+        Loss::Orpo => "ORPO",
+        Loss::BradleyTerry => "Bradley-Terry",
+        Loss::RaoKupper => "Rao-Kupper, with ties",
+        Loss::Davidson => "Davidson, with ties",
+        Loss::PlackettLuce => "Plackett-Luce, whole rankings",
+    }
+}
+
+pub fn loss_help(loss: Loss) -> &'static str {
+    match loss {
+        Loss::CrossEntropy => "Makes the chosen answers likely, token by token.",
+        Loss::Sigmoid => "The usual one. With label smoothing it trusts each label a little less.",
+        Loss::SigmoidNorm => "Compares the average per token, so that long answers gain nothing by length.",
+        Loss::Hinge => "Stops pushing a pair apart once it is apart far enough.",
+        Loss::Ipo => "Pulls every pair to one fixed distance, so that it does not overfit certain labels.",
+        Loss::Robust => "Corrects for a known share of flipped labels (label smoothing).",
+        Loss::Simpo => "Needs no reference: compares the average per token and asks for a lead of γ.",
+        Loss::Orpo => {
+            "Needs no reference: imitates the chosen answer and lowers the odds of the rejected one."
+        }
+        Loss::BradleyTerry => "The usual one: the chosen answer is to score higher. Ties are left out.",
+        Loss::RaoKupper => {
+            "Learns from ties as well: two answers tie when their scores differ by less than a threshold."
+        }
+        Loss::Davidson => "Learns from ties as well: the closer two scores, the likelier a tie.",
+        Loss::PlackettLuce => {
+            "Explains each whole ranking as picking the best of what is left. Ties are left out."
+        }
+    }
+}
