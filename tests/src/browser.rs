@@ -195,6 +195,11 @@ impl Browser {
             .map(drop)
     }
 
+    /// Leaves the page for an empty one.
+    pub fn leave(&self) -> Result<()> {
+        self.wait(self.client.goto("about:blank"))
+    }
+
     pub fn reload(&self) -> Result<()> {
         self.wait(self.client.refresh())
     }

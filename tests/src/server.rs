@@ -57,7 +57,17 @@ impl TestServer {
 
     /// `kill -9`, then the same again on the same port and data.
     pub fn kill_and_restart(&mut self) -> Result<()> {
-        self.process.kill()?;
+        self.kill()?;
+        self.restart()
+    }
+
+    /// `kill -9`: from here on nothing answers.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill().map(drop)
+    }
+
+    /// A new process on the same port and data, after the old one was killed.
+    pub fn restart(&mut self) -> Result<()> {
         self.process = serve(&self.program, self.folder.path(), self.port, self.lease_seconds)?;
         self.wait_until_ready()
     }

@@ -313,40 +313,54 @@ fn a_double_click_answers_one_task() -> Result<()> {
 }
 
 #[test]
-fn answers_given_offline_outlive_the_page_and_are_sent_from_any_other_one() -> Result<()> {
-    let desk = Desk::open(&scene::pick(1), 4)?;
-    let browser = &desk.browser;
-    browser.block(&["*/annotation"])?;
+fn answers_given_offline_outlive_the_page_and_are_sent_once_from_any_other_one() -> Result<()> {
+    let mut desk = Desk::open(&scene::pick(1), 4)?;
+    desk.scripted.server.kill()?;
     let first = desk.task()?;
-    browser.press("1")?;
+    desk.browser.press("1")?;
     desk.moves_on(&first)?;
-    browser.press("2")?;
+    desk.browser.press("2")?;
     // Both that were here are answered, and the next ones come with the server's answer.
-    browser.sees("offline")?;
-    browser.reload()?;
-    browser.sees("offline")?;
-    browser.attribute_becomes("save-state", "data-state", "offline", 30)?;
-    // Signing out now asks first.
-    browser.open("/")?;
-    browser.sees("project-link")?;
-    browser.click("sign-out")?;
-    let is_asked = browser.run("return document.querySelector('dialog[open]') !== null")?;
-    assert_eq!(is_asked, true, "signed out with answers on their way");
-    browser.press(ESCAPE)?;
+    desk.browser.sees("offline")?;
+    desk.browser
+        .attribute_becomes("save-state", "data-state", "offline", 30)?;
+    desk.browser.leave()?;
+    desk.scripted.server.restart()?;
     assert_eq!(desk.scripted.counts(desk.project)?.n_annotations, 0);
-    desk.browser.block(&[])?;
+    // Not the labelling page.
+    desk.browser.open("/")?;
     desk.has_annotations(2)?;
-    until(30, "the browser to know", || {
-        let left = browser
-            .run("return Object.keys(localStorage).filter(k => k.startsWith('laurel-unsent')).length")?;
-        Ok(left == 0)
-    })?;
-    browser.open(&format!("/projects/{}/label", desk.project))?;
-    browser.sees("task")?;
+    until(30, "the browser to know", || Ok(n_unsent(&desk.browser)? == 0))?;
+    desk.browser.open(&format!("/projects/{}/label", desk.project))?;
+    desk.browser.sees("task")?;
     desk.saved()?;
     assert_eq!(desk.scripted.rankings(desk.project)?.len(), 2, "sent once each");
+    Ok(())
+}
+
+#[test]
+fn signing_out_with_an_answer_on_its_way_asks_first() -> Result<()> {
+    let desk = Desk::open(&scene::pick(1), 2)?;
+    let browser = &desk.browser;
+    browser.block(&["*/annotation"])?;
+    browser.press("1")?;
+    browser.attribute_becomes("save-state", "data-state", "offline", 30)?;
+    browser.click("sign-out")?;
+    let is_asked =
+        browser.run("return document.querySelector('dialog[open] [data-test=confirm]') !== null")?;
+    assert_eq!(is_asked, true, "signed out with an answer on its way");
+    browser.press(ESCAPE)?;
+    browser.block(&[])?;
+    desk.has_annotations(1)?;
+    desk.saved()?;
     browser.click("sign-out")?;
     browser.sees("submit-credentials")
+}
+
+/// How many verdicts wait in the browser's storage.
+fn n_unsent(browser: &Browser) -> Result<u64> {
+    let keys = "return Object.keys(localStorage).filter(key => key.startsWith('laurel-unsent')).length";
+    Ok(serde_json::from_value(browser.run(keys)?)?)
 }
 
 #[test]

@@ -82,7 +82,9 @@ impl Patience {
 struct Payload {
     content: JsValue,
     content_type: &'static str,
-    size_bytes: f64,
+    /// Whether it may outlive the page. A small write does: leaving right after a click does not lose it. 64 KiB is
+    /// the browsers' limit for all such requests together, and Chromium sends no file like this.
+    may_outlive: bool,
 }
 
 impl Payload {
@@ -95,7 +97,7 @@ impl Payload {
         Self {
             content: JsValue::from_str(text),
             content_type,
-            size_bytes: text.len() as f64,
+            may_outlive: text.len() < 16 * 1024,
         }
     }
 
@@ -104,7 +106,7 @@ impl Payload {
         Self {
             content: JsValue::from(file),
             content_type,
-            size_bytes: file.size(),
+            may_outlive: false,
         }
     }
 }
@@ -164,9 +166,7 @@ async fn send(method: Method, path: &str, payload: Option<Payload>, patience: Pa
     let _ = headers.set("accept", JSON);
     if let Some(payload) = payload {
         let _ = headers.set("content-type", payload.content_type);
-        // A small write outlives the page: leaving right after a click does not lose it. 64 KiB is the
-        // browsers' limit for all such requests together.
-        if payload.size_bytes < 16.0 * 1024.0 {
+        if payload.may_outlive {
             let _ = js_sys::Reflect::set(&init, &"keepalive".into(), &JsValue::TRUE);
         }
         init.set_body(&payload.content);
