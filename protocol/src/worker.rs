@@ -56,7 +56,10 @@ pub struct AdapterRef {
     pub files: Vec<String>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "a worker holds one at a time")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a worker holds one at a time; wasm32 has smaller ones"
+)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]

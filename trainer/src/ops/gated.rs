@@ -23,7 +23,7 @@ pub enum Activation {
 /// Numbers that one thread takes at a time.
 const CHUNK: usize = 8192;
 /// 2 √(2/π)
-const SLOPE: f32 = 1.595_769_1;
+const SLOPE: f32 = 1.595_769;
 const CUBE: f32 = 0.044_715;
 
 /// Both `(rows, inner)`.
