@@ -185,8 +185,11 @@ fn listen(desk: Desk, open: RwSignal<Option<Panel>>) {
 
 fn on_key(desk: Desk, open: RwSignal<Option<Panel>>, event: &web_sys::KeyboardEvent) {
     desk.note_input();
-    // An open dialog reads its own keys.
-    if open.get_untracked().is_some() || event.default_prevented() {
+    // An open dialog reads its own keys: one of this page, or the question at signing out.
+    let is_asked = document()
+        .query_selector("dialog[open]")
+        .is_ok_and(|dialog| dialog.is_some());
+    if is_asked || open.get_untracked().is_some() || event.default_prevented() {
         return;
     }
     let target = event
