@@ -65,7 +65,7 @@ fn main() -> Result<()> {
     let pictures = [
         (label.clone(), "task", "", "label.png", "light"),
         (label, "task", "", "label-dark.png", "dark"),
-        (rank, "task", "1213", "rank.png", "light"),
+        (rank, "task", "1j2j2j4", "rank.png", "light"),
         (project, "count-annotations", "", "project.png", "light"),
         (
             format!("/rounds/{round}"),
