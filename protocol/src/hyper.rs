@@ -27,7 +27,8 @@ pub enum Precision {
     /// Exact.
     #[default]
     F32,
-    /// Half the memory; on CPUs with AVX-512 BF16 also faster, activations then being rounded in each product as well.
+    /// Half the memory. Meant for CPUs with AVX-512 BF16, where activations are rounded in each product as well; on
+    /// others it is slower than f32.
     Bf16,
 }
 

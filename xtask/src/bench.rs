@@ -21,8 +21,8 @@ enum What {
 
 #[derive(Args)]
 struct Train {
-    /// f32 or bf16: what the frozen weights are kept and multiplied in
-    #[arg(long, default_value = "bf16")]
+    /// f32 or bf16: what the frozen weights are kept and multiplied in; auto is bf16 where the CPU multiplies it
+    #[arg(long, default_value = "auto")]
     precision: String,
     /// Counted steps of each round
     #[arg(long, default_value_t = 5)]

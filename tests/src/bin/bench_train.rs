@@ -55,6 +55,11 @@ fn main() -> Result<()> {
         bail!("usage: bench_train ROWS_FOLDER PRECISION N_STEPS [VENV]");
     };
     let (rows, n_steps) = (Path::new(rows), n_steps.parse::<usize>()?);
+    let precision = match precision.as_str() {
+        "auto" if multiplies_bf16() => "bf16",
+        "auto" => "f32",
+        given => given,
+    };
     let work = tempfile::tempdir()?;
     let trl = match venv.first() {
         Some(venv) => Some(Trl::prepare(Path::new(venv), rows, work.path())?),
@@ -84,6 +89,10 @@ fn main() -> Result<()> {
         println!("{line}");
     }
     Ok(())
+}
+
+fn multiplies_bf16() -> bool {
+    fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("avx512_bf16"))
 }
 
 fn round(x: f64) -> f64 {
@@ -203,7 +212,7 @@ impl Trl {
                 .args([&model, &bf16]),
         )?;
         // Autocast pays where the CPU multiplies bf16; elsewhere PyTorch emulates it and f32 is its best.
-        let has_bf16 = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("avx512_bf16"));
+        let has_bf16 = multiplies_bf16();
         Ok(Self {
             python,
             scripts,

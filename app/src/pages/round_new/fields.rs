@@ -36,7 +36,7 @@ pub const KEEP: Field = Field {
 pub const PRECISION: Field = Field {
     name: "hyper.precision",
     label: "Precision of the base model",
-    help: "bf16 halves its memory, and is faster on CPUs with AVX-512 BF16.",
+    help: "bf16 halves its memory. Meant for CPUs with AVX-512 BF16; on others it is slower.",
     hook: "round-precision",
 };
 pub const NAME: Field = Field {
