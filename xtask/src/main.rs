@@ -10,6 +10,7 @@ mod browser;
 mod build;
 mod check;
 mod compress;
+mod cuda;
 mod dist;
 mod model;
 mod parity;
@@ -42,6 +43,8 @@ enum Task {
     Setup,
     /// Formatting, clippy for native and wasm32, and the arrows between the crates.
     Check,
+    /// Compile the trainer for NVIDIA GPUs, without having one (installs NVIDIA's compiler, about 1 GB).
+    CheckCuda,
     /// Build the front end into target/dist.
     Wasm,
     /// Make the README's screenshots from the running app.
@@ -70,6 +73,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Test(options) => test::run(&place, &options),
         Task::Setup => setup(&place),
         Task::Check => check::run(&place),
+        Task::CheckCuda => cuda::run(&place),
         Task::Wasm => {
             let dist = dist::build(&place)?;
             say::line(&format!("The front end is in {}", dist.display()));

@@ -6,7 +6,7 @@
 use crate::{
     axe, browser,
     build::{self, Binaries},
-    check, dist, model,
+    check, cuda, dist, model,
     place::Place,
     say, shell, wasm,
 };
@@ -34,6 +34,7 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
     step.done();
     if !options.no_check {
         check::run(place)?;
+        cuda::run_if_there(place)?;
     }
     let built = Built::make(place)?;
     say::line("▸ Run the tests");

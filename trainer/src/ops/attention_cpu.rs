@@ -5,6 +5,7 @@
 
 use super::{
     attention::AttentionRule,
+    elementwise::{Loop, dot, highest, sum, vectorised},
     exp::exp,
     matmul::{View, multiply_here},
     rope::Rope,
@@ -154,13 +155,12 @@ fn stretches(group: &Group) -> Vec<Stretch> {
 
 fn gather([q, k, v]: [&[f32]; 3], group: &Group, kv_head: usize, widths: Widths, rope: &Rope) -> Part {
     let take = |x: &[f32]| -> Vec<f32> {
-        (0..group.n_rows())
-            .flat_map(|row| {
-                let at = (group.start + row) * widths.kv + kv_head * widths.head;
-                &x[at..at + widths.head]
-            })
-            .copied()
-            .collect()
+        let mut rows = Vec::with_capacity(group.n_rows() * widths.head);
+        for row in 0..group.n_rows() {
+            let at = (group.start + row) * widths.kv + kv_head * widths.head;
+            rows.extend_from_slice(&x[at..at + widths.head]);
+        }
+        rows
     };
     let mut part = Part {
         q: gather_heads(q, group, kv_head, widths),
@@ -250,18 +250,54 @@ fn weights(
     for (i, row) in scores.chunks_exact_mut(prompt + n).enumerate() {
         let (seen, later) = row.split_at_mut(prompt + i + 1);
         let (earlier, seen) = seen.split_at_mut(rule.first_seen(prompt + i));
-        let highest = seen.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let mut total = 0.0;
-        for x in seen.iter_mut() {
-            *x = exp((*x - highest) * factor);
-            total += *x;
-        }
-        let inverse = 1.0 / total;
-        seen.iter_mut().for_each(|x| *x *= inverse);
+        vectorised(Softmax {
+            numbers: seen,
+            factor,
+        });
         earlier.fill(0.0);
         later.fill(0.0);
     }
     scores
+}
+
+/// Softmax of `factor` times the numbers, in their place.
+struct Softmax<'a> {
+    numbers: &'a mut [f32],
+    factor: f32,
+}
+
+impl Loop for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let highest = highest(self.numbers);
+        for x in self.numbers.iter_mut() {
+            *x = exp((*x - highest) * self.factor);
+        }
+        let inverse = 1.0 / sum(self.numbers);
+        for x in self.numbers {
+            *x *= inverse;
+        }
+    }
+}
+
+/// The gradient by the weights becomes the one by the scores, in its place.
+struct SoftmaxSlope<'a> {
+    slope: &'a mut [f32],
+    weight: &'a [f32],
+}
+
+impl Loop for SoftmaxSlope<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let mean = dot(self.slope, self.weight);
+        for (slope, weight) in self.slope.iter_mut().zip(self.weight) {
+            *slope = weight * (*slope - mean);
+        }
+    }
 }
 
 fn attend(part: &Part, group: &Group, widths: Widths, rule: &AttentionRule) -> Vec<f32> {
@@ -313,11 +349,7 @@ fn differentiate(part: &Part, upstream: &[f32], group: &Group, widths: Widths, r
             let mut slopes = vec![0.0; n * length];
             against_seen(&mut slopes, upstream, &part.v, stretch, width);
             for (slope, weight) in slopes.chunks_exact_mut(length).zip(weights.chunks_exact(length)) {
-                let mean: f32 = slope.iter().zip(weight).map(|(s, w)| s * w).sum();
-                slope
-                    .iter_mut()
-                    .zip(weight)
-                    .for_each(|(s, w)| *s = w * (*s - mean));
+                vectorised(SoftmaxSlope { slope, weight });
             }
             if rule.cap.is_some() {
                 slopes.iter_mut().zip(&bends).for_each(|(s, bend)| *s *= bend);

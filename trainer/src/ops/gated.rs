@@ -4,6 +4,7 @@
 //! `x (1 + tanh u) / 2` with `u = √(2/π) (x + 0.044715 x³)`, is `x s(2u)`. So both are x times a gate.
 
 use super::{
+    elementwise::{CHUNK, Loop, vectorised},
     exp::sigmoid,
     fuses,
     tape::{Tape, Traced},
@@ -20,8 +21,6 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// Numbers that one thread takes at a time.
-const CHUNK: usize = 8192;
 /// 2 √(2/π)
 const SLOPE: f32 = 1.595_769;
 const CUBE: f32 = 0.044_715;
@@ -86,13 +85,34 @@ fn forward(gate: &Tensor, up: &Tensor, inner: impl Fn(f32) -> f32 + Sync) -> Res
             .zip(gate.par_chunks(CHUNK))
             .zip(up.par_chunks(CHUNK))
             .for_each(|((y, gate), up)| {
-                for ((y, &gate), up) in y.iter_mut().zip(gate).zip(up) {
-                    *y = gate * sigmoid(inner(gate)) * up;
-                }
+                vectorised(Forward {
+                    y,
+                    gate,
+                    up,
+                    inner: &inner,
+                })
             });
         Ok(y)
     })?;
     Tensor::from_vec(y, gate.shape(), gate.device())
+}
+
+struct Forward<'a, F> {
+    y: &'a mut [f32],
+    gate: &'a [f32],
+    up: &'a [f32],
+    inner: &'a F,
+}
+
+impl<F: Fn(f32) -> f32> Loop for Forward<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for ((y, &gate), up) in self.y.iter_mut().zip(self.gate).zip(self.up) {
+            *y = gate * sigmoid((self.inner)(gate)) * up;
+        }
+    }
 }
 
 /// With s = sigmoid(inner): `d up = g · gate · s`, `d gate = g · up · s (1 + gate · inner' (1 - s))`. `inner`
@@ -113,18 +133,14 @@ fn backward(
                     .zip(gradient.par_chunks(CHUNK)),
             )
             .for_each(|((d_gate, d_up), ((gate, up), gradient))| {
-                for ((((d_gate, d_up), &gate), up), g) in d_gate
-                    .iter_mut()
-                    .zip(d_up.iter_mut())
-                    .zip(gate)
-                    .zip(up)
-                    .zip(gradient)
-                {
-                    let (inner, slope) = inner(gate);
-                    let s = sigmoid(inner);
-                    *d_up = g * gate * s;
-                    *d_gate = g * up * s * (1.0 + gate * slope * (1.0 - s));
-                }
+                vectorised(Backward {
+                    d_gate,
+                    d_up,
+                    gate,
+                    up,
+                    gradient,
+                    inner: &inner,
+                });
             });
         Ok((d_gate, d_up))
     })?;
@@ -132,6 +148,30 @@ fn backward(
         Tensor::from_vec(d_gate, gate.shape(), gate.device())?,
         Tensor::from_vec(d_up, gate.shape(), gate.device())?,
     ))
+}
+
+struct Backward<'a, F> {
+    d_gate: &'a mut [f32],
+    d_up: &'a mut [f32],
+    gate: &'a [f32],
+    up: &'a [f32],
+    gradient: &'a [f32],
+    inner: &'a F,
+}
+
+impl<F: Fn(f32) -> (f32, f32)> Loop for Backward<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let inputs = self.gate.iter().zip(self.up).zip(self.gradient);
+        for ((d_gate, d_up), ((&gate, up), g)) in self.d_gate.iter_mut().zip(self.d_up).zip(inputs) {
+            let (inner, slope) = (self.inner)(gate);
+            let s = sigmoid(inner);
+            *d_up = g * gate * s;
+            *d_gate = g * up * s * (1.0 + gate * slope * (1.0 - s));
+        }
+    }
 }
 
 #[cfg(test)]

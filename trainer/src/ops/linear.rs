@@ -3,6 +3,7 @@
 //! The backward pass computes gradients of the input and of A and B, never of the frozen weight.
 
 use super::{
+    elementwise::sum_of,
     fuses_with_weight,
     matmul::{View, matmul, matmul_transposed, multiply_add, multiply_weight, transposed_matmul},
     tape::{Tape, Traced},
@@ -118,7 +119,7 @@ fn add_product(sum: Partial, x: &Tensor, w: &Tensor, transpose: bool, scaling: f
 
 /// `x + y`, a residual connection.
 pub fn add(tape: &Tape, x: &Traced, y: &Traced) -> Result<Traced> {
-    let value = (&x.value + &y.value)?;
+    let value = sum_of(&x.value, &y.value)?;
     let (left, right) = (x.clone(), y.clone());
     Ok(tape.record_from(value, &[x, y], move |gradient, out| {
         out.add(&left, gradient.clone())?;

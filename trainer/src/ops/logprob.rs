@@ -6,6 +6,7 @@
 //! chunk's probabilities are at hand; the backward pass only scales it.
 
 use super::{
+    elementwise::{Loop, highest, sum, vectorised},
     exp::exp,
     fuses_with_weight,
     matmul::{matmul, multiply_weight},
@@ -17,6 +18,8 @@ use rayon::prelude::*;
 
 /// Rows whose logits exist at once.
 const CHUNK: usize = 128;
+/// Numbers that are summed in f32 before they count in f64.
+const STRETCH: usize = 512;
 
 /// The layer from hidden states to logits.
 #[derive(Clone, Copy)]
@@ -100,22 +103,55 @@ fn fused_chunk(
 
 /// The log-probability of `token`; leaves its gradient by the logits (one-hot minus softmax) in `row`.
 fn value_and_slope(row: &mut [f32], token: usize, wants_gradient: bool) -> f32 {
-    let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let logit = row[token] - highest;
-    let mut lanes = [0.0f64; 8];
-    for chunk in row.chunks_mut(8) {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *x = exp(*x - highest);
-            *lane += f64::from(*x);
-        }
-    }
-    let total: f64 = lanes.iter().sum();
+    let (logit, total) = vectorised(Exponentials { row, token });
     if wants_gradient {
-        let factor = -(1.0 / total) as f32;
-        row.iter_mut().for_each(|x| *x *= factor);
+        vectorised(Multiply {
+            numbers: row,
+            factor: -(1.0 / total) as f32,
+        });
         row[token] += 1.0;
     }
     (f64::from(logit) - total.ln()) as f32
+}
+
+/// e to the numbers less the highest of them, in their place; returns number `token` less the highest, and the sum.
+struct Exponentials<'a> {
+    row: &'a mut [f32],
+    token: usize,
+}
+
+impl Loop for Exponentials<'_> {
+    type Output = (f32, f64);
+
+    #[inline(always)]
+    fn run(self) -> (f32, f64) {
+        let highest = highest(self.row);
+        let logit = self.row[self.token] - highest;
+        let mut total = 0.0;
+        for stretch in self.row.chunks_mut(STRETCH) {
+            for x in stretch.iter_mut() {
+                *x = exp(*x - highest);
+            }
+            total += f64::from(sum(stretch));
+        }
+        (logit, total)
+    }
+}
+
+struct Multiply<'a> {
+    numbers: &'a mut [f32],
+    factor: f32,
+}
+
+impl Loop for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for x in self.numbers {
+            *x *= self.factor;
+        }
+    }
 }
 
 fn composed_chunk(

@@ -9,6 +9,7 @@
 mod attention;
 mod attention_cpu;
 mod bf16;
+pub(crate) mod elementwise;
 pub(crate) mod exp;
 mod few_rows;
 mod gated;

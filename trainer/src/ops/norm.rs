@@ -2,6 +2,7 @@
 //! as wide as the weight: whole rows, or each head of a row for itself (Qwen3, Gemma 3).
 
 use super::{
+    elementwise::{Loop, dot, vectorised},
     fuses,
     tape::{Tape, Traced},
     with_slices,
@@ -33,12 +34,7 @@ pub fn rms_norm_value(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
         let mut y = vec![0.0; x.len()];
         y.par_chunks_mut(width)
             .zip(x.par_chunks(width))
-            .for_each(|(y, x)| {
-                let inverse = inverse_rms(x, eps);
-                for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-                    *y = x * inverse * w;
-                }
-            });
+            .for_each(|(y, x)| vectorised(Normalise { y, x, weight, eps }));
         Ok(y)
     })?;
     Tensor::from_vec(y, x.shape(), x.device())
@@ -54,12 +50,13 @@ fn backward(x: &Tensor, weight: &Tensor, gradient: &Tensor, eps: f64) -> Result<
             .zip(x.par_chunks(width))
             .zip(gradient.par_chunks(width))
             .for_each(|((dx, x), gradient)| {
-                let inverse = inverse_rms(x, eps);
-                let dot = sum(x.iter().zip(gradient).zip(weight).map(|((x, g), w)| x * g * w));
-                let pull = inverse * inverse * inverse * dot / width as f32;
-                for (((dx, x), g), w) in dx.iter_mut().zip(x).zip(gradient).zip(weight) {
-                    *dx = inverse * g * w - x * pull;
-                }
+                vectorised(Differentiate {
+                    dx,
+                    x,
+                    weight,
+                    gradient,
+                    eps,
+                })
             });
         Ok(dx)
     })?;
@@ -74,18 +71,54 @@ fn width_of(x: &Tensor, weight: &Tensor) -> Result<usize> {
     Ok(width)
 }
 
-fn inverse_rms(x: &[f32], eps: f64) -> f32 {
-    let mean = sum(x.iter().map(|x| x * x)) / x.len() as f32;
-    (1.0 / (f64::from(mean) + eps).sqrt()) as f32
+struct Normalise<'a> {
+    y: &'a mut [f32],
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f64,
 }
 
-/// A sum in a fixed order over eight lanes, which the compiler turns into vector instructions.
-fn sum(values: impl Iterator<Item = f32>) -> f32 {
-    let mut lanes = [0.0f32; 8];
-    for (at, value) in values.enumerate() {
-        lanes[at % 8] += value;
+impl Loop for Normalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let inverse = inverse_rms(self.x, self.eps);
+        for ((y, x), w) in self.y.iter_mut().zip(self.x).zip(self.weight) {
+            *y = x * inverse * w;
+        }
     }
-    lanes.iter().sum()
+}
+
+struct Differentiate<'a> {
+    dx: &'a mut [f32],
+    x: &'a [f32],
+    weight: &'a [f32],
+    gradient: &'a [f32],
+    eps: f64,
+}
+
+impl Loop for Differentiate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        // h first, in the place of dx.
+        for ((h, g), w) in self.dx.iter_mut().zip(self.gradient).zip(self.weight) {
+            *h = g * w;
+        }
+        let inverse = inverse_rms(self.x, self.eps);
+        let pull = inverse * inverse * inverse * dot(self.x, self.dx) / self.x.len() as f32;
+        for (dx, x) in self.dx.iter_mut().zip(self.x) {
+            *dx = inverse * *dx - x * pull;
+        }
+    }
+}
+
+#[inline(always)]
+fn inverse_rms(x: &[f32], eps: f64) -> f32 {
+    let mean = dot(x, x) / x.len() as f32;
+    (1.0 / (f64::from(mean) + eps).sqrt()) as f32
 }
 
 fn composed(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {

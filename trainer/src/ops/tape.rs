@@ -4,6 +4,7 @@
 //! the trainable weights that they used. [`Tape::backward`] runs them last to first, and drops each with the
 //! activations it held. Weights are known by name; a weight without a gradient is an error in `optim`.
 
+use super::elementwise::sum_of;
 use candle_core::{Result, Tensor, Var};
 use std::{cell::RefCell, collections::BTreeMap};
 
@@ -14,7 +15,7 @@ pub struct Gradients(pub BTreeMap<String, Tensor>);
 impl Gradients {
     pub fn add(&mut self, name: &str, gradient: Tensor) -> Result<()> {
         match self.0.get_mut(name) {
-            Some(sum) => *sum = (&*sum + gradient)?,
+            Some(sum) => *sum = sum_of(sum, &gradient)?,
             None => {
                 self.0.insert(name.to_owned(), gradient);
             }
@@ -53,7 +54,7 @@ impl Recording<'_> {
     pub fn add(&mut self, input: &Traced, gradient: Tensor) -> Result<()> {
         let Some(slot) = input.slot else { return Ok(()) };
         let sum = match self.slots[slot].take() {
-            Some(sum) => (sum + gradient)?,
+            Some(sum) => sum_of(&sum, &gradient)?,
             None => gradient,
         };
         self.slots[slot] = Some(sum);
