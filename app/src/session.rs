@@ -4,7 +4,13 @@
 //! sign-in do not, so that a stranger's first page starts without a refused request. A 401 on any later call
 //! empties it. What a page reads while it is built never builds it again: only another user or address does.
 
-use crate::{api, components::notice::notice, error::AppError, load::living, pages};
+use crate::{
+    api,
+    components::notice::notice,
+    error::AppError,
+    load::{Loaded, living},
+    pages::{self, admin::AdminPage},
+};
 use laurel_protocol::{ErrorCode, Role, User};
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::hooks::use_params_map;
@@ -100,14 +106,19 @@ pub fn signed_in(page: fn(User) -> AnyView) -> AnyView {
 }
 
 /// Shows `page` to admins only.
-pub fn admin(page: fn(Admin) -> AnyView) -> AnyView {
+pub fn admin(page: AdminPage) -> AnyView {
     let session = use_session();
     session.ask_once();
+    // On its way while the server is asked who this is.
+    let part = Loaded::new(pages::admin::part);
     let who = Memo::new(move |_| session.get());
     living(move || match who.get() {
         Who::Unknown => ().into_any(),
         Who::Nobody => pages::sign_in::page(),
-        Who::User(user) if user.role == Role::Admin => untrack(|| page(Admin(user))),
+        Who::User(user) if user.role == Role::Admin => untrack(|| {
+            let admin = Admin(user);
+            part.view(move |show| show(page, admin.clone()))
+        }),
         Who::User(_) => pages::not_found::for_admins_only(),
         Who::Failed(error) => notice(&error, Some(Callback::new(move |()| session.ask()))),
     })
