@@ -8,8 +8,11 @@ use crate::{
     api,
     components::notice::notice,
     error::AppError,
-    load::{Loaded, living},
-    pages::{self, admin::AdminPage},
+    load::{Loaded, State, living, waiting},
+    pages::{
+        self,
+        admin::{AdminPage, Show},
+    },
 };
 use laurel_protocol::{ErrorCode, Role, User};
 use leptos::{prelude::*, task::spawn_local};
@@ -101,7 +104,7 @@ pub fn signed_in(page: fn(User) -> AnyView) -> AnyView {
         Who::Unknown => ().into_any(),
         Who::Nobody => pages::sign_in::page(),
         Who::User(user) => untrack(|| page(user)),
-        Who::Failed(error) => notice(&error, Some(Callback::new(move |()| session.ask()))),
+        Who::Failed(error) => in_page(notice(&error, Some(Callback::new(move |()| session.ask())))),
     })
 }
 
@@ -115,13 +118,24 @@ pub fn admin(page: AdminPage) -> AnyView {
     living(move || match who.get() {
         Who::Unknown => ().into_any(),
         Who::Nobody => pages::sign_in::page(),
-        Who::User(user) if user.role == Role::Admin => untrack(|| {
-            let admin = Admin(user);
-            part.view(move |show| show(page, admin.clone()))
-        }),
+        Who::User(user) if user.role == Role::Admin => untrack(|| from_part(part, page, Admin(user))),
         Who::User(_) => pages::not_found::for_admins_only(),
-        Who::Failed(error) => notice(&error, Some(Callback::new(move |()| session.ask()))),
+        Who::Failed(error) => in_page(notice(&error, Some(Callback::new(move |()| session.ask())))),
     })
+}
+
+/// The page, or what stands in its place until the part with it is here.
+fn from_part(part: Loaded<Show>, page: AdminPage, admin: Admin) -> AnyView {
+    living(move || match part.state.get() {
+        State::Loading => in_page(waiting()),
+        State::Failed(error) => in_page(notice(&error, Some(Callback::new(move |()| part.retry())))),
+        State::Ready(show) => untrack(|| show(page, admin.clone())),
+    })
+}
+
+/// With a page's margins around it.
+fn in_page(view: AnyView) -> AnyView {
+    view! { <div class="page">{view}</div> }.into_any()
 }
 
 /// Hands the page the number in its address, anew when that changes.
