@@ -3,6 +3,7 @@
 //! Comes from `api`, is shown by pages: beside the fields it names, or in a notice.
 
 use laurel_protocol::{ApiError, ErrorCode, FieldError};
+use leptos::wasm_split::SplitLoaderError;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum AppError {
@@ -14,13 +15,15 @@ pub enum AppError {
     Unreadable { status: u16 },
     /// The browser cannot read the file of this name any more.
     File(String),
+    /// A part of the pages themselves did not come.
+    Part,
 }
 
 impl AppError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Api(error) => Some(error.code),
-            Self::Offline | Self::Unreadable { .. } | Self::File(_) => None,
+            Self::Offline | Self::Unreadable { .. } | Self::File(_) | Self::Part => None,
         }
     }
 
@@ -28,7 +31,7 @@ impl AppError {
     pub fn fields(&self) -> Vec<FieldError> {
         match self {
             Self::Api(error) => error.fields.clone(),
-            Self::Offline | Self::Unreadable { .. } | Self::File(_) => Vec::new(),
+            Self::Offline | Self::Unreadable { .. } | Self::File(_) | Self::Part => Vec::new(),
         }
     }
 
@@ -43,7 +46,7 @@ impl AppError {
     /// Whether trying the same again later may work.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Offline => true,
+            Self::Offline | Self::Part => true,
             Self::Api(error) => matches!(
                 error.code,
                 ErrorCode::Unavailable | ErrorCode::RateLimited | ErrorCode::Internal
@@ -64,7 +67,17 @@ impl AppError {
             Self::File(name) => {
                 format!("The file “{name}” cannot be read, or was changed since. Choose it again.")
             }
+            Self::Part => {
+                "This page could not be fetched. Check the connection, then try again; if it stays so, reload the page."
+                    .to_owned()
+            }
         }
+    }
+}
+
+impl From<SplitLoaderError> for AppError {
+    fn from(_: SplitLoaderError) -> Self {
+        Self::Part
     }
 }
 

@@ -1,5 +1,8 @@
 //! The browser part of Laurel: the one table of pages, each with its guard.
 //!
+//! What only admins see is a part of the program that only admins download: an admin's page has its address here
+//! and its function in `pages/admin.rs`.
+//!
 //! A page is a function of what its guard hands over (who is signed in, which project), so that none can be
 //! shown to the wrong person by mistake. All data comes through `api`, the public REST API.
 
@@ -17,12 +20,13 @@ pub mod session;
 pub mod shell;
 pub mod theme;
 
-use laurel_protocol::{ProjectId, RoundId};
+use laurel_protocol::ProjectId;
 use leptos::{mount::mount_to_body, prelude::*};
 use leptos_router::{
     components::{FlatRoutes, Route, Router},
     path,
 };
+use pages::admin::AdminPage;
 use session::{admin, route_id, route_text, signed_in};
 
 /// Takes the static shell away that stood in the page for the first paint, and mounts the app.
@@ -40,6 +44,7 @@ fn App() -> impl IntoView {
     outbox::provide();
     theme::provide();
     components::toast::provide();
+    pages::admin::fetch_ahead();
     view! {
         <Router>
             <shell::Shell>
@@ -48,29 +53,17 @@ fn App() -> impl IntoView {
                     <Route path=path!("/invite/:token") view=|| route_text("token", pages::invite::page)/>
                     <Route path=path!("/sign-in") view=pages::sign_in::page/>
                     <Route path=path!("/") view=|| signed_in(pages::projects::page)/>
-                    <Route path=path!("/projects/new") view=|| admin(pages::project_new::page)/>
-                    <Route
-                        path=path!("/projects/:id")
-                        view=|| admin(|_| route_id(|id| pages::overview::page(ProjectId(id))))
-                    />
-                    <Route
-                        path=path!("/projects/:id/prompts")
-                        view=|| admin(|_| route_id(|id| pages::prompts::page(ProjectId(id))))
-                    />
-                    <Route
-                        path=path!("/projects/:id/rounds/new")
-                        view=|| admin(|_| route_id(|id| pages::round_new::page(ProjectId(id))))
-                    />
                     <Route
                         path=path!("/projects/:id/label")
                         view=|| signed_in(|_| route_id(|id| pages::label::page(ProjectId(id))))
                     />
-                    <Route
-                        path=path!("/rounds/:id")
-                        view=|| admin(|_| route_id(|id| pages::round::page(RoundId(id))))
-                    />
-                    <Route path=path!("/people") view=|| admin(pages::people::page)/>
-                    <Route path=path!("/tokens") view=|| admin(pages::tokens::page)/>
+                    <Route path=path!("/projects/new") view=|| admin(AdminPage::ProjectNew)/>
+                    <Route path=path!("/projects/:id") view=|| admin(AdminPage::Overview)/>
+                    <Route path=path!("/projects/:id/prompts") view=|| admin(AdminPage::Prompts)/>
+                    <Route path=path!("/projects/:id/rounds/new") view=|| admin(AdminPage::RoundNew)/>
+                    <Route path=path!("/rounds/:id") view=|| admin(AdminPage::Round)/>
+                    <Route path=path!("/people") view=|| admin(AdminPage::People)/>
+                    <Route path=path!("/tokens") view=|| admin(AdminPage::Tokens)/>
                 </FlatRoutes>
             </shell::Shell>
         </Router>

@@ -125,7 +125,8 @@ impl<T: Clone + Send + Sync + 'static> Loaded<T> {
         })
     }
 
-    fn retry(self) {
+    /// Asks again after a failure; until the answer comes, the waiting is shown.
+    pub fn retry(self) {
         self.state.set(State::Loading);
         self.reload();
     }

@@ -4,7 +4,16 @@
 //! sign-in do not, so that a stranger's first page starts without a refused request. A 401 on any later call
 //! empties it. What a page reads while it is built never builds it again: only another user or address does.
 
-use crate::{api, components::notice::notice, error::AppError, load::living, pages};
+use crate::{
+    api,
+    components::notice::notice,
+    error::AppError,
+    load::{Loaded, State, living, waiting},
+    pages::{
+        self,
+        admin::{AdminPage, Show},
+    },
+};
 use laurel_protocol::{ErrorCode, Role, User};
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::hooks::use_params_map;
@@ -95,22 +104,38 @@ pub fn signed_in(page: fn(User) -> AnyView) -> AnyView {
         Who::Unknown => ().into_any(),
         Who::Nobody => pages::sign_in::page(),
         Who::User(user) => untrack(|| page(user)),
-        Who::Failed(error) => notice(&error, Some(Callback::new(move |()| session.ask()))),
+        Who::Failed(error) => in_page(notice(&error, Some(Callback::new(move |()| session.ask())))),
     })
 }
 
 /// Shows `page` to admins only.
-pub fn admin(page: fn(Admin) -> AnyView) -> AnyView {
+pub fn admin(page: AdminPage) -> AnyView {
     let session = use_session();
     session.ask_once();
+    // On its way while the server is asked who this is.
+    let part = Loaded::new(pages::admin::part);
     let who = Memo::new(move |_| session.get());
     living(move || match who.get() {
         Who::Unknown => ().into_any(),
         Who::Nobody => pages::sign_in::page(),
-        Who::User(user) if user.role == Role::Admin => untrack(|| page(Admin(user))),
+        Who::User(user) if user.role == Role::Admin => untrack(|| from_part(part, page, Admin(user))),
         Who::User(_) => pages::not_found::for_admins_only(),
-        Who::Failed(error) => notice(&error, Some(Callback::new(move |()| session.ask()))),
+        Who::Failed(error) => in_page(notice(&error, Some(Callback::new(move |()| session.ask())))),
     })
+}
+
+/// The page, or what stands in its place until the part with it is here.
+fn from_part(part: Loaded<Show>, page: AdminPage, admin: Admin) -> AnyView {
+    living(move || match part.state.get() {
+        State::Loading => in_page(waiting()),
+        State::Failed(error) => in_page(notice(&error, Some(Callback::new(move |()| part.retry())))),
+        State::Ready(show) => untrack(|| show(page, admin.clone())),
+    })
+}
+
+/// With a page's margins around it.
+fn in_page(view: AnyView) -> AnyView {
+    view! { <div class="page">{view}</div> }.into_any()
 }
 
 /// Hands the page the number in its address, anew when that changes.

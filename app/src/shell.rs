@@ -45,7 +45,7 @@ pub fn Shell(children: Children) -> impl IntoView {
 fn navigation(user: User) -> AnyView {
     let admin = (user.role == Role::Admin).then(|| {
         view! {
-            <A href="/people">"People"</A>
+            <A href="/people" attr:data-test="people-link">"People"</A>
             <A href="/tokens">"Tokens"</A>
         }
     });

@@ -6,12 +6,12 @@ use crate::{
     server::PASSWORD,
     wait::{until, within},
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use fantoccini::{Client, ClientBuilder, Locator, elements::Element, error::CmdError};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
-use std::{fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -280,6 +280,20 @@ impl Browser {
         let url = format!("{}/session/{session}/goog/cdp/execute", self.driver_url);
         let answer = api::post_json(&url, &json!({"cmd": command, "params": params}))?;
         Ok(answer["value"].clone())
+    }
+
+    /// The files with this ending that the open page has fetched: address and size on the wire, packed.
+    pub fn fetched(&self, ending: &str) -> Result<BTreeMap<String, u64>> {
+        let files = self.run(&format!(
+            "return Object.fromEntries(performance.getEntriesByType('resource')
+               .filter(entry => entry.name.endsWith({ending:?})).map(entry => [entry.name, entry.encodedBodySize]))"
+        ))?;
+        let files: BTreeMap<String, u64> = serde_json::from_value(files)?;
+        ensure!(
+            files.values().all(|size| *size > 0),
+            "the browser tells no size: {files:?}"
+        );
+        Ok(files)
     }
 
     pub fn screenshot(&self, file: &Path) -> Result<()> {

@@ -11,19 +11,53 @@ use laurel_tests::{
 };
 use std::fs;
 
+/// For all that signing in and the labelling page make a person fetch.
 const MAX_WASM_BYTES: u64 = 350_000;
 
 #[test]
-fn the_wasm_is_small() -> Result<()> {
-    let dist = given("LAUREL_DIST")?;
-    let packed = fs::read_dir(&dist)?
-        .filter_map(|file| Some(file.ok()?.path()))
-        .find(|path| path.to_string_lossy().ends_with(".wasm.br"))
-        .context("there is no packed wasm")?;
-    let size = fs::metadata(packed)?.len();
-    println!("wasm: {size} bytes brotli");
-    assert!(size <= MAX_WASM_BYTES, "{size} bytes of wasm, brotli");
+fn who_labels_fetches_little_wasm_and_none_of_the_admins_pages() -> Result<()> {
+    let scripted = Scripted::start()?;
+    let project = scripted.project(&scene::pick(1), 1)?;
+    scripted.server.add_user("ada", "annotator")?;
+    let browser = Browser::start(&scripted.server.url())?;
+    browser.sign_in("ada", PASSWORD)?;
+    let mut labelling = browser.fetched(".wasm")?;
+    browser.open(&format!("/projects/{project}/label"))?;
+    browser.sees("task")?;
+    labelling.extend(browser.fetched(".wasm")?);
+    let size: u64 = labelling.values().sum();
+
+    let browser = Browser::start(&scripted.server.url())?;
+    browser.sign_in(ADMIN, PASSWORD)?;
+    browser.open("/people")?;
+    browser.sees("invite-annotator")?;
+    let mut apart = browser.fetched(".wasm")?;
+    apart.retain(|file, _| !labelling.contains_key(file));
+    let apart: u64 = apart.values().sum();
+    println!("wasm, packed: {size} bytes to label, {apart} bytes more for the pages of admins");
+    assert!(size <= MAX_WASM_BYTES, "{size} bytes of wasm to label");
+    assert!(apart > 0, "the pages of admins came with the rest");
     Ok(())
+}
+
+#[test]
+fn an_admins_page_that_did_not_come_can_be_asked_for_again() -> Result<()> {
+    let scripted = Scripted::start()?;
+    let browser = Browser::start(&scripted.server.url())?;
+    browser.block(&["*/app_admin-*"])?;
+    browser.sign_in(ADMIN, PASSWORD)?;
+    browser.click("people-link")?;
+    browser.click("retry")?;
+    browser.sees("retry")?;
+    browser.block(&[])?;
+    browser.click("retry")?;
+    browser.sees("invite-annotator")?;
+    // From here on without a fetch: back to what everyone has, and forth.
+    browser.back()?;
+    browser.sees("load-sample")?;
+    browser.block(&["*/app_admin-*"])?;
+    browser.click("people-link")?;
+    browser.sees("invite-annotator")
 }
 
 #[test]

@@ -21,11 +21,20 @@ pub fn binaries(place: &Place) -> Result<Binaries> {
     Ok(binaries)
 }
 
+/// This program stays out of builds of the whole workspace: the libraries that it shares with the others would be
+/// built once more, with the features that it needs of them.
+pub const ALL_BUT_XTASK: [&str; 3] = ["--workspace", "--exclude", "xtask"];
+
 /// The programs together with the tests. Libraries are built with the features that the packages of one call ask
 /// for together: one call for both, since two would build the large ones twice.
 pub fn binaries_and_tests(place: &Place) -> Result<Binaries> {
     let step = say::step("Build the server, the trainer and the tests");
-    shell::run(shell::cargo(place).args(["build", "--workspace", "--bins", "--tests"]))?;
+    shell::run(
+        shell::cargo(place)
+            .arg("build")
+            .args(ALL_BUT_XTASK)
+            .args(["--bins", "--tests"]),
+    )?;
     let binaries = Binaries::keep(place)?;
     step.done();
     Ok(binaries)

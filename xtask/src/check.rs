@@ -1,6 +1,13 @@
-//! The quick checks: formatting, clippy for native and wasm32, the arrows between the crates, SQL in its place.
+//! The quick checks: formatting, clippy for native and wasm32, the arrows between the crates, SQL in its place, and
+//! the tests of this program itself.
 
-use crate::{dist::files_below, place::Place, say, shell, wasm::TARGET, wasm::Toolchain};
+use crate::{
+    build::ALL_BUT_XTASK,
+    dist::files_below,
+    place::Place,
+    say, shell,
+    wasm::{TARGET, Toolchain},
+};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::{
@@ -16,21 +23,25 @@ pub fn run(place: &Place) -> Result<()> {
     arrows(place)?;
     sql_in_its_place(place)?;
     step.done();
-    clippy(place)
+    clippy(place)?;
+    let step = say::step("Test this program");
+    shell::run(shell::cargo(place).args(["test", "--quiet", "--package", "xtask"]))?;
+    step.done();
+    Ok(())
 }
 
 fn clippy(place: &Place) -> Result<()> {
     let step = say::step("Clippy, native");
-    shell::run(shell::cargo(place).args([
-        "clippy",
-        "--workspace",
-        "--exclude",
-        "laurel-app",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]))?;
+    let mut others = ALL_BUT_XTASK.to_vec();
+    others.extend(["--exclude", "laurel-app"]);
+    for packages in [others.as_slice(), &["--package", "xtask"]] {
+        shell::run(shell::cargo(place).arg("clippy").args(packages).args([
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))?;
+    }
     step.done();
     let toolchain = Toolchain::ensure(place)?;
     let step = say::step("Clippy, wasm32 (front end and protocol)");

@@ -4,19 +4,25 @@
 //! carry a hash of their contents may be cached for ever; beside each compressible file lie `.br` and `.gz`.
 //! The template's placeholders: `{{boot}}`, `{{js}}`, `{{wasm}}`, `{{css}}` (paths) and `{{critical_css}}` (text).
 
-use crate::{compress, model::hex, place::Place, say, shell, wasm::TARGET, wasm::Toolchain};
+use crate::{
+    compress,
+    model::hex,
+    place::Place,
+    say, shell,
+    split::{self, split},
+    wasm::{TARGET, Toolchain},
+};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use std::{
     fs,
     path::{Path, PathBuf},
 };
-use wasm_bindgen_cli_support::Bindgen;
 
 /// Builds what is out of date and returns the folder.
 pub fn build(place: &Place) -> Result<PathBuf> {
     let wasm = compile(place)?;
-    let sources = Sources::read(place, wasm)?;
+    let sources = Sources::read(place, &wasm)?;
     let dist = place.dist();
     let stamp_file = dist.join(".stamp");
     let stamp = sources.stamp();
@@ -39,13 +45,18 @@ pub fn build(place: &Place) -> Result<PathBuf> {
 fn compile(place: &Place) -> Result<PathBuf> {
     let toolchain = Toolchain::ensure(place)?;
     let step = say::step("Build the front end");
-    shell::run(toolchain.build(place).args([
+    shell::run(toolchain.rustc(place).args([
         "--package",
+        "laurel-app",
+        "--bin",
         "laurel-app",
         "--profile",
         "wasm",
         "--target",
         TARGET,
+        "--",
+        // For the program alone: a flag of every crate would build all libraries a second time for clippy.
+        split::LINK_ARGUMENT,
     ]))?;
     step.done();
     let folder = place.wasm_target.join(TARGET).join("wasm");
@@ -56,7 +67,7 @@ fn compile(place: &Place) -> Result<PathBuf> {
 
 /// Everything that the front end is made of.
 struct Sources {
-    wasm_file: PathBuf,
+    /// As the linker made it.
     wasm: Vec<u8>,
     template: String,
     critical_css: String,
@@ -66,12 +77,11 @@ struct Sources {
 }
 
 impl Sources {
-    fn read(place: &Place, wasm_file: PathBuf) -> Result<Self> {
+    fn read(place: &Place, wasm_file: &Path) -> Result<Self> {
         let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("read {path:?}"));
         let folder = place.root.join("assets");
         let mut sources = Self {
-            wasm: fs::read(&wasm_file).with_context(|| format!("read {wasm_file:?}"))?,
-            wasm_file,
+            wasm: fs::read(wasm_file).with_context(|| format!("read {wasm_file:?}"))?,
             template: read(&place.root.join("app").join("index.html"))?,
             critical_css: String::new(),
             css: String::new(),
@@ -104,8 +114,13 @@ impl Sources {
             .iter()
             .flat_map(|(name, bytes)| [name.as_bytes(), bytes]);
         let texts = [&self.template, &self.critical_css, &self.css].map(|text| text.as_bytes());
-        // This file's own rules are part of the output too.
-        let rules = [include_str!("dist.rs"), include_str!("compress.rs")].map(str::as_bytes);
+        // The rules themselves are part of the output too.
+        let rules = [
+            include_str!("dist.rs"),
+            include_str!("split.rs"),
+            include_str!("compress.rs"),
+        ]
+        .map(str::as_bytes);
         for part in [self.wasm.as_slice()]
             .into_iter()
             .chain(assets)
@@ -120,18 +135,18 @@ impl Sources {
 
     fn write(&self, dist: &Path) -> Result<()> {
         let bindings = dist.join(".bindgen");
-        Bindgen::new()
-            .input_path(&self.wasm_file)
-            .out_name("app")
-            .web(true)?
-            .typescript(false)
-            .remove_name_section(true)
-            .remove_producers_section(true)
-            .omit_default_module_path(true)
-            .generate(&bindings)
-            .context("make the JavaScript side of the wasm (wasm-bindgen)")?;
-        let js = put(dist, "app.js", &fs::read(bindings.join("app.js"))?)?;
-        let wasm = put(dist, "app_bg.wasm", &fs::read(bindings.join("app_bg.wasm"))?)?;
+        let mut program = split(&self.wasm, &bindings)?;
+        for part in &program.parts {
+            let path = put(dist, &format!("app_{}.wasm", part.name), &part.wasm)?;
+            let address = part.address();
+            ensure!(
+                program.js.contains(&address),
+                "the script does not load {address}"
+            );
+            program.js = program.js.replace(&address, &format!("\"{path}\""));
+        }
+        let js = put(dist, "app.js", program.js.as_bytes())?;
+        let wasm = put(dist, "app_bg.wasm", &program.main)?;
         let snippets = bindings.join("snippets");
         if snippets.is_dir() {
             // Small scripts that libraries bring along; their folder's name carries a hash already.

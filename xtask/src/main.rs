@@ -19,6 +19,7 @@ mod run;
 mod say;
 mod screenshots;
 mod shell;
+mod split;
 mod test;
 mod wasm;
 

@@ -39,7 +39,7 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
     let built = Built::make(place)?;
     say::line("▸ Run the tests");
     let mut nextest = shell::cargo(place);
-    nextest.args(["nextest", "run", "--workspace"]);
+    nextest.args(["nextest", "run"]).args(build::ALL_BUT_XTASK);
     built.name_in(&mut nextest);
     shell::run(nextest.args(&options.nextest))
 }

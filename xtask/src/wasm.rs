@@ -48,9 +48,9 @@ impl Toolchain {
         Ok(Self::Debian { sysroot })
     }
 
-    /// `cargo build` for wasm32; the caller adds the arguments.
-    pub fn build(&self, place: &Place) -> Command {
-        self.command(place, "cargo", "build")
+    /// `cargo rustc` for wasm32: builds one program, with arguments for it alone. The caller adds them.
+    pub fn rustc(&self, place: &Place) -> Command {
+        self.command(place, "cargo", "rustc")
     }
 
     /// `cargo clippy` for wasm32. Called as `cargo-clippy` itself: `cargo` would look for it in its own home

@@ -11,7 +11,9 @@ pub fn notice(error: &AppError, retry: Option<Callback<()>>) -> AnyView {
             <p>{error.sentence()}</p>
             {reference.map(|text| view! { <p class="fine">{text}</p> })}
             {retry.map(|retry| view! {
-                <button type="button" class="button" on:click=move |_| retry.run(())>"Try again"</button>
+                <button type="button" class="button" data-test="retry" on:click=move |_| retry.run(())>
+                    "Try again"
+                </button>
             })}
         </div>
     }

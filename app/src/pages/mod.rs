@@ -1,5 +1,6 @@
 //! The pages, one file or folder each. The table with their addresses and guards stands in `lib.rs`.
 
+pub mod admin;
 pub mod invite;
 pub mod label;
 pub mod not_found;

@@ -2,11 +2,7 @@
 //! developer tools define it; prints one line of JSON.
 
 use anyhow::{Context, Result};
-use laurel_tests::{
-    Browser, Scene, TestServer, scene,
-    server::{ADMIN, PASSWORD},
-    within,
-};
+use laurel_tests::{Browser, Scene, TestServer, scene, server::PASSWORD, within};
 use serde_json::json;
 
 const N_RUNS: usize = 5;
@@ -18,8 +14,9 @@ const UP_BYTES_PER_SECOND: f64 = 1.5e6 / 8.0 * 0.9;
 fn main() -> Result<()> {
     let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), &scene::sample_prompts(4)?)?;
     scene.complete(&scene::completions(2, 16, 1, None))?;
+    scene.server.add_user("ada", "annotator")?;
     let browser = Browser::start(&scene.server.url())?;
-    browser.sign_in(ADMIN, PASSWORD)?;
+    browser.sign_in("ada", PASSWORD)?;
     browser.devtools("Network.enable", json!({}))?;
     browser.devtools(
         "Network.emulateNetworkConditions",
@@ -42,9 +39,11 @@ fn main() -> Result<()> {
         let task = browser.run("return performance.now()")?;
         tasks.push(task.as_f64().context("performance.now() is a number")?);
     }
+    let wasm_bytes: u64 = browser.fetched(".wasm")?.values().sum();
     let line = json!({
         "bench": "page", "connection": "Fast 4G", "runs": N_RUNS,
         "first_contentful_paint_ms": median(paints), "task_shown_ms": median(tasks),
+        "wasm_bytes": wasm_bytes,
     });
     println!("{line}");
     Ok(())

@@ -8,6 +8,7 @@ use crate::{
         badge::{status_badge, status_name},
         progress::{Amount, progress_bar},
     },
+    format::counted,
     load::living,
 };
 use laurel_protocol::{CompletionJob, CompletionJobId, ProjectEvent, TaskPlan};
@@ -63,8 +64,9 @@ fn row(live: Live, id: CompletionJobId) -> AnyView {
             n_total: job.n_total,
             seconds_left: job.seconds_left.filter(|_| !job.status.is_over()),
         };
+        let tasks = tasks_made(&job);
         let failure = job.error.map(|error| view! { <p class="form-error">{error}</p> });
-        view! { {progress_bar(amount, "completions")} {failure} }.into_any()
+        view! { {progress_bar(amount, "completions")} {tasks} {failure} }.into_any()
     });
     view! {
         <li
@@ -92,4 +94,19 @@ fn row(live: Live, id: CompletionJobId) -> AnyView {
         </li>
     }
     .into_any()
+}
+
+/// What came of the completions so far. A prompt can give no task, and an admin should not have to guess why.
+fn tasks_made(job: &CompletionJob) -> Option<AnyView> {
+    if job.n_tasks + job.n_prompts_without_task == 0 {
+        return None;
+    }
+    let without = (job.n_prompts_without_task > 0).then(|| {
+        let prompts = counted(job.n_prompts_without_task, "prompt", "prompts");
+        format!(" · {prompts} without: the completions were alike, cut off, or too few")
+    });
+    let view = view! {
+        <p class="fine" data-test="job-tasks">{counted(job.n_tasks, "task", "tasks")} " made" {without}</p>
+    };
+    Some(view.into_any())
 }

@@ -1,0 +1,61 @@
+//! The admins' pages, as one part of the program that is downloaded apart from the rest: whoever only labels never
+//! fetches it. [`part`] is the seam; what can be reached through it alone lies in the part's own file (see
+//! `xtask/src/split.rs`).
+
+use super::{overview, people, project_new, prompts, round, round_new, tokens};
+use crate::{
+    error::AppError,
+    session::{Admin, route_id, use_session},
+};
+use laurel_protocol::{ProjectId, Role, RoundId};
+use leptos::{prelude::*, task::spawn_local, wasm_split::wasm_split};
+use std::time::Duration;
+
+/// The page that an admin asked for has the connection for itself so long.
+const FETCH_AHEAD_AFTER: Duration = Duration::from_secs(2);
+
+/// Every page that only an admin may see.
+#[derive(Clone, Copy)]
+pub enum AdminPage {
+    ProjectNew,
+    Overview,
+    Prompts,
+    RoundNew,
+    Round,
+    People,
+    Tokens,
+}
+
+/// Shows one of the pages. Had from [`part`], and from nowhere else: a direct call of [`show`] would bring all that
+/// is below it into everyone's download.
+pub type Show = fn(AdminPage, Admin) -> AnyView;
+
+/// Fetches the part, once; a failed try may be repeated.
+#[wasm_split(admin, wasm_split_path = ::leptos::wasm_split, fallible)]
+pub fn part() -> Result<Show, AppError> {
+    Ok(show)
+}
+
+/// Fetches the part as soon as an admin is signed in, so that the first of its pages comes at once. Called once, by
+/// the app.
+pub fn fetch_ahead() {
+    let session = use_session();
+    Effect::new(move |_| {
+        if session.user().is_some_and(|user| user.role == Role::Admin) {
+            // A page that needs the part says it if it does not come.
+            set_timeout(|| spawn_local(async { drop(part().await) }), FETCH_AHEAD_AFTER);
+        }
+    });
+}
+
+fn show(page: AdminPage, admin: Admin) -> AnyView {
+    match page {
+        AdminPage::ProjectNew => project_new::page(admin),
+        AdminPage::Overview => route_id(|id| overview::page(ProjectId(id))),
+        AdminPage::Prompts => route_id(|id| prompts::page(ProjectId(id))),
+        AdminPage::RoundNew => route_id(|id| round_new::page(ProjectId(id))),
+        AdminPage::Round => route_id(|id| round::page(RoundId(id))),
+        AdminPage::People => people::page(admin),
+        AdminPage::Tokens => tokens::page(admin),
+    }
+}
