@@ -58,7 +58,7 @@ impl MergedLayer {
 impl Merged {
     fn new(linear: &Linear, module: Option<&Module>) -> Result<Self> {
         match module {
-            Some(module) if linear.weight.is_full() => Self::merged(linear, module),
+            Some(module) if linear.weight.is_full() => Self::summed(linear, module),
             _ => Ok(Self {
                 weight: linear.weight.clone(),
                 bias: linear.bias.clone(),
@@ -71,7 +71,7 @@ impl Merged {
     }
 
     /// IA3's factors on outputs scale the bias as well.
-    fn merged(linear: &Linear, module: &Module) -> Result<Self> {
+    fn summed(linear: &Linear, module: &Module) -> Result<Self> {
         let weight = linear.weight.to_dtype(DType::F32)?;
         let mut bias = linear.bias.clone();
         let weight = match module {
