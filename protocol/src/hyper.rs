@@ -18,7 +18,7 @@ pub enum Schedule {
     Cosine,
 }
 
-/// What the frozen base weights are kept and multiplied in. Adapters, activations, sums and the optimiser are f32
+/// What the frozen base weights are kept in. Adapters, activations, sums and the optimiser are f32
 /// in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -30,6 +30,9 @@ pub enum Precision {
     /// Half the memory. Meant for CPUs with AVX-512 BF16, where activations are rounded in each product as well; on
     /// others it is slower than f32.
     Bf16,
+    /// The smallest: GGUF weights stay in the file's blocks, those of Hugging Face folders become Q8_0, and products
+    /// de-quantise them as they go. Slower than f32.
+    Quantized,
 }
 
 /// Hyper-parameters. In a [`crate::RoundSpec`] missing ones take the defaults of its kind and loss
@@ -85,6 +88,9 @@ pub struct Hyper {
     /// Write a checkpoint every so many steps.
     pub checkpoint_every: u32,
     pub precision: Precision,
+    /// Keep of each block its input alone and compute the block again in the backward pass: the same weights, bit for
+    /// bit, with a fraction of the activations' memory and about a third more time.
+    pub gradient_checkpointing: bool,
 }
 
 impl Default for Hyper {
@@ -137,6 +143,7 @@ impl Hyper {
             keep: Keep::Last,
             checkpoint_every: 10,
             precision: Precision::F32,
+            gradient_checkpointing: false,
         }
     }
 

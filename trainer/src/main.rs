@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use laurel_trainer::{generate, job, rounds};
+use laurel_trainer::{generate, inspect, job, rounds};
 use std::process::ExitCode;
 
 /// Activations are large and short-lived; this allocator keeps their pages instead of returning them.
@@ -36,6 +36,7 @@ enum Command {
     Logprobs(rounds::cli::LogprobsArgs),
     Score(rounds::cli::ScoreArgs),
     Generate(generate::cli::GenerateArgs),
+    Inspect(inspect::InspectArgs),
     Work(job::cli::WorkArgs),
 }
 
@@ -68,6 +69,7 @@ fn run(command: Command) -> Result<()> {
         Command::Logprobs(args) => rounds::cli::logprobs(&args),
         Command::Score(args) => rounds::cli::score(&args),
         Command::Generate(args) => generate::cli::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Work(args) => job::cli::run(&args),
     }
 }

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::{DType, Device, Tensor, Var};
-use laurel_protocol::Sampling;
+use laurel_protocol::{Precision, Sampling};
 use laurel_trainer::{
     adapters::{Adapter, Module, Weight},
     generate::{Engine, Request},
@@ -113,9 +113,12 @@ fn gguf_files_give_the_logits_of_transformers() {
     for family in FAMILIES {
         let file = folder(family).join("model.gguf");
         if file.exists() {
-            let model = Model::load(&file, &Device::Cpu, DType::F32)
-                .unwrap_or_else(|error| panic!("{family}: {error:#}"));
-            same_logits(&format!("{family} from GGUF"), &model, &expected(family));
+            for precision in [Precision::F32, Precision::Quantized] {
+                let model = Model::load_in(&file, &Device::Cpu, precision)
+                    .unwrap_or_else(|error| panic!("{family}: {error:#}"));
+                let what = format!("{family} from GGUF in {precision:?}");
+                same_logits(&what, &model, &expected(family));
+            }
             n_files += 1;
         }
     }

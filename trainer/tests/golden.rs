@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::{DType, Device, Tensor, Var};
+use laurel_protocol::Precision;
 use laurel_trainer::{
     adapters::{Adapter, SCORE, Weight},
     data::{Row, Tokenizer, read_rows},
@@ -311,4 +312,27 @@ fn reward_scores_loss_and_gradient_norms_are_pytorchs() {
     tape.backward(&traced, store.get(&states).unwrap().clone(), &mut gradients)
         .unwrap();
     same_gradient_norms(&gradients, &golden.reward.loss.gradient_norms);
+}
+
+#[test]
+fn quantised_weights_give_the_log_probabilities_of_f32() {
+    let quantised = Model::load_in(&model_path(), &Device::Cpu, Precision::Quantized).unwrap();
+    let pair = &golden().pairs[0];
+    let mut pack = Pack::default();
+    pack.push(&pair.prompt, &[&pair.chosen, &pair.rejected]);
+    let tokens: Vec<TokenAt> = pack.completion(0, 0).chain(pack.completion(0, 1)).collect();
+    let [ours, theirs] = [&quantised, model()].map(|model| {
+        let tape = Tape::off();
+        let hidden = model.forward(&tape, &pack, None).unwrap();
+        let logps = model.logprobs(&tape, &hidden, &tokens).unwrap();
+        logps.value.to_vec1::<f32>().unwrap()
+    });
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        close(
+            f64::from(*ours),
+            f64::from(*theirs),
+            1e-5,
+            "a token's log-probability",
+        );
+    }
 }

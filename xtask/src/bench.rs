@@ -21,9 +21,12 @@ enum What {
 
 #[derive(Args)]
 struct Train {
-    /// f32 or bf16: what the frozen weights are kept and multiplied in; auto is bf16 where the CPU multiplies it
+    /// f32, bf16 or quantized: what the frozen weights are kept in; auto is bf16 where the CPU multiplies it
     #[arg(long, default_value = "auto")]
     precision: String,
+    /// Keep of each block its input alone and compute it again in the backward pass
+    #[arg(long)]
+    gradient_checkpointing: bool,
     /// Counted steps of each round
     #[arg(long, default_value_t = 5)]
     steps: u32,
@@ -41,9 +44,11 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
         What::Page => shell::run(&mut built.program(place, "bench_page")),
         What::Train(train) => {
             let mut bench = built.program(place, "bench_train");
-            bench
-                .arg(place.root.join("tests").join("bench"))
-                .args([&train.precision, &train.steps.to_string()]);
+            bench.arg(place.root.join("tests").join("bench")).args([
+                train.precision.clone(),
+                train.gradient_checkpointing.to_string(),
+                train.steps.to_string(),
+            ]);
             if train.vs_trl {
                 bench.arg(parity::venv(place, train.venv.as_deref())?);
             }

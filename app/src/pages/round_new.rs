@@ -5,7 +5,8 @@ mod knobs;
 
 use self::{
     fields::{
-        ALPHA, BATCH_BY, KEEP, KIND, LOSS, MARGIN, NAME, PRECISION, RANK, SCHEDULE, SEED, START, kind_help,
+        ALPHA, BATCH_BY, CHECKPOINTING, KEEP, KIND, LOSS, MARGIN, NAME, PRECISION, RANK, SCHEDULE, SEED,
+        START, kind_help,
     },
     knobs::{ADVANCED, BASIC, Knob, choice, loss_help, loss_name},
 };
@@ -59,6 +60,7 @@ struct Draft {
     batch_by: RwSignal<String>,
     keep: RwSignal<String>,
     precision: RwSignal<String>,
+    checkpointing: RwSignal<String>,
     name: RwSignal<String>,
     start: RwSignal<String>,
     schedule: RwSignal<String>,
@@ -83,6 +85,7 @@ impl Draft {
             batch_by: text("pair"),
             keep: text("last"),
             precision: text("f32"),
+            checkpointing: text("off"),
             name: text(""),
             start: text(""),
             schedule: text("linear"),
@@ -108,7 +111,11 @@ impl Draft {
         let loss = self.loss.with_untracked(|name| loss_of(name));
         let mut hyper = Hyper::for_loss(loss);
         hyper.keep = choice(self.keep, &[Keep::Last, Keep::Best]);
-        hyper.precision = choice(self.precision, &[Precision::F32, Precision::Bf16]);
+        hyper.precision = choice(
+            self.precision,
+            &[Precision::F32, Precision::Bf16, Precision::Quantized],
+        );
+        hyper.gradient_checkpointing = self.checkpointing.with_untracked(|text| text == "on");
         hyper.schedule = choice(
             self.schedule,
             &[Schedule::Linear, Schedule::Cosine, Schedule::Constant],
@@ -236,7 +243,12 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
         pair("cosine", "Falls like a cosine"),
         pair("constant", "Stays"),
     ];
-    let precisions = vec![pair("f32", "f32, exact"), pair("bf16", "bf16")];
+    let checkpointings = vec![pair("off", "Off"), pair("on", "On")];
+    let precisions = vec![
+        pair("f32", "f32, exact"),
+        pair("bf16", "bf16"),
+        pair("quantized", "As the file has them, quantised"),
+    ];
     let mut starts = vec![pair("", "The base model")];
     starts.extend(
         adapters
@@ -279,6 +291,7 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
                     {select_field(SCHEDULE, schedules, draft.schedule, errors)}
                     {select_field(KEEP, keeps, draft.keep, errors)}
                     {select_field(PRECISION, precisions, draft.precision, errors)}
+                    {select_field(CHECKPOINTING, checkpointings, draft.checkpointing, errors)}
                     {advanced}
                     {text_field(SEED, "number", draft.seed, errors)}
                 </div>

@@ -1,7 +1,7 @@
 //! Training speed and memory on the default model: SFT, reward and DPO rounds by the trainer's own command line on the
 //! rows in `tests/bench/`; with a Python environment also TRL on the same rows, in turn. One line of JSON a round.
 //!
-//! Usage: bench_train ROWS_FOLDER PRECISION N_STEPS [VENV]
+//! Usage: bench_train ROWS_FOLDER PRECISION CHECKPOINTING N_STEPS [VENV]
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
@@ -51,9 +51,10 @@ const TASKS: [Task; 3] = [
 
 fn main() -> Result<()> {
     let args: Vec<String> = env::args().skip(1).collect();
-    let [rows, precision, n_steps, venv @ ..] = args.as_slice() else {
-        bail!("usage: bench_train ROWS_FOLDER PRECISION N_STEPS [VENV]");
+    let [rows, precision, checkpointing, n_steps, venv @ ..] = args.as_slice() else {
+        bail!("usage: bench_train ROWS_FOLDER PRECISION CHECKPOINTING N_STEPS [VENV]");
     };
+    let checkpointing: bool = checkpointing.parse().context("CHECKPOINTING is true or false")?;
     let (rows, n_steps) = (Path::new(rows), n_steps.parse::<usize>()?);
     let precision = match precision.as_str() {
         "auto" if multiplies_bf16() => "bf16",
@@ -67,9 +68,10 @@ fn main() -> Result<()> {
     };
     for task in &TASKS {
         let peak = peak_gflops()?;
-        let ours = run(task, rows, precision, n_steps, work.path())?;
+        let ours = run(task, rows, (precision, checkpointing), n_steps, work.path())?;
         let mut line = json!({
-            "bench": "train", "task": task.name, "precision": precision, "batch": BATCH, "steps": n_steps,
+            "bench": "train", "task": task.name, "precision": precision,
+            "gradient_checkpointing": checkpointing, "batch": BATCH, "steps": n_steps,
             "real_tokens_per_second": ours.tokens_per_second.round(), "seconds_per_step": ours.seconds_per_step,
             "peak_memory_mb": ours.peak_mb, "f32_product_gflops": peak.round(),
             // Two products for each weight and token, forward and backward; a shared prompt is counted twice.
@@ -106,14 +108,20 @@ struct Measured {
 }
 
 /// One round through `laurel-trainer round`.
-fn run(task: &Task, rows: &Path, precision: &str, n_steps: usize, work: &Path) -> Result<Measured> {
+fn run(
+    task: &Task,
+    rows: &Path,
+    (precision, checkpointing): (&str, bool),
+    n_steps: usize,
+    work: &Path,
+) -> Result<Measured> {
     let out = work.join(task.name);
     let spec = json!({
         "kind": task.kind, "model": required("LAUREL_MODEL")?, "data": rows.canonicalize()?.join(task.rows),
         "adapter": {"type": "lora", "rank": 16, "alpha": 32.0},
         "hyper": {"batch_size": BATCH, "max_steps": WARM_UP + n_steps, "held_out": 0.0, "eval_every": 0,
                   "checkpoint_every": 1000, "learning_rate": 1e-4, "schedule": "constant", "warmup": 0.0,
-                  "precision": precision},
+                  "precision": precision, "gradient_checkpointing": checkpointing},
     });
     let file = work.join(format!("{}.json", task.name));
     fs::write(&file, spec.to_string())?;

@@ -1,7 +1,7 @@
 //! A linear layer of the base model, with what an adapter adds to it.
 
 use super::{Adapter, Module, Weight, ia3, lora_a, lora_b};
-use crate::ops::{self, Tape, Traced};
+use crate::ops::{self, Matrix, Tape, Traced};
 use candle_core::{Result, Tensor};
 
 /// A frozen linear layer. Its path is the one in the Hugging Face model, by which adapters name it.
@@ -10,7 +10,7 @@ pub struct Linear {
     /// For example `model.layers.0.self_attn.q_proj`.
     pub path: String,
     /// `(out, in)`
-    pub weight: Tensor,
+    pub weight: Matrix,
     /// `(out,)`
     pub bias: Option<Tensor>,
 }

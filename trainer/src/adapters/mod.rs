@@ -6,9 +6,13 @@ mod linear;
 mod peft;
 
 pub use linear::Linear;
-pub use peft::{CONFIG_FILE, TaskType, WEIGHTS_FILE};
+pub use peft::{CONFIG_FILE, TaskType, WEIGHTS_FILE, read_config};
 
-use crate::{model::Model, ops::LowRank, rng::Rng};
+use crate::{
+    model::{Layer, Model},
+    ops::LowRank,
+    rng::Rng,
+};
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor, Var};
 use laurel_protocol::adapter::{AdapterConfig, LINEAR_LAYERS};
@@ -158,6 +162,13 @@ impl Adapter {
                 Weight::Frozen(_) => None,
             });
         trainable.collect()
+    }
+
+    /// Whether it changes a layer of the block.
+    pub(crate) fn changes(&self, block: &Layer) -> bool {
+        block
+            .linears()
+            .any(|linear| self.modules.contains_key(&linear.path))
     }
 
     pub(crate) fn low_rank(&self, path: &str) -> Option<(LowRank, bool)> {

@@ -28,6 +28,12 @@ pub enum TaskType {
     SeqCls,
 }
 
+/// What kind of adapter a folder holds, whatever model it is for.
+pub fn read_config(dir: &Path) -> Result<AdapterConfig> {
+    let adapter = read(dir, &Device::Cpu).with_context(|| format!("load adapter {dir:?}"))?;
+    Ok(adapter.config)
+}
+
 impl Adapter {
     /// Reads an adapter, frozen, and checks it against the model's layers.
     pub fn load_peft(dir: &Path, model: &Model) -> Result<Self> {

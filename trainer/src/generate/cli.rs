@@ -1,10 +1,9 @@
 //! The subcommand `generate`: prompts from a file, one JSON line a completion.
 
 use super::{Engine, Request};
-use crate::{adapters::Adapter, data::Tokenizer, device, model::Model};
+use crate::{adapters::Adapter, data::Tokenizer, device, hub, model::Model};
 use anyhow::{Context, Result, bail};
-use candle_core::DType;
-use laurel_protocol::{FinishReason, PromptText, Sampling};
+use laurel_protocol::{FinishReason, Precision, PromptText, Sampling};
 use serde::Deserialize;
 use serde_json::json;
 use std::{
@@ -15,7 +14,7 @@ use std::{
 /// Sample completions of prompts, one JSON line a completion.
 #[derive(clap::Args)]
 pub struct GenerateArgs {
-    /// GGUF file or Hugging Face folder
+    /// GGUF file, Hugging Face folder or hub id
     #[arg(long)]
     model: PathBuf,
     /// PEFT folder
@@ -40,6 +39,9 @@ pub struct GenerateArgs {
     /// auto, cpu, cuda:N or metal
     #[arg(long, default_value = "auto")]
     device: String,
+    /// What the base model is held in: f32, bf16 or quantized
+    #[arg(long, default_value = "f32", value_parser = crate::job::cli::precision)]
+    precision: Precision,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +60,8 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         bail!("{} {}", errors[0].field, errors[0].reason);
     }
     let file = std::fs::File::open(&args.prompts).with_context(|| format!("open {:?}", args.prompts))?;
-    let tokenizer = Tokenizer::load(&args.model)?;
+    let path = hub::locate(&args.model)?.path;
+    let tokenizer = Tokenizer::load(&path)?;
     let mut requests = Vec::new();
     for (at, line) in BufReader::new(file).lines().enumerate() {
         let line = line.with_context(|| format!("read {:?}", args.prompts))?;
@@ -73,7 +76,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
             indexes: (0..args.n).collect(),
         });
     }
-    let model = Model::load(&args.model, &device::open(&args.device)?, DType::F32)?;
+    let model = Model::load_in(&path, &device::open(&args.device)?, args.precision)?;
     let adapter = args
         .adapter
         .as_deref()

@@ -283,6 +283,7 @@ mod tests {
         model::{Family, tiny},
         rounds::cli::id_logps,
     };
+    use candle_core::quantized::GgmlDType;
     use laurel_protocol::adapter::AdapterConfig;
 
     fn complete(engine: &Engine, requests: Vec<Request>) -> Vec<Finished> {
@@ -334,7 +335,14 @@ mod tests {
             (tiny::biased_model(0), ia3.clone()),
             (tiny::of(Family::Phi3, 0), ia3),
         ];
-        for (model, config) in families.into_iter().chain(ia3) {
+        // Held in blocks, the adapter is computed beside the base instead of merged into it.
+        let blocks = |model: Model| model.held(&|matrix| matrix.quantise(GgmlDType::F16).unwrap());
+        let held = [
+            (blocks(tiny::biased_model(0)), AdapterConfig::default()),
+            (blocks(tiny::biased_model(0)), ia3[0].1.clone()),
+            (blocks(tiny::of(Family::Phi3, 0)), AdapterConfig::default()),
+        ];
+        for (model, config) in families.into_iter().chain(ia3).chain(held) {
             let adapter = Adapter::init(&config, &model, &Rng::new(1)).unwrap();
             tiny::disturb(&adapter, 0.2);
             let engine = Engine::new(&model, Some(&adapter), &sampling(), &[]).unwrap();

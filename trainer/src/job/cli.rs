@@ -9,12 +9,12 @@ use super::{
 use crate::{
     adapters::Adapter,
     data::{Tokenizer, template::hex},
-    device,
-    model::Model,
+    device, hub,
+    model::{Facts, Model},
 };
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{DType, Device};
-use laurel_protocol::{AdapterRef, LeaseRequest, LeasedJob, Outcome, Work};
+use candle_core::Device;
+use laurel_protocol::{AdapterRef, LeaseRequest, LeasedJob, Outcome, Precision, Work};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,7 @@ pub struct WorkArgs {
     /// File with a worker token
     #[arg(long, env = "LAUREL_TOKEN_FILE")]
     token_file: PathBuf,
-    /// A base model that this trainer has, NAME=PATH; may be given several times
+    /// A base model that this trainer has, NAME=PATH or NAME=HUB_ID; may be given several times
     #[arg(long = "model", required = true, value_parser = named_path)]
     models: Vec<(String, PathBuf)>,
     /// Folder for checkpoints and adapters
@@ -43,6 +43,13 @@ pub struct WorkArgs {
     /// auto, cpu, cuda:N or metal
     #[arg(long, default_value = "auto")]
     device: String,
+    /// What completion jobs hold the base model in: f32, bf16 or quantized (rounds say it themselves)
+    #[arg(long, default_value = "f32", value_parser = precision)]
+    precision: Precision,
+}
+
+pub(crate) fn precision(text: &str) -> Result<Precision, String> {
+    serde_json::from_value(text.into()).map_err(|_| "must be f32, bf16 or quantized".to_owned())
 }
 
 fn named_path(text: &str) -> Result<(String, PathBuf), String> {
@@ -81,7 +88,9 @@ fn for_an_admin(error: &anyhow::Error) -> String {
 /// The base model in memory, kept for the next job.
 struct Loaded {
     name: String,
+    precision: Precision,
     model: Model,
+    facts: Facts,
     tokenizer: Tokenizer,
 }
 
@@ -90,14 +99,18 @@ struct Worker {
     models: BTreeMap<String, PathBuf>,
     work_dir: PathBuf,
     device: Device,
+    /// Of completion jobs.
+    precision: Precision,
     loaded: Option<Loaded>,
 }
 
 pub fn run(args: &WorkArgs) -> Result<()> {
     let token =
         fs::read_to_string(&args.token_file).with_context(|| format!("read {:?}", args.token_file))?;
+    let mut models = BTreeMap::new();
     for (name, path) in &args.models {
-        ensure!(path.exists(), "the model {name} is not at {path:?}");
+        let located = hub::locate(path).with_context(|| format!("find the model {name}"))?;
+        models.insert(name.clone(), located.path);
     }
     fs::create_dir_all(&args.work_dir)
         .with_context(|| format!("make the work folder {:?}", args.work_dir))?;
@@ -119,9 +132,10 @@ pub fn run(args: &WorkArgs) -> Result<()> {
     };
     let mut worker = Worker {
         client: Client::new(&args.server, token.trim(), wishes.quit.clone()),
-        models: args.models.iter().cloned().collect(),
+        models,
         work_dir: args.work_dir.clone(),
         device,
+        precision: args.precision,
         loaded: None,
     };
     tracing::info!(server = args.server, "Waiting for work from {}", args.server);
@@ -203,15 +217,21 @@ impl Worker {
             .models
             .get(&job.base_model)
             .with_context(|| format!("this trainer has no model named {}", job.base_model))?;
+        let precision = match &job.work {
+            Work::Completions { .. } => self.precision,
+            Work::Round { spec, .. } => spec.hyper.precision,
+        };
         if self
             .loaded
             .as_ref()
-            .is_none_or(|loaded| loaded.name != job.base_model)
+            .is_none_or(|loaded| loaded.name != job.base_model || loaded.precision != precision)
         {
             self.loaded = None; // one base model in memory at a time
             self.loaded = Some(Loaded {
                 name: job.base_model.clone(),
-                model: Model::load(path, &self.device, DType::F32)?,
+                precision,
+                model: Model::load_in(path, &self.device, precision)?,
+                facts: Facts::read(path)?,
                 tokenizer: Tokenizer::load(path)?,
             });
         }
@@ -239,6 +259,7 @@ impl Worker {
             } => round::run(&round::Task {
                 client,
                 model: &loaded.model,
+                facts: &loaded.facts,
                 tokenizer: &loaded.tokenizer,
                 base_model: &job.base_model,
                 adapter: adapter.as_ref(),

@@ -6,7 +6,7 @@ use crate::{
     adapters::Adapter,
     data::{Row, Tokenizer, read_rows, template::hex},
     generate::{Engine, Request},
-    model::Model,
+    model::{Facts, Model},
     report::{Directive, Progress, Reporter},
     rounds::{self, Input, RoundOutcome},
 };
@@ -30,7 +30,9 @@ const GATHER: Duration = Duration::from_millis(500);
 
 pub struct Task<'a> {
     pub client: &'a JobClient,
+    /// In the round's precision: it trains and draws the samples, so that one copy is in memory.
     pub model: &'a Model,
+    pub facts: &'a Facts,
     pub tokenizer: &'a Tokenizer,
     pub base_model: &'a str,
     pub adapter: Option<&'a Adapter>,
@@ -60,17 +62,19 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         pairs.push(pair.map_err(|error| anyhow!("row {} of the snapshot: {error:#}", at + 1))?);
     }
     let mut reporter = ToServer::new(task);
+    let config = task.adapter.map_or(&task.spec.adapter, |adapter| &adapter.config);
+    let samples_drawn = task.spec.kind != RoundKind::Reward;
+    let place = (&task.model.device, true, samples_drawn);
+    rounds::announce(task.facts, task.spec, config, &pairs, place, &mut reporter);
     let before = match task.spec.kind {
         RoundKind::Reward => HashMap::new(),
         _ => complete(task, task.adapter)?,
     };
     reporter.pending.samples = samples(task, &before, &HashMap::new());
     reporter.send();
-    // Samples are drawn from the model as it is, before and after; only the training is in another precision.
-    let model = task.model.clone().in_precision(task.spec.hyper.precision)?;
     let input = Input {
         spec: task.spec,
-        model: &model,
+        model: task.model,
         base_model: task.base_model,
         starting_adapter: task.adapter,
         rows: pairs,

@@ -28,13 +28,6 @@ impl<L, const N: usize> Bundle<L, N> {
         }
     }
 
-    pub fn layers_mut(&mut self) -> &mut [L] {
-        match self {
-            Self::Apart(layers) => layers,
-            Self::Fused { layer, .. } => std::slice::from_mut(layer),
-        }
-    }
-
     /// The same of other layers.
     pub fn try_map<M, E>(
         &self,

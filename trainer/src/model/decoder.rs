@@ -20,13 +20,37 @@ impl Model {
         }
         let groups: Arc<[_]> = pack.groups.clone().into();
         let mut hidden = Traced::constant(self.embed(&pack.ids)?);
-        for layer in &self.layers {
-            let attended = self.attention(tape, layer, &hidden, &groups, adapter)?;
-            hidden = add(tape, &hidden, &attended)?;
-            let fed = self.feed_forward(tape, layer, &hidden, adapter)?;
-            hidden = add(tape, &hidden, &fed)?;
+        let shared = match tape.keeps_checkpoints() {
+            true => adapter.map(|adapter| Arc::new(adapter.clone())),
+            false => None,
+        };
+        for (index, layer) in self.layers.iter().enumerate() {
+            hidden = match &shared {
+                // A block that needs no gradient keeps nothing anyway.
+                Some(adapter) if hidden.needs_gradient() || adapter.changes(layer) => {
+                    let (model, adapter, groups) = (self.clone(), adapter.clone(), groups.clone());
+                    tape.checkpoint(&hidden, move |tape, hidden| {
+                        model.block(tape, &model.layers[index], hidden, &groups, Some(&adapter))
+                    })?
+                }
+                _ => self.block(tape, layer, &hidden, &groups, adapter)?,
+            };
         }
         Ok(hidden)
+    }
+
+    fn block(
+        &self,
+        tape: &Tape,
+        layer: &Layer,
+        hidden: &Traced,
+        groups: &Arc<[super::Group]>,
+        adapter: Option<&Adapter>,
+    ) -> Result<Traced> {
+        let attended = self.attention(tape, layer, hidden, groups, adapter)?;
+        let hidden = add(tape, hidden, &attended)?;
+        let fed = self.feed_forward(tape, layer, &hidden, adapter)?;
+        add(tape, &hidden, &fed)
     }
 
     fn attention(
@@ -95,6 +119,7 @@ mod tests {
         ops::Gradients,
         rng::Rng,
     };
+    use candle_core::{DType, quantized::GgmlDType};
     use laurel_protocol::adapter::AdapterConfig;
 
     const PROMPT: [u32; 4] = [3, 14, 15, 9];
@@ -174,9 +199,12 @@ mod tests {
 
     /// The sum of the completions' log-probabilities, and its gradients.
     fn gradients(model: &Model, adapter: &Adapter) -> (f32, Gradients) {
+        gradients_by(Tape::recording(), model, adapter)
+    }
+
+    fn gradients_by(tape: Tape, model: &Model, adapter: &Adapter) -> (f32, Gradients) {
         let mut pack = Pack::default();
         pack.push(&PROMPT, &[&CHOSEN, &REJECTED]);
-        let tape = Tape::recording();
         let hidden = model.forward(&tape, &pack, Some(adapter)).unwrap();
         let tokens: Vec<TokenAt> = pack.completion(0, 0).chain(pack.completion(0, 1)).collect();
         let logps = model.logprobs(&tape, &hidden, &tokens).unwrap();
@@ -185,6 +213,60 @@ mod tests {
         let ones = Tensor::ones_like(&logps.value).unwrap();
         tape.backward(&logps, ones, &mut gradients).unwrap();
         (sum, gradients)
+    }
+
+    #[test]
+    fn a_quantised_model_is_the_model_of_its_numbers_bit_for_bit() {
+        let adapter = |model: &Model| {
+            let adapter = Adapter::init(&AdapterConfig::default(), model, &Rng::new(1)).unwrap();
+            tiny::disturb(&adapter, 0.2);
+            adapter
+        };
+        for dtype in [GgmlDType::Q4_0, GgmlDType::Q8_0] {
+            let quantised = tiny::wide(0).held(&|matrix| matrix.quantise(dtype).unwrap());
+            let numbers = quantised.held(&|matrix| matrix.to_dtype(DType::F32).unwrap().into());
+            let (sum, ours) = gradients(&quantised, &adapter(&quantised));
+            let (expected, theirs) = gradients(&numbers, &adapter(&numbers));
+            assert_eq!(sum, expected);
+            assert_eq!(ours.0.len(), theirs.0.len());
+            for (name, ours) in &ours.0 {
+                let bits = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                assert_eq!(bits(ours), bits(&theirs.0[name]), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn checkpointing_changes_no_bit_of_a_gradient() {
+        let lora = |layers: &[&str]| AdapterConfig::Lora {
+            rank: 2,
+            alpha: 8.0,
+            target_modules: layers.iter().map(|&layer| layer.to_owned()).collect(),
+        };
+        let ia3 = AdapterConfig::Ia3 {
+            target_modules: vec![],
+        };
+        for family in Family::ALL {
+            let model = tiny::of(family, 0);
+            let some = if family.is_fused() { "qkv_proj" } else { "v_proj" };
+            for config in [lora(&[]), lora(&[some]), ia3.clone()] {
+                let mut adapter = Adapter::init(&config, &model, &Rng::new(1)).unwrap();
+                if config == lora(&[some]) {
+                    // The first block keeps nothing, the second has no gradient of its input.
+                    adapter.modules.retain(|path, _| path.contains("layers.1."));
+                }
+                tiny::disturb(&adapter, 0.3);
+                let (whole, ours) = gradients(&model, &adapter);
+                let (again, theirs) = gradients_by(Tape::checkpointing(), &model, &adapter);
+                assert_eq!(whole.to_bits(), again.to_bits());
+                assert_eq!(ours.0.len(), adapter.variables().len());
+                assert!(ours.0.keys().eq(theirs.0.keys()));
+                for (name, ours) in &ours.0 {
+                    let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                    assert_eq!(numbers(ours), numbers(&theirs.0[name]), "{family:?}, {name}");
+                }
+            }
+        }
     }
 
     /// Along its gradient each weight's slope is the gradient's length.

@@ -1,47 +1,95 @@
-//! Reads a GGUF file: metadata to a [`Config`], tensors de-quantised once and named as Hugging Face names them.
+//! Reads a GGUF file: metadata to a [`Config`], tensors in their blocks and named as Hugging Face names them.
 
-use super::{Config, Family, RopeShape, Scaling};
+use super::{Config, Family, RopeShape, Scaling, StoredTensor};
 use crate::ops::Activation;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{
-    Device, Tensor,
-    quantized::gguf_file::{Content, Value},
+    Device,
+    quantized::{
+        QStorage, QTensor,
+        gguf_file::{Content, Value},
+    },
 };
-use std::{collections::HashMap, fs::File, io::BufReader, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, fs::File, io::BufReader, path::Path};
 
 /// Llama 3.1's rope scaling: what each frequency is divided by.
 const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
-pub fn read(path: &Path, device: &Device) -> Result<(Config, HashMap<String, Tensor>)> {
-    let mut reader = BufReader::new(File::open(path)?);
-    let content = Content::read(&mut reader).context("the file is no complete GGUF file")?;
-    let mut config = config(&content)?;
-    let mut tensors = HashMap::new();
-    for name in content.tensor_infos.keys() {
-        let mut tensor = || -> Result<Tensor> {
-            let quantised = content
-                .tensor(&mut reader, name, device)
-                .with_context(|| format!("read tensor {name:?}: is the file complete?"))?;
-            Ok(quantised.dequantize(device)?)
-        };
-        if name == ROPE_DIVISORS {
-            config.rope.scaling = Scaling::Divisors(tensor()?.flatten_all()?.to_vec1()?);
-            continue;
-        }
-        let Some(hf_name) = hf_name(config.family, name) else {
-            bail!("the file has the tensor {name:?}, which this decoder does not know");
-        };
-        let mut tensor = tensor()?;
-        if config.family == Family::Llama {
-            tensor = match name.split('.').nth(2) {
-                Some("attn_q") => restore_order(&tensor, config.n_heads)?,
-                Some("attn_k") => restore_order(&tensor, config.n_kv_heads)?,
-                _ => tensor,
+/// An open file, from which tensors are read one by one.
+pub struct GgufFile {
+    pub config: Config,
+    content: Content,
+    reader: BufReader<File>,
+    /// The file's names, by Hugging Face's.
+    names: BTreeMap<String, String>,
+}
+
+impl GgufFile {
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut reader = BufReader::new(File::open(path)?);
+        let content = Content::read(&mut reader).context("the file is no complete GGUF file")?;
+        let mut config = config(&content)?;
+        let mut names = BTreeMap::new();
+        for name in content.tensor_infos.keys() {
+            if name == ROPE_DIVISORS {
+                let divisors = read(&content, &mut reader, name)?.dequantize(&Device::Cpu)?;
+                config.rope.scaling = Scaling::Divisors(divisors.flatten_all()?.to_vec1()?);
+                continue;
+            }
+            let Some(hf_name) = hf_name(config.family, name) else {
+                bail!("the file has the tensor {name:?}, which this decoder does not know");
             };
+            names.insert(hf_name, name.clone());
         }
-        tensors.insert(hf_name, tensor);
+        Ok(Self {
+            config: config.checked()?,
+            content,
+            reader,
+            names,
+        })
     }
-    Ok((config.checked()?, tensors))
+
+    /// By Hugging Face's names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(String::as_str)
+    }
+
+    pub fn stored(&self) -> Vec<StoredTensor> {
+        let stored = |(hf_name, name): (&String, &String)| {
+            let info = &self.content.tensor_infos[name];
+            let n = info.shape.elem_count();
+            StoredTensor {
+                name: hf_name.clone(),
+                shape: info.shape.dims().to_vec(),
+                dtype: format!("{:?}", info.ggml_dtype).to_lowercase(),
+                n_bytes: n / info.ggml_dtype.block_size() * info.ggml_dtype.type_size(),
+            }
+        };
+        self.names.iter().map(stored).collect()
+    }
+
+    /// A tensor by Hugging Face's name, in main memory.
+    pub fn read(&mut self, hf_name: &str) -> Result<Option<QTensor>> {
+        let Some(name) = self.names.get(hf_name) else {
+            return Ok(None);
+        };
+        let tensor = read(&self.content, &mut self.reader, name)?;
+        let n_heads = match name.split('.').nth(2) {
+            Some("attn_q") => self.config.n_heads,
+            Some("attn_k") => self.config.n_kv_heads,
+            _ => 0,
+        };
+        Ok(Some(match self.config.family == Family::Llama && n_heads > 0 {
+            true => restore_order(&tensor, n_heads).with_context(|| format!("tensor {name:?}"))?,
+            false => tensor,
+        }))
+    }
+}
+
+fn read(content: &Content, reader: &mut BufReader<File>, name: &str) -> Result<QTensor> {
+    content
+        .tensor(reader, name, &Device::Cpu)
+        .with_context(|| format!("read tensor {name:?}: is the file complete?"))
 }
 
 /// The metadata of one architecture.
@@ -251,35 +299,62 @@ fn hf_name(family: Family, name: &str) -> Option<String> {
 }
 
 /// llama.cpp stores q and k so that neighbouring components turn together; Hugging Face (and so every adapter)
-/// turns component i with i + head_dim / 2. Row (head, i, half) goes back to row (head, half, i).
-fn restore_order(tensor: &Tensor, n_heads: usize) -> Result<Tensor> {
-    let dims = tensor.dims().to_vec();
-    let half = dims[0] / n_heads / 2;
-    let columns = dims.get(1).copied().unwrap_or(1);
-    let restored = tensor
-        .reshape((n_heads, half, 2, columns))?
-        .transpose(1, 2)?
-        .contiguous()?;
-    Ok(restored.reshape(dims)?)
+/// turns component i with i + head_dim / 2. Row (head, i, half) goes back to row (head, half, i). A row is a whole
+/// number of blocks, so that rows are moved as bytes.
+fn restore_order(tensor: &QTensor, n_heads: usize) -> Result<QTensor> {
+    let (shape, stored) = (tensor.shape(), tensor.data()?);
+    let n_rows = shape.dims()[0];
+    ensure!(
+        n_rows > 0 && n_rows.is_multiple_of(2 * n_heads),
+        "{n_rows} rows are no {n_heads} heads of an even width"
+    );
+    let (half, row) = (n_rows / n_heads / 2, stored.len() / n_rows);
+    let mut restored = Vec::with_capacity(stored.len());
+    for head in 0..n_heads {
+        for part in 0..2 {
+            for i in 0..half {
+                let from = (head * 2 * half + i * 2 + part) * row;
+                restored.extend_from_slice(&stored[from..from + row]);
+            }
+        }
+    }
+    let storage = QStorage::from_data(Cow::Owned(restored), &Device::Cpu, tensor.dtype())?;
+    Ok(QTensor::new(storage, shape.clone())?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use candle_core::{
-        DType,
-        quantized::{GgmlDType, QTensor, gguf_file},
+        DType, Tensor,
+        quantized::{GgmlDType, gguf_file},
     };
     use std::io::Cursor;
 
     #[test]
-    fn rows_of_a_head_go_back_to_halves() {
-        let stored = Tensor::new(&[[0f32], [3.0], [1.0], [4.0], [2.0], [5.0]], &Device::Cpu).unwrap();
-        let restored = restore_order(&stored, 1).unwrap();
-        assert_eq!(
-            restored.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
-            [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
-        );
+    fn rows_of_a_head_go_back_to_halves_in_every_type() {
+        use crate::ops::{Matrix, matrix_types};
+        // Two heads of six rows, and each row's place in the restored order.
+        let places = [0f32, 3.0, 1.0, 4.0, 2.0, 5.0, 6.0, 9.0, 7.0, 10.0, 8.0, 11.0];
+        let rows: Vec<f32> = places
+            .iter()
+            .flat_map(|place| (0..512).map(move |i| (place * 7.0 + i as f32 * 0.3).sin()))
+            .collect();
+        let stored = Tensor::from_vec(rows, (12, 512), &Device::Cpu).unwrap();
+        for dtype in matrix_types() {
+            let stored = QTensor::quantize(&stored, dtype).unwrap();
+            let restored = Matrix::from_blocks(restore_order(&stored, 2).unwrap()).unwrap();
+            let rows = |tensor: Tensor| tensor.to_vec2::<f32>().unwrap();
+            let (stored, restored) = (
+                rows(stored.dequantize(&Device::Cpu).unwrap()),
+                rows(restored.to_dtype(DType::F32).unwrap()),
+            );
+            for (row, place) in stored.iter().zip(places) {
+                assert_eq!(*row, restored[place as usize], "{dtype:?}");
+            }
+        }
+        let error = restore_order(&QTensor::quantize(&stored, GgmlDType::F32).unwrap(), 5);
+        assert!(error.unwrap_err().to_string().contains("12 rows"));
     }
 
     fn config_of(architecture: &str, more: &[(&str, Value)]) -> Result<Config> {

@@ -19,19 +19,54 @@ mod gguf;
 mod hf;
 mod load;
 mod pack;
+mod shards;
 pub mod tiny;
 
 pub use crate::adapters::Linear;
-pub use crate::ops::{AttentionRule, Rope};
+pub use crate::ops::{AttentionRule, Matrix, Rope};
 pub use bundle::Bundle;
 pub(crate) use bundle::try_array;
 pub use config::{Config, Family, RopeShape, Scaling};
 pub use pack::{Group, Pack, TokenAt};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use laurel_protocol::Precision;
 use std::{ops::Deref, path::Path, sync::Arc};
+
+/// A tensor of a model's files, as it is stored there.
+pub struct StoredTensor {
+    /// Hugging Face's.
+    pub name: String,
+    pub shape: Vec<usize>,
+    /// For example `bf16` or `q4_1`.
+    pub dtype: String,
+    pub n_bytes: usize,
+}
+
+impl StoredTensor {
+    pub fn n_numbers(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// What a model's files tell without their weights being read.
+pub struct Facts {
+    pub config: Config,
+    pub is_gguf: bool,
+    pub tensors: Vec<StoredTensor>,
+}
+
+impl Facts {
+    pub fn read(path: &Path) -> Result<Self> {
+        let (config, files) = load::open(path)?;
+        Ok(Self {
+            config,
+            is_gguf: !path.is_dir(),
+            tensors: files.stored(),
+        })
+    }
+}
 
 /// A base model. Cheap to clone.
 #[derive(Clone)]
@@ -42,12 +77,12 @@ pub struct Weights {
     pub config: Config,
     pub device: Device,
     /// `(vocab, hidden)`
-    pub embedding: Tensor,
+    pub embedding: Matrix,
     pub layers: Vec<Layer>,
     /// Weight of the last normalisation, `(hidden,)`.
     pub norm: Tensor,
     /// `(vocab, hidden)`; the embedding itself where the two are tied.
-    pub head: Tensor,
+    pub head: Matrix,
 }
 
 /// One block: attention and feed-forward, each behind a normalisation.
@@ -92,14 +127,6 @@ impl Layer {
     }
 }
 
-impl Layer {
-    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
-        let qkv = self.qkv.layers_mut().iter_mut();
-        let gate_up = self.gate_up.layers_mut().iter_mut();
-        qkv.chain([&mut self.o]).chain(gate_up).chain([&mut self.down])
-    }
-}
-
 impl Deref for Model {
     type Target = Weights;
 
@@ -115,9 +142,15 @@ impl From<Weights> for Model {
 }
 
 impl Model {
-    /// Reads a GGUF file or a Hugging Face folder; quantised weights become `dtype` here.
+    /// Reads a GGUF file or a Hugging Face folder; all weights become `dtype`.
     pub fn load(path: &Path, device: &Device, dtype: DType) -> Result<Self> {
-        load::load(path, device, dtype).map(Self::from)
+        load::load(path, device, dtype.into()).map(Self::from)
+    }
+
+    /// The same with its matrices held in a precision; normalisations and biases are f32. Nothing else is ever in
+    /// memory but one tensor on its way.
+    pub fn load_in(path: &Path, device: &Device, precision: Precision) -> Result<Self> {
+        load::load(path, device, precision.into()).map(Self::from)
     }
 
     /// The linear layers of all blocks.
@@ -127,11 +160,7 @@ impl Model {
 
     /// Embeddings of token ids, as the first block takes them. Shape: `(ids, hidden)`.
     pub fn embed(&self, ids: &[u32]) -> candle_core::Result<Tensor> {
-        let ids = Tensor::new(ids, &self.device)?;
-        let embedded = self
-            .embedding
-            .index_select(&ids, 0)?
-            .to_dtype(self.norm.dtype())?;
+        let embedded = self.embedding.rows(ids)?.to_dtype(self.norm.dtype())?;
         match self.config.embedding_factor {
             // In the tensors' type, which rounds the factor as transformers does.
             Some(factor) => embedded * factor,
@@ -139,39 +168,37 @@ impl Model {
         }
     }
 
-    pub fn in_precision(self, precision: Precision) -> Result<Self> {
-        match precision {
-            Precision::F32 => Ok(self),
-            Precision::Bf16 => self.in_bf16(),
-        }
-    }
-
-    /// The same model with its matrices rounded to bf16, half as large; normalisations and biases stay as they are.
-    /// On the CPU only: there the operations multiply f32 activations with bf16 weights.
-    fn in_bf16(&self) -> Result<Self> {
-        ensure!(
-            self.device.is_cpu(),
-            "weights in bf16 are for the CPU; on this device choose the precision f32"
-        );
-        let round = |tensor: &Tensor| tensor.to_dtype(DType::BF16);
-        let embedding = round(&self.embedding)?;
-        let mut layers = self.layers.clone();
-        for layer in &mut layers {
-            for linear in layer.linears_mut() {
-                linear.weight = round(&linear.weight)?;
+    /// The same model with its matrices in other memory, for tests: what [`Model::load_in`] makes of a file.
+    #[cfg(test)]
+    pub(crate) fn held(&self, change: &dyn Fn(&Matrix) -> Matrix) -> Self {
+        let change_linear = |linear: &Linear| {
+            Ok::<_, std::convert::Infallible>(Linear {
+                weight: change(&linear.weight),
+                ..linear.clone()
+            })
+        };
+        let change_layer = |layer: &Layer| {
+            let (Ok(qkv), Ok(gate_up)) = (
+                layer.qkv.try_map(change_linear),
+                layer.gate_up.try_map(change_linear),
+            );
+            let (Ok(o), Ok(down)) = (change_linear(&layer.o), change_linear(&layer.down));
+            Layer {
+                qkv,
+                o,
+                gate_up,
+                down,
+                ..layer.clone()
             }
-        }
-        Ok(Self::from(Weights {
+        };
+        Self::from(Weights {
             config: self.config.clone(),
             device: self.device.clone(),
-            layers,
+            embedding: change(&self.embedding),
+            layers: self.layers.iter().map(change_layer).collect(),
             norm: self.norm.clone(),
-            head: match self.config.tied {
-                true => embedding.clone(),
-                false => round(&self.head)?,
-            },
-            embedding,
-        }))
+            head: change(&self.head),
+        })
     }
 
     /// Logits of (already normalised) hidden states. Shapes: `(rows, hidden)` to `(rows, vocab)`.

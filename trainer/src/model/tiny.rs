@@ -1,6 +1,8 @@
 //! A decoder of random weights, small enough that a test trains it in a second.
 
-use super::{AttentionRule, Bundle, Config, Family, Layer, Linear, Model, Rope, RopeShape, Scaling, Weights};
+use super::{
+    AttentionRule, Bundle, Config, Family, Layer, Linear, Matrix, Model, Rope, RopeShape, Scaling, Weights,
+};
 use crate::{adapters::Adapter, ops::Activation, rng::Rng};
 use candle_core::{DType, Device, Tensor};
 
@@ -65,7 +67,21 @@ pub fn model(seed: u64) -> Model {
     of(Family::Llama, seed)
 }
 
-/// The same with biases on q, k and v, as Qwen2 has them.
+/// A model whose widths are whole blocks of 32, so that its matrices can be quantised.
+pub fn wide(seed: u64) -> Model {
+    let head_dim = 16;
+    let wide = Config {
+        hidden: 64,
+        inner: 96,
+        head_dim,
+        rope: rope(10_000.0, head_dim),
+        attention_factor: 0.25,
+        ..config()
+    };
+    build(wide, seed).expect("a tiny model on the CPU can always be built")
+}
+
+/// [`model`] with biases on q, k and v, as Qwen2 has them.
 pub fn biased_model(seed: u64) -> Model {
     of(Family::Qwen2, seed)
 }
@@ -95,6 +111,7 @@ fn build(config: Config, seed: u64) -> candle_core::Result<Model> {
             true => Some(random(&format!("{path}.bias"), 1, n_out, 0.5)?.squeeze(0)?),
             false => None,
         };
+        let weight = weight.into();
         Ok(Linear { path, weight, bias })
     };
     let (hidden, inner, head_dim) = (config.hidden, config.inner, config.head_dim);
@@ -149,7 +166,7 @@ fn build(config: Config, seed: u64) -> candle_core::Result<Model> {
             down: linear(path("mlp.down_proj"), hidden, inner)?,
         });
     }
-    let embedding = random("model.embed_tokens", config.vocab, hidden, 1.0)?;
+    let embedding = Matrix::from(random("model.embed_tokens", config.vocab, hidden, 1.0)?);
     Ok(Model::from(Weights {
         layers,
         norm: norm("model.norm", hidden)?,

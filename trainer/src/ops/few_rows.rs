@@ -28,7 +28,39 @@ pub(crate) fn multiply<N: Number>(x: &[f32], w: &[N], inner: usize) -> Vec<f32> 
         .par_chunks_mut(CHUNK * rows)
         .zip(w.par_chunks(CHUNK * inner))
         .for_each(|(target, w)| arch.dispatch(Strip { x, w, inner, target }));
-    let mut y = vec![0.0; rows * out];
+    by_rows(&columns, rows)
+}
+
+/// [`multiply`] with a weight of `out` rows that `fill` writes out in f32, some rows from a given one on.
+pub(crate) fn multiply_filled(
+    x: &[f32],
+    out: usize,
+    inner: usize,
+    fill: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    if inner == 0 || x.is_empty() || out == 0 {
+        return Vec::new();
+    }
+    let rows = x.len() / inner;
+    assert!(rows * inner == x.len(), "whole rows");
+    let arch = Arch::new();
+    let mut columns = vec![0.0; out * rows];
+    columns.par_chunks_mut(CHUNK * rows).enumerate().for_each_init(
+        Vec::new,
+        |scratch: &mut Vec<f32>, (chunk, target)| {
+            scratch.resize(target.len() / rows * inner, 0.0);
+            fill(chunk * CHUNK, scratch);
+            let w = scratch.as_slice();
+            arch.dispatch(Strip { x, w, inner, target });
+        },
+    );
+    by_rows(&columns, rows)
+}
+
+/// `(out, rows)` to `(rows, out)`.
+fn by_rows(columns: &[f32], rows: usize) -> Vec<f32> {
+    let out = columns.len() / rows;
+    let mut y = vec![0.0; columns.len()];
     for (row, y) in y.chunks_exact_mut(out).enumerate() {
         for (y, column) in y.iter_mut().zip(columns.chunks_exact(rows)) {
             *y = column[row];

@@ -5,21 +5,25 @@
 use super::{
     elementwise::sum_of,
     fuses_with_weight,
-    matmul::{View, matmul, matmul_transposed, multiply_add, multiply_weight, transposed_matmul},
+    matmul::{
+        View, matmul, matmul_transposed, multiply_add, multiply_weight, times, times_transposed,
+        transposed_matmul,
+    },
+    matrix::Matrix,
     tape::{Tape, Traced},
     with_slices,
 };
 use candle_core::{Result, Tensor};
 
 /// `x Wᵀ (+ bias)`. Shapes: `(rows, in)`, `(out, in)`, `(out,)` to `(rows, out)`.
-pub fn linear(tape: &Tape, x: &Traced, weight: &Tensor, bias: Option<&Tensor>) -> Result<Traced> {
-    let mut value = matmul_transposed(&x.value, weight)?;
+pub fn linear(tape: &Tape, x: &Traced, weight: &Matrix, bias: Option<&Tensor>) -> Result<Traced> {
+    let mut value = times_transposed(&x.value, weight)?;
     if let Some(bias) = bias {
         value = value.broadcast_add(bias)?;
     }
-    let (input, weight) = (x.clone(), weight.clone());
+    let (input, weight) = (x.place(), weight.clone());
     Ok(tape.record_from(value, &[x], move |gradient, out| {
-        out.add(&input, matmul(&gradient, &weight)?)
+        out.add_at(input, times(&gradient, &weight)?)
     }))
 }
 
@@ -39,7 +43,7 @@ pub struct LowRank {
 pub fn lora(
     tape: &Tape,
     x: &Traced,
-    weight: &Tensor,
+    weight: &Matrix,
     bias: Option<&Tensor>,
     low_rank: &LowRank,
     names: Option<(String, String)>,
@@ -80,12 +84,12 @@ enum Partial {
     Tensor(Tensor),
 }
 
-fn matmul_parts(x: &Tensor, w: &Tensor, transpose: bool) -> Result<Partial> {
+fn matmul_parts(x: &Tensor, w: &Matrix, transpose: bool) -> Result<Partial> {
     if !fuses_with_weight(x, w) {
         let product = if transpose {
-            x.matmul(&w.t()?)?
+            times_transposed(x, w)?
         } else {
-            x.matmul(w)?
+            times(x, w)?
         };
         return Ok(Partial::Tensor(product));
     }
@@ -120,10 +124,10 @@ fn add_product(sum: Partial, x: &Tensor, w: &Tensor, transpose: bool, scaling: f
 /// `x + y`, a residual connection.
 pub fn add(tape: &Tape, x: &Traced, y: &Traced) -> Result<Traced> {
     let value = sum_of(&x.value, &y.value)?;
-    let (left, right) = (x.clone(), y.clone());
+    let (left, right) = (x.place(), y.place());
     Ok(tape.record_from(value, &[x, y], move |gradient, out| {
-        out.add(&left, gradient.clone())?;
-        out.add(&right, gradient)
+        out.add_at(left, gradient.clone())?;
+        out.add_at(right, gradient)
     }))
 }
 
@@ -164,7 +168,7 @@ mod tests {
         let y = lora(
             &tape,
             &x,
-            &w,
+            &w.clone().into(),
             Some(&bias),
             &low_rank,
             Some(("a".into(), "b".into())),
@@ -193,6 +197,7 @@ mod tests {
         let (w, factors) = (numbers(&[5, 6], 1), numbers(&[5], 2));
         let inputs = [numbers(&[7, 6], 3), numbers(&[7, 5], 4)];
         let (w2, factors2) = (w.clone(), factors.clone());
+        let w = Matrix::from(w);
         same(
             &inputs,
             &move |tape, x| {

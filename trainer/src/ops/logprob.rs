@@ -9,7 +9,8 @@ use super::{
     elementwise::{Loop, highest, sum, vectorised},
     exp::exp,
     fuses_with_weight,
-    matmul::{matmul, multiply_weight},
+    matmul::{multiply_weight, times},
+    matrix::Matrix,
     soft_cap::{self, cap_here},
     tape::{Tape, Traced},
 };
@@ -17,7 +18,7 @@ use candle_core::{D, DType, Result, Tensor};
 use rayon::prelude::*;
 
 /// Rows whose logits exist at once.
-const CHUNK: usize = 128;
+pub const CHUNK: usize = 128;
 /// Numbers that are summed in f32 before they count in f64.
 const STRETCH: usize = 512;
 
@@ -25,7 +26,7 @@ const STRETCH: usize = 512;
 #[derive(Clone, Copy)]
 pub struct Head<'a> {
     /// `(vocab, hidden)`
-    pub weight: &'a Tensor,
+    pub weight: &'a Matrix,
     /// Logits become `cap · tanh(logit / cap)`.
     pub cap: Option<f64>,
 }
@@ -56,10 +57,10 @@ pub fn token_logprobs(tape: &Tape, hidden: &Traced, head: Head<'_>, tokens: &[u3
     if !wants_gradient {
         return Ok(Traced::constant(value));
     }
-    let (input, slope) = (hidden.clone(), Tensor::cat(&slopes, 0)?); // (rows, hidden)
+    let (input, slope) = (hidden.place(), Tensor::cat(&slopes, 0)?); // (rows, hidden)
     Ok(tape.record(value, move |gradient, out| {
         let gradient = gradient.to_dtype(slope.dtype())?.unsqueeze(1)?;
-        out.add(&input, slope.broadcast_mul(&gradient)?)
+        out.add_at(input, slope.broadcast_mul(&gradient)?)
     }))
 }
 
@@ -95,7 +96,7 @@ fn fused_chunk(
         false => None,
         true => {
             let slopes = Tensor::from_vec(logits, (n_rows, vocab), rows.device())?;
-            Some(matmul(&slopes, head.weight)?) // (rows, hidden)
+            Some(times(&slopes, head.weight)?) // (rows, hidden)
         }
     };
     Ok((Tensor::from_vec(values, n_rows, rows.device())?, slopes))
@@ -161,7 +162,8 @@ fn composed_chunk(
     wants_gradient: bool,
 ) -> Result<(Tensor, Option<Tensor>)> {
     let index = Tensor::new(tokens, rows.device())?.unsqueeze(1)?; // (rows, 1)
-    let mut logits = rows.matmul(&head.weight.t()?)?.to_dtype(DType::F32)?;
+    let weight = head.weight.to_dtype(rows.dtype())?;
+    let mut logits = rows.matmul(&weight.t()?)?.to_dtype(DType::F32)?;
     if let Some(cap) = head.cap {
         logits = soft_cap::composed(&logits, cap)?;
     }
@@ -170,13 +172,13 @@ fn composed_chunk(
     if !wants_gradient {
         return Ok((value, None));
     }
-    let (mut weights, mut picked) = (logps.exp()?, head.weight.index_select(&index.squeeze(1)?, 0)?);
+    let (mut weights, mut picked) = (logps.exp()?, weight.index_select(&index.squeeze(1)?, 0)?);
     if let Some(cap) = head.cap {
         let bends = (1.0 - (logits / cap)?.sqr()?)?; // (rows, vocab)
         weights = (weights * &bends)?;
         picked = picked.broadcast_mul(&bends.gather(&index, 1)?.to_dtype(picked.dtype())?)?;
     }
-    let slope = (picked - weights.to_dtype(head.weight.dtype())?.matmul(head.weight)?)?;
+    let slope = (picked - weights.to_dtype(weight.dtype())?.matmul(&weight)?)?;
     Ok((value, Some(slope)))
 }
 
@@ -195,7 +197,8 @@ mod tests {
     #[test]
     fn chunked_logprobs_equal_the_composed_ones_and_finite_differences() {
         let (n_rows, vocab) = (CHUNK + 3, 23);
-        let weight = numbers(&[vocab, 6], 1);
+        let whole = numbers(&[vocab, 6], 1);
+        let weight = Matrix::from(whole.clone());
         let tokens: Vec<u32> = (0..n_rows as u32).map(|i| i * 7 % vocab as u32).collect();
         let inputs = [numbers(&[n_rows, 6], 2)];
         for cap in [None, Some(2.5)] {
@@ -212,7 +215,7 @@ mod tests {
             let (fused_value, fused_slope) = fused_chunk(&inputs[0], head, &tokens, true).unwrap();
             assert!(distance(&fused_value, &value) < 1e-6);
             assert!(distance(&fused_slope.unwrap(), &slope.unwrap()) < 1e-5);
-            let (weight, tokens) = (weight.clone(), tokens.clone());
+            let (weight, tokens) = (whole.clone(), tokens.clone());
             same(&inputs, &fused, &move |tape, x| {
                 let (weight, tokens) = (weight.clone(), Tensor::new(tokens.as_slice(), weight.device())?);
                 tape.composed(&[&x[0]], move |t| {

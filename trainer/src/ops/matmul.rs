@@ -1,11 +1,15 @@
 //! Matrix products. On the CPU in f32 they call the `gemm` crate (the kernels of candle's own CPU backend)
 //! directly: a product can then add to its target, and the frozen weights are read as stored.
 //!
-//! A frozen weight may be in bf16: then the kernels of [`bf16`] multiply. These two are the files of the crate with
-//! `unsafe`: kernels take pointers.
+//! A frozen weight may be in bf16: then the kernels of [`bf16`] multiply; or quantised: then it becomes f32 panel by
+//! panel. `unsafe` here and there: kernels take pointers.
 #![allow(unsafe_code)]
 
-use super::{bf16, few_rows, fuses, fuses_with_weight, with_slices};
+use super::{
+    bf16, few_rows, fuses, fuses_with_weight,
+    matrix::{Blocks, Held, Matrix},
+    with_slices,
+};
 use candle_core::{DType, Result, Storage, Tensor};
 use gemm::Parallelism;
 
@@ -151,10 +155,51 @@ pub(crate) fn multiply_here(
     );
 }
 
-/// `x wᵀ` (`transposed`) or `x w`, as numbers. w is a frozen weight in main memory, in f32 or bf16.
-pub(crate) fn multiply_weight(x: &Tensor, w: &Tensor, transposed: bool) -> Result<Vec<f32>> {
+/// `x wᵀ` (`transposed`) or `x w`, as numbers. w is a frozen weight in main memory, in f32, bf16 or quantised.
+pub(crate) fn multiply_weight(x: &Tensor, w: &Matrix, transposed: bool) -> Result<Vec<f32>> {
+    let (_, inner) = x.dims2()?;
+    let (w_rows, w_columns) = w.dims2()?;
+    check(inner, if transposed { w_columns } else { w_rows }, x, w.dims())?;
+    match &w.held {
+        Held::Tensor(w) => multiply_tensor(x, w, transposed),
+        Held::Blocks(w) => with_slices([&x.contiguous()?], |[x]| {
+            Ok(multiply_blocks(x, x.len() / inner.max(1), w, transposed))
+        }),
+    }
+}
+
+/// [`multiply_weight`] of a quantised weight. A panel of its rows gives columns of `x wᵀ`, and adds to all of `x w`.
+fn multiply_blocks(x: &[f32], rows: usize, w: &Blocks, transposed: bool) -> Vec<f32> {
+    let out = if transposed { w.rows } else { w.columns };
+    let mut y = vec![0.0; rows * out];
+    if y.is_empty() {
+        return y;
+    }
+    w.panels(|first, panel| {
+        let panel = View::new(panel, panel.len() / w.columns, w.columns);
+        let (target, keep, operands) = if transposed {
+            (first, false, (View::new(x, rows, w.columns), panel.transposed()))
+        } else {
+            (
+                0,
+                first > 0,
+                (View::strided(&x[first..], rows, panel.rows, w.rows), panel),
+            )
+        };
+        product(
+            y[target..].as_mut_ptr(),
+            out,
+            keep,
+            1.0,
+            operands,
+            Parallelism::Rayon(0),
+        );
+    });
+    y
+}
+
+fn multiply_tensor(x: &Tensor, w: &Tensor, transposed: bool) -> Result<Vec<f32>> {
     let ((rows, inner), (w_rows, w_columns)) = (x.dims2()?, w.dims2()?);
-    check(inner, if transposed { w_columns } else { w_rows }, x, w)?;
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     if w.dtype() == DType::BF16 {
         return with_slices([&x], |[x]| {
@@ -184,37 +229,64 @@ fn with_bf16<T>(tensor: &Tensor, body: impl FnOnce(&[half::bf16]) -> Result<T>) 
     }
 }
 
-/// `x wᵀ`. Shapes: `(rows, in)`, `(out, in)` to `(rows, out)`.
-pub fn matmul_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+/// `x wᵀ` with a frozen weight. Shapes: `(rows, in)`, `(out, in)` to `(rows, out)`.
+pub fn times_transposed(x: &Tensor, w: &Matrix) -> Result<Tensor> {
     if !fuses_with_weight(x, w) {
-        return x.matmul(&w.t()?);
+        return x.matmul(&w.to_dtype(x.dtype())?.t()?);
     }
     Tensor::from_vec(multiply_weight(x, w, true)?, (x.dim(0)?, w.dim(0)?), x.device())
 }
 
+/// `x w` with a frozen weight. Shapes: `(rows, out)`, `(out, in)` to `(rows, in)`.
+pub fn times(x: &Tensor, w: &Matrix) -> Result<Tensor> {
+    if !fuses_with_weight(x, w) {
+        return x.matmul(&w.to_dtype(x.dtype())?);
+    }
+    Tensor::from_vec(multiply_weight(x, w, false)?, (x.dim(0)?, w.dim(1)?), x.device())
+}
+
+/// `x wᵀ`. Shapes: `(rows, in)`, `(out, in)` to `(rows, out)`.
+pub fn matmul_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    if !fuses(&[x, w]) {
+        return x.matmul(&w.t()?);
+    }
+    check(x.dim(1)?, w.dim(1)?, x, w.dims())?;
+    Tensor::from_vec(multiply_tensor(x, w, true)?, (x.dim(0)?, w.dim(0)?), x.device())
+}
+
 /// [`matmul_transposed`] for a step of sampling. A row's result does not depend on the other rows while there
 /// are few of them.
-pub fn few_rows_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    let ((rows, inner), (out, _)) = (x.dims2()?, w.dims2()?);
+pub fn few_rows_transposed(x: &Tensor, w: &Matrix) -> Result<Tensor> {
+    let ((rows, inner), (out, columns)) = (x.dims2()?, w.dims2()?);
     if !fuses_with_weight(x, w) || rows > few_rows::MOST_ROWS || inner == 0 {
-        return matmul_transposed(x, w);
+        return times_transposed(x, w);
     }
-    check(inner, w.dim(1)?, x, w)?;
-    let (x, w) = (x.contiguous()?, w.contiguous()?);
-    let y = if w.dtype() == DType::BF16 {
-        with_slices([&x], |[x]| with_bf16(&w, |w| Ok(few_rows::multiply(x, w, inner))))?
-    } else {
-        with_slices([&x, &w], |[x, w]| Ok(few_rows::multiply(x, w, inner)))?
+    check(inner, columns, x, w.dims())?;
+    let x = x.contiguous()?;
+    let y = match &w.held {
+        Held::Blocks(w) => with_slices([&x], |[x]| {
+            let fill = |first: usize, numbers: &mut [f32]| w.fill(first, numbers);
+            Ok(few_rows::multiply_filled(x, out, inner, fill))
+        })?,
+        Held::Tensor(w) if w.dtype() == DType::BF16 => {
+            let w = w.contiguous()?;
+            with_slices([&x], |[x]| with_bf16(&w, |w| Ok(few_rows::multiply(x, w, inner))))?
+        }
+        Held::Tensor(w) => {
+            let w = w.contiguous()?;
+            with_slices([&x, &w], |[x, w]| Ok(few_rows::multiply(x, w, inner)))?
+        }
     };
     Tensor::from_vec(y, (rows, out), x.device())
 }
 
 /// `x w`. Shapes: `(rows, inner)`, `(inner, columns)` to `(rows, columns)`.
 pub fn matmul(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    if !fuses_with_weight(x, w) {
+    if !fuses(&[x, w]) {
         return x.matmul(w);
     }
-    Tensor::from_vec(multiply_weight(x, w, false)?, (x.dim(0)?, w.dim(1)?), x.device())
+    check(x.dim(1)?, w.dim(0)?, x, w.dims())?;
+    Tensor::from_vec(multiply_tensor(x, w, false)?, (x.dim(0)?, w.dim(1)?), x.device())
 }
 
 /// `aᵀ b`. Shapes: `(rows, m)`, `(rows, n)` to `(m, n)`.
@@ -223,7 +295,7 @@ pub fn transposed_matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if !fuses(&[a, b]) {
         return a.t()?.matmul(b);
     }
-    check(rows, b.dim(0)?, a, b)?;
+    check(rows, b.dim(0)?, a, b.dims())?;
     let (a, b) = (a.contiguous()?, b.contiguous()?);
     let y = with_slices([&a, &b], |[a, b]| {
         Ok(multiply(
@@ -235,12 +307,12 @@ pub fn transposed_matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(y, (m, n), a.device())
 }
 
-fn check(left: usize, right: usize, a: &Tensor, b: &Tensor) -> Result<()> {
+fn check(left: usize, right: usize, a: &Tensor, b: &[usize]) -> Result<()> {
     if left != right {
         candle_core::bail!(
             "matrix product of {:?} and {:?}: inner dimensions differ",
             a.dims(),
-            b.dims()
+            b
         );
     }
     Ok(())

@@ -16,6 +16,7 @@ mod gated;
 mod linear;
 mod logprob;
 mod matmul;
+mod matrix;
 mod norm;
 mod rope;
 mod soft_cap;
@@ -25,15 +26,24 @@ mod tape;
 pub use attention::{AttentionRule, attention};
 pub use gated::{Activation, gated, gated_value};
 pub use linear::{LowRank, add, linear, lora, scale};
-pub use logprob::{Head, log_softmax, token_logprobs};
-pub use matmul::{few_rows_transposed, matmul, matmul_transposed, transposed_matmul};
+pub use logprob::{CHUNK as LOGIT_ROWS, Head, log_softmax, token_logprobs};
+pub use matmul::{
+    few_rows_transposed, matmul, matmul_transposed, times, times_transposed, transposed_matmul,
+};
+pub use matrix::{FIRST_NUMBERS, Matrix, PANEL};
 pub use norm::{rms_norm, rms_norm_value};
 pub use rope::{Rope, frequencies};
 pub use soft_cap::soft_cap_value;
 pub use split::{split, split_value};
 pub use tape::{Gradients, Recording, Tape, Traced, gather_rows};
 
+#[cfg(test)]
+pub(crate) fn matrix_types() -> [candle_core::quantized::GgmlDType; 13] {
+    matrix::tests::TYPES
+}
+
 use candle_core::{DType, Device, Result, Storage, Tensor, bail};
+use matrix::Held;
 
 /// Whether the fused form can take these tensors.
 pub(crate) fn fuses(tensors: &[&Tensor]) -> bool {
@@ -42,9 +52,15 @@ pub(crate) fn fuses(tensors: &[&Tensor]) -> bool {
         .all(|tensor| matches!(tensor.device(), Device::Cpu) && tensor.dtype() == DType::F32)
 }
 
-/// The same for a product of activations with a frozen weight, which may be in bf16.
-pub(crate) fn fuses_with_weight(x: &Tensor, weight: &Tensor) -> bool {
-    fuses(&[x]) && (fuses(&[weight]) || (weight.device().is_cpu() && weight.dtype() == DType::BF16))
+/// The same for a product of activations with a frozen weight, which may be in bf16 or quantised.
+pub(crate) fn fuses_with_weight(x: &Tensor, weight: &Matrix) -> bool {
+    fuses(&[x])
+        && match &weight.held {
+            Held::Tensor(tensor) => {
+                fuses(&[tensor]) || (tensor.device().is_cpu() && tensor.dtype() == DType::BF16)
+            }
+            Held::Blocks(_) => weight.device().is_cpu(),
+        }
 }
 
 /// Runs `body` on the numbers of contiguous f32 tensors in main memory, without a copy.

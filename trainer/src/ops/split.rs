@@ -11,12 +11,12 @@ pub fn split<const N: usize>(tape: &Tape, x: &Traced, widths: [usize; N]) -> Res
     let mut from = 0;
     let mut at = 0;
     Ok(values.map(|value| {
-        let (start, width, input) = (from, widths[at], x.clone());
+        let (start, width, input) = (from, widths[at], x.place());
         from += width;
         at += 1;
         tape.record_from(value, &[x], move |gradient, out| {
             let padded = gradient.pad_with_zeros(1, start, total - start - width)?;
-            out.add(&input, padded)
+            out.add_at(input, padded)
         })
     }))
 }

@@ -6,7 +6,7 @@
 
 use super::elementwise::sum_of;
 use candle_core::{Result, Tensor, Var};
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 /// Gradients of the trainable weights, by name; those of several packs add up.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +39,16 @@ impl Traced {
     pub fn needs_gradient(&self) -> bool {
         self.slot.is_some()
     }
+
+    pub fn place(&self) -> Place {
+        Place(self.slot)
+    }
 }
+
+/// Where a value's gradient goes, without the value: an operation whose backward pass does not read its input keeps
+/// this instead, so that the input's memory is freed.
+#[derive(Clone, Copy)]
+pub struct Place(Option<usize>);
 
 type Backward = Box<dyn FnOnce(Tensor, &mut Recording<'_>) -> Result<()>>;
 
@@ -52,7 +61,11 @@ pub struct Recording<'a> {
 impl Recording<'_> {
     /// Adds to the gradient of an input; a constant ignores it.
     pub fn add(&mut self, input: &Traced, gradient: Tensor) -> Result<()> {
-        let Some(slot) = input.slot else { return Ok(()) };
+        self.add_at(input.place(), gradient)
+    }
+
+    pub fn add_at(&mut self, Place(slot): Place, gradient: Tensor) -> Result<()> {
+        let Some(slot) = slot else { return Ok(()) };
         let sum = match self.slots[slot].take() {
             Some(sum) => sum_of(&sum, &gradient)?,
             None => gradient,
@@ -69,22 +82,71 @@ impl Recording<'_> {
 /// Records operations, or (switched off) nothing.
 pub struct Tape {
     steps: Option<RefCell<Vec<Backward>>>,
+    checkpoints: bool,
 }
 
 impl Tape {
     pub fn recording() -> Self {
         Self {
             steps: Some(RefCell::default()),
+            checkpoints: false,
+        }
+    }
+
+    /// Records of each block its input alone, and computes the block again in the backward pass.
+    pub fn checkpointing() -> Self {
+        Self {
+            checkpoints: true,
+            ..Self::recording()
         }
     }
 
     /// For passes that need no gradient: nothing is kept.
     pub fn off() -> Self {
-        Self { steps: None }
+        Self {
+            steps: None,
+            checkpoints: false,
+        }
     }
 
     pub fn is_recording(&self) -> bool {
         self.steps.is_some()
+    }
+
+    pub fn keeps_checkpoints(&self) -> bool {
+        self.checkpoints
+    }
+
+    /// Gradient checkpointing (Chen et al. 2016, arXiv:1604.06174): of `body` only the input is kept. The backward pass
+    /// runs it again and then backwards. It must compute the same both times, random draws included.
+    pub fn checkpoint(
+        &self,
+        input: &Traced,
+        body: impl Fn(&Tape, &Traced) -> Result<Traced> + 'static,
+    ) -> Result<Traced> {
+        // Recorded as it will be then, and dropped.
+        let value = body(&Tape::recording(), &Traced::constant(input.value.clone()))?.value;
+        let input = input.clone();
+        Ok(self.record(value, move |gradient, out| {
+            let tape = Tape::recording();
+            let found = Rc::new(RefCell::new(None));
+            let x = match input.needs_gradient() {
+                true => {
+                    let found = found.clone();
+                    tape.record(input.value.clone(), move |gradient, _| {
+                        *found.borrow_mut() = Some(gradient);
+                        Ok(())
+                    })
+                }
+                false => Traced::constant(input.value.clone()),
+            };
+            let result = body(&tape, &x)?;
+            tape.backward(&result, gradient, out.weights)?;
+            match found.borrow_mut().take() {
+                Some(gradient) => out.add(&input, gradient),
+                None => Ok(()),
+            }
+        }))
     }
 
     /// A value whose gradient is wanted; used at the boundary to candle's own graph and in tests.
@@ -169,10 +231,10 @@ impl Tape {
 pub fn gather_rows(tape: &Tape, x: &Traced, rows: &[u32]) -> Result<Traced> {
     let rows = Tensor::new(rows, x.value.device())?;
     let value = x.value.index_select(&rows, 0)?;
-    let input = x.clone();
+    let (input, shape) = (x.place(), x.value.shape().clone());
     Ok(tape.record_from(value, &[x], move |gradient, out| {
-        let spread = input.value.zeros_like()?.index_add(&rows, &gradient, 0)?;
-        out.add(&input, spread)
+        let zeros = Tensor::zeros(shape, gradient.dtype(), gradient.device())?;
+        out.add_at(input, zeros.index_add(&rows, &gradient, 0)?)
     }))
 }
 

@@ -1,18 +1,22 @@
 //! What a round accepts: the rows it can train on, and the folder it may write to. A round is known by the hash
 //! of all that decides it.
 
-use crate::{adapters::Adapter, checkpoint, data::PreferencePair, model::Model, report::Reporter};
+use crate::{
+    adapters::Adapter,
+    checkpoint,
+    data::PreferencePair,
+    model::{Matrix, Model},
+    ops::FIRST_NUMBERS,
+    report::Reporter,
+};
 use anyhow::{Context, Result, ensure};
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use laurel_protocol::{
     Margin,
     round::{LogLevel, RoundKind, RoundSpec},
 };
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
-
-/// How many numbers of each base tensor count towards a round's fingerprint.
-const FIRST_NUMBERS: usize = 1024;
 
 /// Leaves out rows that cannot be trained on, and says how many.
 pub(super) fn usable(
@@ -171,23 +175,37 @@ pub fn base_weights_hash(model: &Model) -> Result<String> {
 /// training or quantisation differs there, and gigabytes need not be hashed.
 fn hash_base(hash: &mut Sha256, model: &Model) -> Result<()> {
     hash.update(format!("{:?}", model.config));
-    let mut tensors = vec![&model.embedding, &model.norm, &model.head];
+    hash_matrix(hash, &model.embedding)?;
+    hash_vector(hash, &model.norm)?;
+    hash_matrix(hash, &model.head)?;
     for layer in &model.layers {
-        tensors.extend(layer.norms());
+        layer.norms().try_for_each(|norm| hash_vector(hash, norm))?;
         for linear in layer.linears() {
-            tensors.push(&linear.weight);
-            tensors.extend(&linear.bias);
-        }
-    }
-    for tensor in tensors {
-        hash.update(format!("{:?}", tensor.dims()));
-        let n = tensor.elem_count().min(FIRST_NUMBERS);
-        let numbers = tensor.flatten_all()?.narrow(0, 0, n)?.to_dtype(DType::F32)?;
-        for number in numbers.to_vec1::<f32>()? {
-            hash.update(number.to_le_bytes());
+            hash_matrix(hash, &linear.weight)?;
+            linear.bias.iter().try_for_each(|bias| hash_vector(hash, bias))?;
         }
     }
     Ok(())
+}
+
+/// By the numbers of the file, whatever the matrix is held in.
+fn hash_matrix(hash: &mut Sha256, matrix: &Matrix) -> Result<()> {
+    hash_numbers(hash, matrix.dims(), &matrix.first_numbers()?);
+    Ok(())
+}
+
+fn hash_vector(hash: &mut Sha256, tensor: &Tensor) -> Result<()> {
+    let n = tensor.elem_count().min(FIRST_NUMBERS);
+    let numbers = tensor.flatten_all()?.narrow(0, 0, n)?.to_dtype(DType::F32)?;
+    hash_numbers(hash, tensor.dims(), &numbers.to_vec1::<f32>()?);
+    Ok(())
+}
+
+fn hash_numbers(hash: &mut Sha256, dims: &[usize], numbers: &[f32]) {
+    hash.update(format!("{dims:?}"));
+    for number in numbers {
+        hash.update(number.to_le_bytes());
+    }
 }
 
 /// Names a pair by its tokens.

@@ -1,11 +1,11 @@
 //! The subcommands `round`, `logprobs` and `score`: rounds and their measures without a server.
 
-use super::{Input, completion_logps, run, scores};
+use super::{Input, announce, completion_logps, run, scores};
 use crate::{
-    adapters::Adapter,
+    adapters::{self, Adapter},
     data::{Label, PreferencePair, Row, Tokenizer, read_rows},
-    device,
-    model::{Model, Pack, TokenAt},
+    device, hub,
+    model::{Facts, Model, Pack, TokenAt},
     ops::Tape,
     report::{Directive, Progress, Reporter},
 };
@@ -38,7 +38,7 @@ pub struct RoundArgs {
 /// Print the log-probability of each row's completions, one JSON line a row.
 #[derive(clap::Args)]
 pub struct LogprobsArgs {
-    /// GGUF file or Hugging Face folder
+    /// GGUF file, Hugging Face folder or hub id
     #[arg(long)]
     model: PathBuf,
     /// PEFT folder
@@ -55,7 +55,7 @@ pub struct LogprobsArgs {
 /// Print a reward model's score of each row's completions, one JSON line a row.
 #[derive(clap::Args)]
 pub struct ScoreArgs {
-    /// GGUF file or Hugging Face folder
+    /// GGUF file, Hugging Face folder or hub id
     #[arg(long)]
     model: PathBuf,
     /// PEFT folder with a score head
@@ -81,27 +81,35 @@ pub fn round(args: &RoundArgs) -> Result<()> {
     let text = fs::read_to_string(&args.spec).with_context(|| format!("read {:?}", args.spec))?;
     let (spec, files) = read_spec(&text).with_context(|| format!("spec {:?}", args.spec))?;
     let folder = args.spec.parent().unwrap_or(Path::new("."));
-    let model_path = folder.join(&files.model);
-    let model = Model::load(&model_path, &device::open(&args.device)?, DType::F32)?
-        .in_precision(spec.hyper.precision)?;
+    let located = hub::locate_in(folder, &files.model)?;
+    let (device, facts) = (device::open(&args.device)?, Facts::read(&located.path)?);
+    let rows = pairs(
+        &folder.join(&files.data),
+        &Tokenizer::load(&located.path)?,
+        spec.kind,
+    )?;
+    let mut terminal = Terminal::new();
+    let adapter = match &files.starting_adapter {
+        Some(path) => adapters::read_config(&folder.join(path))?,
+        None => spec.adapter.clone(),
+    };
+    announce(
+        &facts,
+        &spec,
+        &adapter,
+        &rows,
+        (&device, false, false),
+        &mut terminal,
+    );
+    let model = Model::load_in(&located.path, &device, spec.hyper.precision)?;
     let starting_adapter = match &files.starting_adapter {
         Some(path) => Some(Adapter::load_peft(&folder.join(path), &model)?),
         None => None,
     };
-    let rows = pairs(
-        &folder.join(&files.data),
-        &Tokenizer::load(&model_path)?,
-        spec.kind,
-    )?;
-    let mut terminal = Terminal::new();
-    let base_model = model_path
-        .file_name()
-        .map(|name| name.to_string_lossy())
-        .unwrap_or_default();
     let input = Input {
         spec: &spec,
         model: &model,
-        base_model: &base_model,
+        base_model: &located.name,
         starting_adapter: starting_adapter.as_ref(),
         rows,
         out: &args.out,
@@ -171,7 +179,8 @@ fn pairs(path: &Path, tokenizer: &Tokenizer, kind: RoundKind) -> Result<Vec<Pref
 }
 
 pub fn logprobs(args: &LogprobsArgs) -> Result<()> {
-    let model = Model::load(&args.model, &device::open(&args.device)?, DType::F32)?;
+    let path = hub::locate(&args.model)?.path;
+    let model = Model::load(&path, &device::open(&args.device)?, DType::F32)?;
     let adapter = args
         .adapter
         .as_deref()
@@ -184,7 +193,7 @@ pub fn logprobs(args: &LogprobsArgs) -> Result<()> {
             Row::Ids(row) => json!({ "logps": id_logps(&model, adapter.as_ref(), &row.ids, row.from)? }),
             Row::Preference(row) => {
                 if tokenizer.is_none() {
-                    tokenizer = Some(Tokenizer::load(&args.model)?);
+                    tokenizer = Some(Tokenizer::load(&path)?);
                 }
                 let tokenizer = tokenizer.as_ref().context("a tokenizer was just read")?;
                 let pair = tokenizer
@@ -225,9 +234,10 @@ pub fn id_logps(model: &Model, adapter: Option<&Adapter>, ids: &[u32], from: usi
 }
 
 pub fn score(args: &ScoreArgs) -> Result<()> {
-    let model = Model::load(&args.model, &device::open(&args.device)?, DType::F32)?;
+    let path = hub::locate(&args.model)?.path;
+    let model = Model::load(&path, &device::open(&args.device)?, DType::F32)?;
     let adapter = Adapter::load_peft(&args.adapter, &model)?;
-    let tokenizer = Tokenizer::load(&args.model)?;
+    let tokenizer = Tokenizer::load(&path)?;
     let mut out = std::io::stdout().lock();
     for (at, pair) in pairs(&args.data, &tokenizer, RoundKind::Reward)?
         .into_iter()

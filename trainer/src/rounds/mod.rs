@@ -5,6 +5,7 @@
 //! rhythm, metrics, checkpoints and resuming.
 
 mod accept;
+mod announce;
 mod dpo;
 mod logps;
 mod outcome;
@@ -20,6 +21,7 @@ mod watch;
 pub mod cli;
 
 pub use accept::base_weights_hash;
+pub use announce::announce;
 pub use logps::{completion_logps, scores};
 pub use outcome::RoundOutcome;
 pub use session::Session;

@@ -15,7 +15,7 @@ use crate::{
     checkpoint::{self, State},
     data::PreferencePair,
     model::Model,
-    ops::Gradients,
+    ops::{Gradients, Tape},
     optim::{AdamW, learning_rate},
     report::{Directive, Progress, Reporter},
     rng::Rng,
@@ -317,6 +317,14 @@ impl<'a> Session<'a> {
 
     pub fn info(&mut self, text: &str) {
         self.reporter.log(LogLevel::Info, text);
+    }
+
+    /// A tape for a pass that is trained on.
+    pub fn tape(&self) -> Tape {
+        match self.spec.hyper.gradient_checkpointing {
+            true => Tape::checkpointing(),
+            false => Tape::recording(),
+        }
     }
 
     /// Steps done.

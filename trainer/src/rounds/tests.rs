@@ -2,6 +2,7 @@
 
 mod keeping;
 mod losses;
+mod memory;
 
 use super::*;
 use crate::{

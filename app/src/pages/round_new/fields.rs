@@ -36,8 +36,14 @@ pub const KEEP: Field = Field {
 pub const PRECISION: Field = Field {
     name: "hyper.precision",
     label: "Precision of the base model",
-    help: "bf16 halves its memory. Meant for CPUs with AVX-512 BF16; on others it is slower.",
+    help: "bf16 halves its memory; meant for CPUs with AVX-512 BF16. Quantised takes the least and is a little slower.",
     hook: "round-precision",
+};
+pub const CHECKPOINTING: Field = Field {
+    name: "hyper.gradient_checkpointing",
+    label: "Gradient checkpointing",
+    help: "Computes each block twice: a fraction of the memory for about a third more time, and the same weights.",
+    hook: "round-gradient-checkpointing",
 };
 pub const NAME: Field = Field {
     name: "name",

@@ -1,0 +1,123 @@
+//! What a round says about memory before it begins.
+
+use super::{PASS_TOKENS, rankings::elements};
+use crate::{
+    data::PreferencePair,
+    memory::{Plan, RoundBytes, WeightBytes, available, bytes},
+    model::Facts,
+    report::Reporter,
+};
+use candle_core::Device;
+use laurel_protocol::{AdapterConfig, LogLevel, Precision, RoundKind, RoundSpec};
+
+/// Logs the weights' memory in each precision and what the round will take; warns where the machine has less left.
+/// `is_loaded`: the weights are in memory already. A worker samples before and after a policy's round.
+pub fn announce(
+    facts: &Facts,
+    spec: &RoundSpec,
+    adapter: &AdapterConfig,
+    rows: &[PreferencePair],
+    (device, is_loaded, samples): (&Device, bool, bool),
+    reporter: &mut dyn Reporter,
+) {
+    let hyper = &spec.hyper;
+    let plan = Plan {
+        precision: hyper.precision,
+        adapter,
+        pass_tokens: pass_tokens(rows, spec),
+        gradient_checkpointing: hyper.gradient_checkpointing,
+        samples,
+    };
+    let (weights, round) = (WeightBytes::of(facts), RoundBytes::of(facts, &plan));
+    let precision = match hyper.precision {
+        Precision::F32 => "f32",
+        Precision::Bf16 => "bf16",
+        Precision::Quantized => "quantised",
+    };
+    let text = format!(
+        "Memory: weights {}; this round, {precision}: about {} (weights {}, adapter and optimiser {}, activations up to \
+         {})",
+        weights.text(),
+        bytes(round.total()),
+        bytes(round.weights),
+        bytes(round.adapter),
+        bytes(round.activations),
+    );
+    reporter.log(LogLevel::Info, &text);
+    let still_to_come = round.total() - if is_loaded { round.weights } else { 0 };
+    if let (true, Some(left)) = (device.is_cpu(), available().filter(|left| *left < still_to_come)) {
+        let text = format!(
+            "This machine has {} of memory left: a smaller precision, gradient checkpointing or a smaller max_length \
+             takes less",
+            bytes(left)
+        );
+        reporter.log(LogLevel::Warning, &text);
+    }
+}
+
+/// Tokens of the longest pass that the rows can make; those too long for the round are left out.
+fn pass_tokens(rows: &[PreferencePair], spec: &RoundSpec) -> usize {
+    let hyper = &spec.hyper;
+    let compares = spec.kind != RoundKind::Sft;
+    let size = |row: &PreferencePair| {
+        let rejected = if compares { row.rejected.len() } else { 0 };
+        row.prompt.len() + row.chosen.len() + rejected
+    };
+    let fits = |row: &&PreferencePair| {
+        let longest = if compares {
+            row.longest()
+        } else {
+            row.prompt.len() + row.chosen.len()
+        };
+        longest <= hyper.max_length as usize
+    };
+    let rows: Vec<PreferencePair> = rows.iter().filter(fits).cloned().collect();
+    // A ranking's completions are at most those of all its rows.
+    let of_element = |element: &Vec<usize>| element.iter().map(|&row| size(&rows[row])).sum::<usize>();
+    let mut sizes: Vec<usize> = elements(&rows, hyper.batch_by).iter().map(of_element).collect();
+    sizes.sort_unstable_by(|left, right| right.cmp(left));
+    let batch: usize = sizes.iter().take(hyper.batch_size as usize).sum();
+    sizes
+        .first()
+        .map_or(0, |longest| batch.min(PASS_TOKENS.max(*longest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Label;
+    use laurel_protocol::Hyper;
+
+    #[test]
+    fn a_pass_is_as_long_as_its_rows_the_limit_or_the_longest_row() {
+        let row = |prompt: usize, chosen: usize, rejected: usize| PreferencePair {
+            prompt: vec![1; prompt],
+            chosen: vec![2; chosen],
+            rejected: vec![3; rejected],
+            group: 0,
+            label: Label::default(),
+        };
+        let spec = |kind: RoundKind, batch_size: u32| RoundSpec {
+            kind,
+            adapter: AdapterConfig::default(),
+            hyper: Hyper {
+                batch_size,
+                ..Hyper::for_kind(kind)
+            },
+            seed: 0,
+        };
+        let rows = [row(10, 20, 30), row(10, 5, 5), row(10, 2000, 1)];
+        assert_eq!(
+            pass_tokens(&rows, &spec(RoundKind::Dpo, 8)),
+            80,
+            "all but the row that is left out"
+        );
+        assert_eq!(pass_tokens(&rows, &spec(RoundKind::Dpo, 1)), 60);
+        assert_eq!(pass_tokens(&rows, &spec(RoundKind::Sft, 8)), 45);
+        let many: Vec<PreferencePair> = (0..50).map(|_| row(10, 20, 30)).collect();
+        assert_eq!(pass_tokens(&many, &spec(RoundKind::Dpo, 32)), PASS_TOKENS);
+        let long = [row(10, 600, 500), row(1, 1, 1)];
+        assert_eq!(pass_tokens(&long, &spec(RoundKind::Dpo, 8)), 1110);
+        assert_eq!(pass_tokens(&[], &spec(RoundKind::Dpo, 8)), 0);
+    }
+}
