@@ -283,7 +283,7 @@ mod tests {
         model::{Family, tiny},
         rounds::cli::id_logps,
     };
-    use laurel_protocol::adapter::AdapterConfig;
+    use laurel_protocol::adapter::{AdapterConfig, LoraConfig};
 
     fn complete(engine: &Engine, requests: Vec<Request>) -> Vec<Finished> {
         let mut all = Vec::new();
@@ -326,15 +326,18 @@ mod tests {
 
     #[test]
     fn sampled_log_probabilities_agree_with_the_training_forward() {
-        let ia3 = AdapterConfig::Ia3 {
-            target_modules: vec![],
-        };
+        let ia3 = AdapterConfig::ia3();
         let families = Family::ALL.map(|family| (tiny::of(family, 0), AdapterConfig::default()));
-        let ia3 = [
-            (tiny::biased_model(0), ia3.clone()),
-            (tiny::of(Family::Phi3, 0), ia3),
-        ];
-        for (model, config) in families.into_iter().chain(ia3) {
+        let dora = AdapterConfig::Lora(LoraConfig {
+            use_dora: true,
+            ..LoraConfig::default()
+        });
+        // With biases, and with fused layers.
+        let others = [ia3, dora].into_iter().flat_map(|config| {
+            let models = [tiny::biased_model(0), tiny::of(Family::Phi3, 0)];
+            models.map(|model| (model, config.clone()))
+        });
+        for (model, config) in families.into_iter().chain(others) {
             let adapter = Adapter::init(&config, &model, &Rng::new(1)).unwrap();
             tiny::disturb(&adapter, 0.2);
             let engine = Engine::new(&model, Some(&adapter), &sampling(), &[]).unwrap();

@@ -95,7 +95,7 @@ mod tests {
         ops::Gradients,
         rng::Rng,
     };
-    use laurel_protocol::adapter::AdapterConfig;
+    use laurel_protocol::adapter::{AdapterConfig, LoraConfig};
 
     const PROMPT: [u32; 4] = [3, 14, 15, 9];
     const CHOSEN: [u32; 3] = [2, 6, 5];
@@ -163,10 +163,11 @@ mod tests {
         let mut pack = Pack::default();
         pack.push(&PROMPT, &[&CHOSEN]);
         let base = logps(&model, &pack, None, &[(0, 0)]);
-        let ia3 = AdapterConfig::Ia3 {
-            target_modules: vec![],
-        };
-        for config in [AdapterConfig::default(), ia3] {
+        let dora = AdapterConfig::Lora(LoraConfig {
+            use_dora: true,
+            ..LoraConfig::default()
+        });
+        for config in [AdapterConfig::default(), dora, AdapterConfig::ia3()] {
             let adapter = Adapter::init(&config, &model, &Rng::new(1)).unwrap();
             assert_eq!(logps(&model, &pack, Some(&adapter), &[(0, 0)]), base);
         }
@@ -190,15 +191,7 @@ mod tests {
     /// Along its gradient each weight's slope is the gradient's length.
     fn gradients_are_slopes(family: Family) {
         let model = tiny::of(family, 0);
-        let lora = AdapterConfig::Lora {
-            rank: 2,
-            alpha: 8.0,
-            target_modules: vec![],
-        };
-        let ia3 = AdapterConfig::Ia3 {
-            target_modules: vec![],
-        };
-        for config in [lora, ia3] {
+        for config in [AdapterConfig::lora(2, 8.0), AdapterConfig::ia3()] {
             let adapter = Adapter::init(&config, &model, &Rng::new(1)).unwrap();
             tiny::disturb(&adapter, 0.3);
             let (_, gradients) = gradients(&model, &adapter);

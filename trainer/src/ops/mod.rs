@@ -9,6 +9,8 @@
 mod attention;
 mod attention_cpu;
 mod bf16;
+mod dora;
+mod dropout;
 pub(crate) mod exp;
 mod few_rows;
 mod gated;
@@ -22,6 +24,8 @@ mod split;
 mod tape;
 
 pub use attention::{AttentionRule, attention};
+pub use dora::{dora, weight_norm};
+pub use dropout::{Dropout, Mask};
 pub use gated::{Activation, gated, gated_value};
 pub use linear::{LowRank, add, linear, lora, scale};
 pub use logprob::{Head, log_softmax, token_logprobs};

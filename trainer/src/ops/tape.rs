@@ -4,6 +4,7 @@
 //! the trainable weights that they used. [`Tape::backward`] runs them last to first, and drops each with the
 //! activations it held. Weights are known by name; a weight without a gradient is an error in `optim`.
 
+use super::dropout::{Dropout, Mask};
 use candle_core::{Result, Tensor, Var};
 use std::{cell::RefCell, collections::BTreeMap};
 
@@ -68,18 +69,37 @@ impl Recording<'_> {
 /// Records operations, or (switched off) nothing.
 pub struct Tape {
     steps: Option<RefCell<Vec<Backward>>>,
+    dropout: Option<Dropout>,
 }
 
 impl Tape {
+    /// Records; nothing is dropped out.
     pub fn recording() -> Self {
         Self {
             steps: Some(RefCell::default()),
+            dropout: None,
         }
+    }
+
+    /// Records a pass of training, the only kind of pass with dropout.
+    pub fn training(dropout: Dropout) -> Self {
+        Self {
+            dropout: Some(dropout),
+            ..Self::recording()
+        }
+    }
+
+    /// The mask of a layer's adapter whose dropout is `rate`; none outside of training.
+    pub fn mask(&self, path: &str, rate: f64) -> Option<Mask> {
+        self.dropout.and_then(|dropout| dropout.mask(path, rate))
     }
 
     /// For passes that need no gradient: nothing is kept.
     pub fn off() -> Self {
-        Self { steps: None }
+        Self {
+            steps: None,
+            dropout: None,
+        }
     }
 
     pub fn is_recording(&self) -> bool {

@@ -65,7 +65,7 @@ pub(super) fn train_pass(
         Some(&session.adapter),
         pass,
         Completions::Both,
-        Tape::recording(),
+        session.tape(),
     )?;
     // 5. L of the pairs (+ weight · NLL of the chosen answers).
     let loss = pass_loss(session, &logps, pass, whole, references, tally)?;

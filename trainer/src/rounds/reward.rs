@@ -48,7 +48,7 @@ pub(super) fn train_pass(
     tally: &mut Tally,
 ) -> Result<()> {
     // 3. The scores of all completions, each computed once.
-    let states = Pass::last_states(session.model, Some(&session.adapter), pass, Tape::recording())?;
+    let states = Pass::last_states(session.model, Some(&session.adapter), pass, session.tape())?;
     // 4. L, such as -log σ(r(x, y_w) - r(x, y_l)) averaged over the pairs of each ranking.
     let scores = head_scores(&states.values, head)?;
     let loss = pass_loss(&session.spec.hyper, &scores, pass, n_rankings, tally)?;

@@ -27,7 +27,7 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
                 Some(&session.adapter),
                 &pass,
                 Completions::Chosen,
-                Tape::recording(),
+                session.tape(),
             )?;
             // 3. L = mean negative log-likelihood over the batch's trained tokens.
             let n_tokens: usize = logps.counts.iter().sum();
