@@ -333,6 +333,8 @@ mod tests {
         assert!(path(data.path(), &first.hash, "score.safetensors").is_file());
         assert_eq!(first, install(data.path(), JobId(7)).unwrap());
         let refused = |bytes: Vec<u8>| {
+            // The installed file is a link to the uploaded one.
+            fs::remove_file(&head).unwrap();
             fs::write(&head, bytes).unwrap();
             match install(data.path(), JobId(7)) {
                 Err(Error::Invalid(fields)) => fields[0].field == "score.safetensors",

@@ -98,7 +98,7 @@ KINDS = {
 
 
 def compare_kinds(out: Path, gguf: Path, model_dir: Path, tokenizer, rows) -> None:
-    """Adapters of each kind, trained for three steps by Laurel, in PEFT."""
+    """Adapters of each kind, trained for a few steps by Laurel, in PEFT."""
     for name, shape in KINDS.items():
         folder = train(out / f"kind-{name}", gguf, out / "preference.jsonl", "sft", shape)
         print(name, end=": ")

@@ -257,11 +257,11 @@ mod tests {
         let config: LoraConfig = serde_json::from_str(text).unwrap();
         let ranks = Ranks::of(&config).unwrap();
         let rank = |path| ranks.rank(path).unwrap();
-        assert_eq!((rank(Q0), rank(Q1), rank(UP1)), (4, 2, 8));
+        assert_eq!((rank(Q0), rank(Q1), rank(UP1)), (4, 2, 1));
         assert_eq!(ranks.scaling(Q0).unwrap(), 8.0);
-        assert_eq!(ranks.scaling(UP1).unwrap(), 4.0 / 8f64.sqrt());
+        assert_eq!(ranks.scaling(UP1).unwrap(), 4.0);
         let error = ranks.check_used([Q0, UP1].into_iter()).unwrap_err().to_string();
-        assert!(error.contains("^model.layers.1.*"), "{error}");
+        assert!(error.contains("(proj)"), "{error}");
     }
 
     #[test]
