@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod adapter;
+pub mod adapter_config;
 pub mod completion;
 pub mod error;
 pub mod hyper;

@@ -12,10 +12,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a trainer may upload; PEFT's names.
+/// What a trainer may upload: PEFT's files, and heads in files of their own.
 pub const CONFIG: &str = "adapter_config.json";
 pub const WEIGHTS: &str = "adapter_model.safetensors";
 const README: &str = "README.md";
+/// Of a reward model, and of a value model.
+const HEADS: [&str; 2] = ["score.safetensors", "value.safetensors"];
+const ALL: [&str; 5] = [README, CONFIG, WEIGHTS, HEADS[0], HEADS[1]];
 
 /// The largest file that is accepted.
 pub const MAX_BYTES: u64 = 2 << 30;
@@ -35,7 +38,7 @@ pub struct Installed {
 
 /// The name as one of those that an adapter has: no other path is ever opened.
 pub fn known_name(name: &str) -> Option<&'static str> {
-    [CONFIG, WEIGHTS, README].into_iter().find(|known| *known == name)
+    ALL.into_iter().find(|known| *known == name)
 }
 
 /// Where the uploads of a job gather.
@@ -55,10 +58,12 @@ pub fn install(data: &Path, job: JobId) -> Result<Installed> {
     let config = read_upload(&uploads, CONFIG)?;
     serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&config)
         .map_err(|_| refused(CONFIG, "is not a JSON object"))?;
-    let weights = uploads.join(WEIGHTS);
-    let size_bytes = check_safetensors(&weights)?;
-    let hash = hash_file(&weights)?;
-    let files: Vec<String> = [README, CONFIG, WEIGHTS]
+    let size_bytes = check_safetensors(&uploads, WEIGHTS)?;
+    for head in HEADS.into_iter().filter(|head| uploads.join(head).is_file()) {
+        check_safetensors(&uploads, head)?;
+    }
+    let hash = hash_file(&uploads.join(WEIGHTS))?;
+    let files: Vec<String> = ALL
         .into_iter()
         .filter(|name| uploads.join(name).is_file())
         .map(str::to_owned)
@@ -67,11 +72,20 @@ pub fn install(data: &Path, job: JobId) -> Result<Installed> {
     let folder = data.join("adapters").join(&hash);
     if folder.is_dir() {
         // The same weights as an earlier adapter (or this call came before): they must mean the same.
-        if fs::read(folder.join(CONFIG))? != config {
-            return Err(refused(
-                CONFIG,
-                "differs from that of an earlier adapter with the same weights",
-            ));
+        for name in [CONFIG, HEADS[0], HEADS[1]] {
+            let sides = (
+                read_if_there(&folder.join(name))?,
+                read_if_there(&uploads.join(name))?,
+            );
+            // Earlier trainers sent no heads apart from the weights.
+            if let (Some(earlier), Some(now)) = sides
+                && earlier != now
+            {
+                return Err(refused(
+                    name,
+                    "differs from that of an earlier adapter with the same weights",
+                ));
+            }
         }
         let present = |name: &String| folder.join(name).is_file();
         return Ok(Installed {
@@ -146,7 +160,7 @@ pub fn copy(data: &Path, hashes: &[String], to: &Path) -> io::Result<()> {
     for hash in hashes {
         let (from, to) = (data.join("adapters").join(hash), to.join("adapters").join(hash));
         fs::create_dir_all(&to)?;
-        for name in [README, CONFIG, WEIGHTS] {
+        for name in ALL {
             let file = from.join(name);
             if file.is_file() {
                 fs::copy(&file, to.join(name))?;
@@ -168,10 +182,14 @@ fn refused(file: &str, reason: &str) -> Error {
 }
 
 fn read_upload(uploads: &Path, name: &str) -> Result<Vec<u8>> {
-    match fs::read(uploads.join(name)) {
-        Ok(bytes) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(refused(name, "was not uploaded")),
-        Err(error) => Err(error.into()),
+    read_if_there(&uploads.join(name))?.ok_or_else(|| refused(name, "was not uploaded"))
+}
+
+fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -183,34 +201,34 @@ struct TensorEntry {
 }
 
 /// Checks that the header is sound and that the tensors fill the file exactly. Gives the file's size.
-fn check_safetensors(path: &Path) -> Result<u64> {
-    let mut file = match File::open(path) {
+fn check_safetensors(uploads: &Path, name: &str) -> Result<u64> {
+    let mut file = match File::open(uploads.join(name)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(refused(WEIGHTS, "was not uploaded"));
+            return Err(refused(name, "was not uploaded"));
         }
         Err(error) => return Err(error.into()),
     };
-    let broken = |_| refused(WEIGHTS, "is not a safetensors file");
+    let broken = |_| refused(name, "is not a safetensors file");
     let size_bytes = file.metadata()?.len();
     let mut n_header = [0_u8; 8];
     file.read_exact(&mut n_header).map_err(broken)?;
     let n_header = u64::from_le_bytes(n_header);
     if n_header > MAX_HEADER_BYTES || n_header.saturating_add(8) > size_bytes {
-        return Err(refused(WEIGHTS, "is not a whole safetensors file"));
+        return Err(refused(name, "is not a whole safetensors file"));
     }
     let mut header = vec![0_u8; usize::try_from(n_header).unwrap_or(0)];
     file.read_exact(&mut header).map_err(broken)?;
     let mut header: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(&header).map_err(|_| refused(WEIGHTS, "has a header that is not JSON"))?;
+        serde_json::from_slice(&header).map_err(|_| refused(name, "has a header that is not JSON"))?;
     header.remove("__metadata__");
     let mut tensors = header
         .into_values()
         .map(serde_json::from_value::<TensorEntry>)
         .collect::<serde_json::Result<Vec<_>>>()
-        .map_err(|_| refused(WEIGHTS, "has a header that is not of tensors"))?;
+        .map_err(|_| refused(name, "has a header that is not of tensors"))?;
     if tensors.is_empty() {
-        return Err(refused(WEIGHTS, "holds no tensors"));
+        return Err(refused(name, "holds no tensors"));
     }
     tensors.sort_by_key(|tensor| tensor.data_offsets);
     let mut end = 0;
@@ -222,15 +240,12 @@ fn check_safetensors(path: &Path) -> Result<u64> {
             .try_fold(1_u64, |n, size| n.checked_mul(*size));
         let n_bytes = n_values.and_then(|n| n.checked_mul(bytes_of(&tensor.dtype)?));
         if from != end || to < from || n_bytes != Some(to - from) {
-            return Err(refused(
-                WEIGHTS,
-                "has tensors whose places do not fit their shapes",
-            ));
+            return Err(refused(name, "has tensors whose places do not fit their shapes"));
         }
         end = to;
     }
     if end != size_bytes - 8 - n_header {
-        return Err(refused(WEIGHTS, "was cut off, or goes on after its last tensor"));
+        return Err(refused(name, "was cut off, or goes on after its last tensor"));
     }
     Ok(size_bytes)
 }
@@ -306,6 +321,29 @@ mod tests {
                 "{broken:?}"
             );
         }
+    }
+
+    #[test]
+    fn heads_are_installed_with_the_weights_checked_as_they_are_and_never_exchanged() {
+        let data = data_with(&safetensors(ONE, 8));
+        let head = upload_folder(data.path(), JobId(7)).join("score.safetensors");
+        fs::write(&head, safetensors(ONE, 8)).unwrap();
+        let first = install(data.path(), JobId(7)).unwrap();
+        assert_eq!(first.files, [CONFIG, WEIGHTS, "score.safetensors"]);
+        assert!(path(data.path(), &first.hash, "score.safetensors").is_file());
+        assert_eq!(first, install(data.path(), JobId(7)).unwrap());
+        let refused = |bytes: Vec<u8>| {
+            // The installed file is a link to the uploaded one.
+            fs::remove_file(&head).unwrap();
+            fs::write(&head, bytes).unwrap();
+            match install(data.path(), JobId(7)) {
+                Err(Error::Invalid(fields)) => fields[0].field == "score.safetensors",
+                _ => false,
+            }
+        };
+        let mut other = safetensors(ONE, 8);
+        *other.last_mut().unwrap() = 2;
+        assert!(refused(safetensors(ONE, 7)) && refused(other));
     }
 
     #[test]

@@ -58,7 +58,8 @@ def main() -> None:
     )
     print(f"RewardTrainer, one step: loss {trainer.train().training_loss:.4f}")
 
-    compare_logprobs(out, gguf, model_dir, tokenizer, preference)
+    compare_logprobs(out / "adapter", gguf, model_dir, tokenizer, preference)
+    compare_kinds(out, gguf, model_dir, tokenizer, preference)
 
 
 def convert(gguf: Path, to: Path) -> None:
@@ -85,22 +86,72 @@ def convert(gguf: Path, to: Path) -> None:
     file.write_text(json.dumps(parts, ensure_ascii=False))
 
 
-def compare_logprobs(out: Path, gguf: Path, model_dir: Path, tokenizer, rows) -> None:
+# What a spec says of the adapter, by the name of the round's folder.
+KINDS = {
+    "rslora": dict(type="lora", rank=4, use_rslora=True, dropout=0.1),
+    "dora": dict(type="lora", rank=4, use_dora=True, target_modules="all-linear", exclude_modules=["o_proj"]),
+    "patterns": dict(type="lora", rank=4, use_dora=True, use_rslora=True, target_modules=r".*\.(q_proj|v_proj|up_proj)",
+                     rank_pattern={"v_proj": 2, r"1\..*": 3}, alpha_pattern={"self_attn.*": 8}),
+    "blocks": dict(type="lora", rank=4, target_modules=["q_proj", "down_proj"], layers_to_transform=[0, 7]),
+    "ia3": dict(type="ia3", target_modules=["k_proj", "up_proj", "down_proj"], feedforward_modules=["up_proj", "0.mlp.down_proj"]),
+}
+
+
+def compare_kinds(out: Path, gguf: Path, model_dir: Path, tokenizer, rows) -> None:
+    """Adapters of each kind, trained for a few steps by Laurel, in PEFT."""
+    for name, shape in KINDS.items():
+        folder = train(out / f"kind-{name}", gguf, out / "preference.jsonl", "sft", shape)
+        print(name, end=": ")
+        compare_logprobs(folder, gguf, model_dir, tokenizer, rows)
+    folder = train(out / "kind-reward", gguf, out / "preference.jsonl", "reward", KINDS["dora"])
+    compare_scores(folder, gguf, model_dir, tokenizer, rows)
+
+
+def train(out: Path, gguf: Path, data: Path, kind: str, shape: dict) -> Path:
+    hyper = dict(max_steps=3, learning_rate=0.01, batch_size=2, max_length=256, held_out=0)
+    spec = dict(kind=kind, model=str(gguf.resolve()), data=str(data.resolve()), adapter=shape, hyper=hyper)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "spec.json").write_text(json.dumps(spec))
+    subprocess.check_call([os.environ["LAUREL_TRAINER_BIN"], "round", str(out / "spec.json"), "--out", str(out / "run")])
+    return out / "run" / "adapter"
+
+
+def compare_scores(adapter: Path, gguf: Path, model_dir: Path, tokenizer, rows) -> None:
+    """A reward model's scores, with its head from the adapter's weights, against `laurel-trainer score`."""
+    command = [os.environ["LAUREL_TRAINER_BIN"], "score", "--model", str(gguf), "--adapter", str(adapter)]
+    command += ["--data", str(adapter.parent.parent.parent / "preference.jsonl")]
+    ours = [json.loads(line) for line in subprocess.check_output(command, text=True).splitlines()]
+    base = AutoModelForSequenceClassification.from_pretrained(model_dir, num_labels=1, dtype=torch.float32)
+    base.config.pad_token_id = tokenizer.pad_token_id
+    model = PeftModel.from_pretrained(base, adapter).eval()
+    worst = 0.0
+    for row, found in zip(rows.select(range(min(8, len(rows)))), ours):
+        for side in ("chosen", "rejected"):
+            text = tokenizer.apply_chat_template(row["prompt"] + row[side], tokenize=False)
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            with torch.no_grad():
+                wanted = model(input_ids=torch.tensor([ids])).logits.item()
+            worst = max(worst, abs(wanted - found[f"{side}_score"]) / max(1.0, abs(wanted)))
+    print(f"scores of a reward model: largest difference {worst:.2e}")
+    assert worst <= MAX_DIFFERENCE
+
+
+def compare_logprobs(adapter: Path, gguf: Path, model_dir: Path, tokenizer, rows) -> None:
     """Per-token log-probabilities: PEFT's loading of Laurel's adapter against `laurel-trainer logprobs`."""
     samples = []
     for row in rows.select(range(min(8, len(rows)))):
         for side in ("chosen", "rejected"):
             text = tokenizer.apply_chat_template(row["prompt"] + row[side], tokenize=False)
             samples.append(tokenizer(text, add_special_tokens=False)["input_ids"])
-    data = out / "ids.jsonl"
+    data = adapter.parent / "ids.jsonl"
     data.write_text("".join(json.dumps({"ids": ids, "from": 1}) + "\n" for ids in samples))
     command = [os.environ["LAUREL_TRAINER_BIN"], "logprobs", "--model", str(gguf)]
-    command += ["--adapter", str(out / "adapter"), "--data", str(data)]
+    command += ["--adapter", str(adapter), "--data", str(data)]
     ours = [json.loads(line)["logps"] for line in subprocess.check_output(command, text=True).splitlines()]
     assert len(ours) == len(samples)
 
     base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
-    model = PeftModel.from_pretrained(base, out / "adapter").eval()
+    model = PeftModel.from_pretrained(base, adapter).eval()
     worst, moved = 0.0, 0.0
     with torch.no_grad():
         for ids, found in zip(samples, ours):

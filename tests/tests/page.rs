@@ -3,9 +3,7 @@
 use anyhow::{Context, Result};
 use laurel_protocol::{Answer, Choice, CompletionJob, Held, Hold, Judgement, Project, ProjectId};
 use laurel_tests::{
-    Browser, Scripted,
-    process::given,
-    scene, scripted,
+    Browser, Scripted, scene, scripted,
     server::{ADMIN, PASSWORD},
     until,
 };

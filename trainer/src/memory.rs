@@ -3,7 +3,7 @@
 //! docs/TRAINING.md compare it with what was measured.
 
 use crate::{
-    adapters::targets,
+    adapters::Sizes,
     model::{Config, Facts},
     ops::LOGIT_ROWS,
 };
@@ -115,22 +115,19 @@ impl RoundBytes {
 
 /// Numbers of the adapter, and of the base matrices that it changes.
 fn adapted(facts: &Facts, adapter: &AdapterConfig) -> (usize, usize) {
-    let targets = targets(adapter);
     let (mut trained, mut changed) = (0, 0);
+    // Patterns that are none end the round where its adapter is made.
+    let Ok(sizes) = Sizes::of(adapter) else {
+        return (0, 0);
+    };
     for tensor in &facts.tensors {
-        let layer = tensor
-            .name
-            .strip_suffix(".weight")
-            .and_then(|path| path.rsplit('.').next());
-        let (Some(layer), [n_out, n_in]) = (layer, tensor.shape.as_slice()) else {
+        let (Some(path), [n_out, n_in]) = (tensor.name.strip_suffix(".weight"), tensor.shape.as_slice())
+        else {
             continue;
         };
-        if targets.iter().any(|target| target == layer) {
+        if let Ok(Some(n)) = sizes.n_trained(path, (*n_out, *n_in)) {
             changed += n_out * n_in;
-            trained += match adapter {
-                AdapterConfig::Lora { rank, .. } => *rank as usize * (n_out + n_in),
-                AdapterConfig::Ia3 { .. } => *n_out.max(n_in),
-            };
+            trained += n;
         }
     }
     (trained, changed)
@@ -142,14 +139,27 @@ fn activations(config: &Config, plan: &Plan<'_>) -> usize {
         config.n_heads * config.head_dim,
         config.n_kv_heads * config.head_dim,
     );
-    let rank = match plan.adapter {
-        AdapterConfig::Lora { rank, .. } => *rank as usize,
-        AdapterConfig::Ia3 { .. } => 0,
+    // x Aᵀ of each layer, and for DoRA what the turned weight gives.
+    let adapter = match plan.adapter {
+        AdapterConfig::Lora(lora) => {
+            let patterns = lora.rank_pattern.0.iter().map(|(_, rank)| rank);
+            let rank = patterns
+                .chain([&lora.rank])
+                .max()
+                .map_or(0, |&rank| rank as usize);
+            let turned = if lora.use_dora {
+                q + 2 * kv + 2 * hidden + 2 * inner
+            } else {
+                0
+            };
+            7 * rank + turned
+        }
+        AdapterConfig::Ia3(_) => 0,
     };
     let more_norms = if config.family.is_gemma() { 2 * hidden } else { 0 };
     // Kept of a block for its backward pass: the hidden states before and after attention, both normalised; q, k, v
-    // and what attention gives; gate, up and their product; x Aᵀ of each layer.
-    let block = 4 * hidden + more_norms + 2 * q + 2 * kv + 3 * inner + 7 * rank;
+    // and what attention gives; gate, up and their product; what the adapter adds.
+    let block = 4 * hidden + more_norms + 2 * q + 2 * kv + 3 * inner + adapter;
     let kept = match plan.gradient_checkpointing {
         // The input of each block, and one block whole.
         true => config.n_layers * hidden + block,
@@ -245,14 +255,7 @@ mod tests {
 
     #[test]
     fn longer_passes_larger_ranks_and_samples_take_more_and_checkpointing_less() {
-        let (small, large) = (
-            AdapterConfig::default(),
-            AdapterConfig::Lora {
-                rank: 64,
-                alpha: 1.0,
-                target_modules: vec![],
-            },
-        );
+        let (small, large) = (AdapterConfig::default(), AdapterConfig::lora(64, 1.0));
         let facts = facts(true);
         let base = RoundBytes::of(&facts, &plan(&small));
         // Weight, gradient, moments …: six times rank 16 over the one layer that the adapter changes.

@@ -5,8 +5,8 @@ mod knobs;
 
 use self::{
     fields::{
-        ALPHA, BATCH_BY, CHECKPOINTING, KEEP, KIND, LOSS, MARGIN, NAME, PRECISION, RANK, SCHEDULE, SEED,
-        START, kind_help,
+        ALPHA, BATCH_BY, CHECKPOINTING, DROPOUT, KEEP, KIND, LOSS, MARGIN, NAME, PRECISION, RANK, SCHEDULE,
+        SEED, START, USE_DORA, USE_RSLORA, kind_help,
     },
     knobs::{ADVANCED, BASIC, Knob, choice, loss_help, loss_name},
 };
@@ -15,14 +15,14 @@ use crate::{
     api,
     components::{
         action::Action,
-        field::{Errors, number, select_field, text_field},
+        field::{Errors, number, select_field, switch_field, text_field},
     },
     format,
     load::Loaded,
 };
 use laurel_protocol::{
-    Adapter, AdapterConfig, AdapterId, BatchBy, FieldError, Hyper, Keep, Loss, Margin, NewRound, Precision,
-    Project, ProjectCounts, ProjectId, RoundKind, RoundSpec, Schedule, Setting,
+    Adapter, AdapterConfig, AdapterId, BatchBy, FieldError, Hyper, Keep, LoraConfig, Loss, Margin, NewRound,
+    Precision, Project, ProjectCounts, ProjectId, RoundKind, RoundSpec, Schedule, Setting,
 };
 use leptos::prelude::*;
 use leptos_router::{components::A, hooks::use_navigate};
@@ -66,6 +66,9 @@ struct Draft {
     schedule: RwSignal<String>,
     rank: RwSignal<String>,
     alpha: RwSignal<String>,
+    dropout: RwSignal<String>,
+    use_rslora: RwSignal<bool>,
+    use_dora: RwSignal<bool>,
     seed: RwSignal<String>,
     knobs: StoredValue<Vec<RwSignal<String>>>,
 }
@@ -91,6 +94,9 @@ impl Draft {
             schedule: text("linear"),
             rank: text("16"),
             alpha: text("32"),
+            dropout: text("0"),
+            use_rslora: RwSignal::new(false),
+            use_dora: RwSignal::new(false),
             seed: text("0"),
             knobs: StoredValue::new(knobs.collect()),
         }
@@ -149,15 +155,19 @@ impl Draft {
                 .unwrap_or_default()
         };
         let alpha = take(self.alpha, ALPHA.name);
+        let dropout = take(self.dropout, DROPOUT.name);
         let rank: f64 = take(self.rank, RANK.name);
         let seed: f64 = take(self.seed, SEED.name);
         let spec = RoundSpec {
             kind,
-            adapter: AdapterConfig::Lora {
+            adapter: AdapterConfig::Lora(LoraConfig {
                 rank: rank as u32,
                 alpha,
-                target_modules: Vec::new(),
-            },
+                dropout,
+                use_rslora: self.use_rslora.get_untracked(),
+                use_dora: self.use_dora.get_untracked(),
+                ..LoraConfig::default()
+            }),
             hyper,
             seed: seed as u64,
         };
@@ -288,6 +298,9 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
                 <div class="field-grid">
                     {text_field(RANK, "number", draft.rank, errors)}
                     {text_field(ALPHA, "number", draft.alpha, errors)}
+                    {text_field(DROPOUT, "number", draft.dropout, errors)}
+                    {switch_field(USE_RSLORA, draft.use_rslora)}
+                    {switch_field(USE_DORA, draft.use_dora)}
                     {select_field(SCHEDULE, schedules, draft.schedule, errors)}
                     {select_field(KEEP, keeps, draft.keep, errors)}
                     {select_field(PRECISION, precisions, draft.precision, errors)}

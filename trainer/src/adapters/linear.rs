@@ -1,6 +1,6 @@
 //! A linear layer of the base model, with what an adapter adds to it.
 
-use super::{Adapter, Module, Weight, ia3, lora_a, lora_b};
+use super::{Adapter, Module, Weight, ia3, lora_a, lora_b, lora_magnitude, low_rank};
 use crate::ops::{self, Matrix, Tape, Traced};
 use candle_core::{Result, Tensor};
 
@@ -33,11 +33,25 @@ impl Linear {
         let Some(adapter) = adapter else {
             return ops::linear(tape, x, weight, bias);
         };
-        if let Some((low_rank, trained)) = adapter.low_rank(&self.path) {
-            let names = trained.then(|| (lora_a(&self.path), lora_b(&self.path)));
-            return ops::lora(tape, x, weight, bias, &low_rank, names);
-        }
         match adapter.modules.get(&self.path) {
+            Some(Module::Lora {
+                a,
+                b,
+                magnitude,
+                scaling,
+            }) => {
+                let trained = matches!(a, Weight::Trainable(_));
+                let mask = trained.then(|| tape.mask(&self.path, adapter.config.dropout()));
+                let low_rank = low_rank((a, b), *scaling, mask.flatten());
+                let (name_a, name_b) = (lora_a(&self.path), lora_b(&self.path));
+                let Some(magnitude) = magnitude else {
+                    let names = trained.then_some((name_a, name_b));
+                    return ops::lora(tape, x, weight, bias, &low_rank, names);
+                };
+                let names = trained.then(|| [name_a, name_b, lora_magnitude(&self.path)]);
+                let magnitude = magnitude.tensor().detach();
+                ops::dora(tape, x, weight, bias, (&low_rank, &magnitude), names)
+            }
             Some(Module::Ia3 {
                 factors,
                 feed_forward,
@@ -49,7 +63,7 @@ impl Linear {
                 }
                 ops::scale(tape, &ops::linear(tape, x, weight, bias)?, &factors, name)
             }
-            _ => ops::linear(tape, x, weight, bias),
+            None => ops::linear(tape, x, weight, bias),
         }
     }
 }

@@ -1,21 +1,31 @@
 //! Adapters: the small set of weights that a round trains, over a frozen base model.
 //!
-//! [`Linear`] is the one place where base and adapter meet. [`peft`] reads and writes PEFT's files.
+//! [`Linear`] is the one place where base and adapter meet; [`effective`] is the layer that comes of the two. [`peft`]
+//! reads and writes PEFT's files, [`Head`] those of heads.
 
+mod heads;
 mod linear;
+mod merge;
 mod peft;
+mod peft_config;
+mod select;
 
+pub use heads::Head;
 pub use linear::Linear;
-pub use peft::{CONFIG_FILE, TaskType, WEIGHTS_FILE, read_config};
+pub use merge::effective;
+pub use peft::{WEIGHTS_FILE, read_config};
+pub use peft_config::{CONFIG_FILE, TaskType};
+pub(crate) use select::Sizes;
 
 use crate::{
     model::{Layer, Model},
-    ops::LowRank,
+    ops::{LowRank, Mask, weight_norm},
     rng::Rng,
 };
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor, Var};
-use laurel_protocol::adapter::{AdapterConfig, LINEAR_LAYERS};
+use laurel_protocol::adapter::{AdapterConfig, LoraConfig, LoraInit};
+use select::{Ranks, ScalesInputs, Selection};
 use std::collections::BTreeMap;
 
 /// The name of a reward model's score head among the weights.
@@ -43,13 +53,25 @@ pub enum Module {
     Lora {
         a: Weight,
         b: Weight,
+        /// DoRA's, `(out,)`.
+        magnitude: Option<Weight>,
         scaling: f64,
     },
     /// Factors on the outputs, or (`feed_forward`) on the inputs.
-    Ia3 {
-        factors: Weight,
-        feed_forward: bool,
-    },
+    Ia3 { factors: Weight, feed_forward: bool },
+}
+
+impl Module {
+    /// Whether it is IA3's kind with factors on the inputs.
+    fn scales_inputs(&self) -> bool {
+        matches!(
+            self,
+            Self::Ia3 {
+                feed_forward: true,
+                ..
+            }
+        )
+    }
 }
 
 /// An adapter: modules by the path of their linear layer, and a score head for reward models.
@@ -63,21 +85,38 @@ pub struct Adapter {
 
 impl Adapter {
     /// A fresh, trainable adapter, which changes nothing yet: LoRA's A is drawn as PEFT draws it (Kaiming
-    /// uniform with a = √5) and B is zero; IA3's factors are one.
+    /// uniform with a = √5) and B is zero, DoRA's magnitudes are the rows' lengths; IA3's factors are one.
     pub fn init(config: &AdapterConfig, model: &Model, rng: &Rng) -> Result<Self> {
-        let targets = targets(config);
-        let mut modules = BTreeMap::new();
+        let selection = Selection::of(config)?;
+        selection.check_blocks(model.layers.len())?;
+        let mut taken = Vec::new();
         for linear in model.linears() {
-            if !targets.iter().any(|target| target == linear.name()) {
-                continue;
+            if selection.takes(&linear.path)? {
+                taken.push(linear);
             }
-            let module = fresh(config, linear, rng)?;
-            modules.insert(linear.path.clone(), module);
         }
         ensure!(
-            !modules.is_empty(),
-            "the adapter's target modules {targets:?} match no layer of the model"
+            !taken.is_empty(),
+            "the adapter's target modules {:?} match no layer of the model",
+            select::target_modules(config)
         );
+        let mut modules = BTreeMap::new();
+        match config {
+            AdapterConfig::Lora(lora) => {
+                let ranks = Ranks::of(lora)?;
+                ranks.check_used(taken.iter().map(|linear| linear.path.as_str()))?;
+                for linear in taken {
+                    modules.insert(linear.path.clone(), fresh_lora(lora, &ranks, linear, rng)?);
+                }
+            }
+            AdapterConfig::Ia3(ia3) => {
+                let inputs = ScalesInputs::of(ia3)?;
+                for linear in taken {
+                    let module = fresh_ia3(linear, inputs.is(&linear.path)?)?;
+                    modules.insert(linear.path.clone(), module);
+                }
+            }
+        }
         Ok(Self {
             config: config.clone(),
             modules,
@@ -114,9 +153,15 @@ impl Adapter {
         let mut modules = BTreeMap::new();
         for (path, module) in &self.modules {
             let module = match module {
-                Module::Lora { a, b, scaling } => Module::Lora {
+                Module::Lora {
+                    a,
+                    b,
+                    magnitude,
+                    scaling,
+                } => Module::Lora {
                     a: change(a)?,
                     b: change(b)?,
+                    magnitude: magnitude.as_ref().map(change).transpose()?,
                     scaling: *scaling,
                 },
                 Module::Ia3 {
@@ -141,9 +186,11 @@ impl Adapter {
         let mut weights = Vec::new();
         for (path, module) in &self.modules {
             match module {
-                Module::Lora { a, b, .. } => {
+                Module::Lora { a, b, magnitude, .. } => {
                     weights.push((lora_a(path), a));
                     weights.push((lora_b(path), b));
+                    let magnitude = magnitude.iter();
+                    weights.extend(magnitude.map(|magnitude| (lora_magnitude(path), magnitude)));
                 }
                 Module::Ia3 { factors, .. } => weights.push((ia3(path), factors)),
             }
@@ -171,70 +218,62 @@ impl Adapter {
             .any(|linear| self.modules.contains_key(&linear.path))
     }
 
-    pub(crate) fn low_rank(&self, path: &str) -> Option<(LowRank, bool)> {
-        match self.modules.get(path)? {
-            Module::Lora { a, b, scaling } => {
-                let low_rank = LowRank {
-                    a: a.tensor().detach(),
-                    b: b.tensor().detach(),
-                    scaling: *scaling,
-                };
-                Some((low_rank, matches!(a, Weight::Trainable(_))))
-            }
-            Module::Ia3 { .. } => None,
+    /// Dropout belongs to the round that trains, not to the weights that it starts from.
+    pub fn set_dropout(&mut self, dropout: f64) {
+        if let AdapterConfig::Lora(lora) = &mut self.config {
+            lora.dropout = dropout;
         }
     }
 }
 
-fn fresh(config: &AdapterConfig, linear: &Linear, rng: &Rng) -> Result<Module> {
+/// What LoRA adds to a layer. `mask` is that of a training pass with dropout.
+pub(crate) fn low_rank((a, b): (&Weight, &Weight), scaling: f64, mask: Option<Mask>) -> LowRank {
+    LowRank {
+        a: a.tensor().detach(),
+        b: b.tensor().detach(),
+        scaling,
+        mask,
+    }
+}
+
+fn fresh_lora(config: &LoraConfig, ranks: &Ranks<'_>, linear: &Linear, rng: &Rng) -> Result<Module> {
     let (n_out, n_in) = linear.weight.dims2()?;
     let device = linear.weight.device();
-    Ok(match config {
-        AdapterConfig::Lora { rank, alpha, .. } => {
-            let rank = *rank as usize;
-            // Kaiming uniform with a = √5 over n_in inputs: the bound is 1 / √n_in.
-            let bound = 1.0 / (n_in as f64).sqrt();
-            let mut stream = rng.stream(&linear.path, 0);
-            let numbers = (0..rank * n_in).map(|_| ((2.0 * stream.uniform() - 1.0) * bound) as f32);
-            let a = Tensor::from_vec(numbers.collect::<Vec<_>>(), (rank, n_in), device)?;
-            let b = Tensor::zeros((n_out, rank), DType::F32, device)?;
-            Module::Lora {
-                a: Weight::Trainable(Var::from_tensor(&a)?),
-                b: Weight::Trainable(Var::from_tensor(&b)?),
-                scaling: alpha / rank as f64,
-            }
-        }
-        AdapterConfig::Ia3 { .. } => {
-            let feed_forward = is_feed_forward(linear.name());
-            let width = if feed_forward { n_in } else { n_out };
-            let ones = Tensor::ones(width, DType::F32, device)?;
-            Module::Ia3 {
-                factors: Weight::Trainable(Var::from_tensor(&ones)?),
-                feed_forward,
-            }
-        }
+    let rank = ranks.rank(&linear.path)? as usize;
+    let mut stream = rng.stream(&linear.path, 0);
+    let mut draw = || match config.init_lora_weights {
+        // Kaiming uniform with a = √5 over n_in inputs: the bound is 1 / √n_in.
+        LoraInit::Kaiming => (2.0 * stream.uniform() - 1.0) * (1.0 / (n_in as f64).sqrt()),
+        LoraInit::Gaussian => stream.normal() / rank as f64,
+    };
+    let numbers: Vec<f32> = (0..rank * n_in).map(|_| draw() as f32).collect();
+    let low_rank = LowRank {
+        a: Tensor::from_vec(numbers, (rank, n_in), device)?,
+        b: Tensor::zeros((n_out, rank), DType::F32, device)?,
+        scaling: ranks.scaling(&linear.path)?,
+        mask: None,
+    };
+    let trainable = |tensor: &Tensor| Ok::<_, anyhow::Error>(Weight::Trainable(Var::from_tensor(tensor)?));
+    let magnitude = match config.use_dora {
+        true => Some(trainable(&weight_norm(&linear.weight, &low_rank)?)?),
+        false => None,
+    };
+    Ok(Module::Lora {
+        a: trainable(&low_rank.a)?,
+        b: trainable(&low_rank.b)?,
+        magnitude,
+        scaling: low_rank.scaling,
     })
 }
 
-/// The layers that an adapter changes: those asked for, else all for LoRA and the paper's for IA3, of which a
-/// model has some.
-pub(crate) fn targets(config: &AdapterConfig) -> Vec<String> {
-    let (asked, default): (_, &[&str]) = match config {
-        AdapterConfig::Lora { target_modules, .. } => (target_modules, &LINEAR_LAYERS),
-        AdapterConfig::Ia3 { target_modules } => {
-            (target_modules, &["k_proj", "v_proj", "qkv_proj", "down_proj"])
-        }
-    };
-    if asked.is_empty() {
-        default.iter().map(|&name| name.to_owned()).collect()
-    } else {
-        asked.clone()
-    }
-}
-
-/// Whether IA3 scales the input of this layer instead of its output, as in PEFT's defaults.
-fn is_feed_forward(layer: &str) -> bool {
-    layer == "down_proj"
+fn fresh_ia3(linear: &Linear, feed_forward: bool) -> Result<Module> {
+    let (n_out, n_in) = linear.weight.dims2()?;
+    let width = if feed_forward { n_in } else { n_out };
+    let ones = Tensor::ones(width, DType::F32, linear.weight.device())?;
+    Ok(Module::Ia3 {
+        factors: Weight::Trainable(Var::from_tensor(&ones)?),
+        feed_forward,
+    })
 }
 
 pub(crate) fn lora_a(path: &str) -> String {
@@ -245,6 +284,14 @@ pub(crate) fn lora_b(path: &str) -> String {
     format!("{path}.lora_B.weight")
 }
 
+/// PEFT's files have no `.weight` here.
+pub(crate) fn lora_magnitude(path: &str) -> String {
+    format!("{path}.lora_magnitude_vector")
+}
+
 pub(crate) fn ia3(path: &str) -> String {
     format!("{path}.ia3_l")
 }
+
+#[cfg(test)]
+mod tests;

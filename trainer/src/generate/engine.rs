@@ -284,7 +284,7 @@ mod tests {
         rounds::cli::id_logps,
     };
     use candle_core::quantized::GgmlDType;
-    use laurel_protocol::adapter::AdapterConfig;
+    use laurel_protocol::adapter::{AdapterConfig, LoraConfig};
 
     fn complete(engine: &Engine, requests: Vec<Request>) -> Vec<Finished> {
         let mut all = Vec::new();
@@ -327,22 +327,23 @@ mod tests {
 
     #[test]
     fn sampled_log_probabilities_agree_with_the_training_forward() {
-        let ia3 = AdapterConfig::Ia3 {
-            target_modules: vec![],
-        };
+        let ia3 = AdapterConfig::ia3();
         let families = Family::ALL.map(|family| (tiny::of(family, 0), AdapterConfig::default()));
-        let ia3 = [
-            (tiny::biased_model(0), ia3.clone()),
-            (tiny::of(Family::Phi3, 0), ia3),
-        ];
+        let dora = AdapterConfig::Lora(LoraConfig {
+            use_dora: true,
+            ..LoraConfig::default()
+        });
+        // With biases, and with fused layers.
+        let others = [ia3.clone(), dora.clone()].into_iter().flat_map(|config| {
+            let models = [tiny::biased_model(0), tiny::of(Family::Phi3, 0)];
+            models.map(|model| (model, config.clone()))
+        });
         // Held in blocks, the adapter is computed beside the base instead of merged into it.
         let blocks = |model: Model| model.held(&|matrix| matrix.quantise(GgmlDType::F16).unwrap());
-        let held = [
-            (blocks(tiny::biased_model(0)), AdapterConfig::default()),
-            (blocks(tiny::biased_model(0)), ia3[0].1.clone()),
-            (blocks(tiny::of(Family::Phi3, 0)), AdapterConfig::default()),
-        ];
-        for (model, config) in families.into_iter().chain(ia3).chain(held) {
+        let held =
+            [AdapterConfig::default(), ia3, dora].map(|config| (blocks(tiny::biased_model(0)), config));
+        let fused = (blocks(tiny::of(Family::Phi3, 0)), AdapterConfig::default());
+        for (model, config) in families.into_iter().chain(others).chain(held).chain([fused]) {
             let adapter = Adapter::init(&config, &model, &Rng::new(1)).unwrap();
             tiny::disturb(&adapter, 0.2);
             let engine = Engine::new(&model, Some(&adapter), &sampling(), &[]).unwrap();

@@ -2,9 +2,9 @@
 //! beside them: what the engine computes with. Made once for each engine.
 
 use crate::{
-    adapters::{Adapter, Module, Weight},
+    adapters::{Adapter, Module, Weight, effective, low_rank},
     model::{Bundle, Layer, Linear, Matrix, try_array},
-    ops::{few_rows_transposed, split_value},
+    ops::{few_rows_transposed, split_value, weight_norm},
 };
 use candle_core::{DType, Result, Tensor};
 
@@ -26,6 +26,8 @@ enum Beside {
         a: Matrix,
         /// `(out, rank)`, with the scaling in it.
         b: Matrix,
+        /// `(out,)`: DoRA's magnitudes over the rows' lengths.
+        factors: Option<Tensor>,
     },
     /// `(in,)`
     InputFactors(Tensor),
@@ -58,41 +60,24 @@ impl MergedLayer {
 impl Merged {
     fn new(linear: &Linear, module: Option<&Module>) -> Result<Self> {
         match module {
-            Some(module) if linear.weight.is_full() => Self::summed(linear, module),
+            Some(module) if linear.weight.is_full() => {
+                let weight = linear.weight.to_dtype(DType::F32)?;
+                let (weight, bias) = effective(&weight, linear.bias.as_ref(), module)?;
+                Ok(Self {
+                    weight: weight.into(),
+                    bias,
+                    beside: Beside::Nothing,
+                })
+            }
             _ => Ok(Self {
                 weight: linear.weight.clone(),
                 bias: linear.bias.clone(),
                 beside: match module {
                     None => Beside::Nothing,
-                    Some(module) => Beside::new(module)?,
+                    Some(module) => Beside::new(linear, module)?,
                 },
             }),
         }
-    }
-
-    /// IA3's factors on outputs scale the bias as well.
-    fn summed(linear: &Linear, module: &Module) -> Result<Self> {
-        let weight = linear.weight.to_dtype(DType::F32)?;
-        let mut bias = linear.bias.clone();
-        let weight = match module {
-            Module::Lora { a, b, scaling } => (weight + (tensor(b).matmul(&tensor(a))? * *scaling)?)?,
-            Module::Ia3 {
-                factors,
-                feed_forward: true,
-            } => weight.broadcast_mul(&tensor(factors))?,
-            Module::Ia3 {
-                factors,
-                feed_forward: false,
-            } => {
-                bias = bias.map(|bias| bias * tensor(factors)).transpose()?;
-                weight.broadcast_mul(&tensor(factors).unsqueeze(1)?)?
-            }
-        };
-        Ok(Self {
-            weight: weight.into(),
-            bias,
-            beside: Beside::Nothing,
-        })
     }
 
     /// Shapes: `(rows, in)` to `(rows, out)`.
@@ -101,8 +86,11 @@ impl Merged {
             Beside::InputFactors(factors) => few_rows_transposed(&x.broadcast_mul(factors)?, &self.weight)?,
             _ => few_rows_transposed(x, &self.weight)?,
         };
-        if let Beside::LowRank { a, b } = &self.beside {
+        if let Beside::LowRank { a, b, factors } = &self.beside {
             y = (y + few_rows_transposed(&few_rows_transposed(x, a)?, b)?)?;
+            if let Some(factors) = factors {
+                y = y.broadcast_mul(factors)?;
+            }
         }
         if let Some(bias) = &self.bias {
             y = y.broadcast_add(bias)?;
@@ -115,12 +103,25 @@ impl Merged {
 }
 
 impl Beside {
-    fn new(module: &Module) -> Result<Self> {
+    fn new(linear: &Linear, module: &Module) -> Result<Self> {
         Ok(match module {
-            Module::Lora { a, b, scaling } => Self::LowRank {
-                a: tensor(a).into(),
-                b: (tensor(b) * *scaling)?.into(),
-            },
+            Module::Lora {
+                a,
+                b,
+                magnitude,
+                scaling,
+            } => {
+                let low_rank = low_rank((a, b), *scaling, None);
+                let factors = match magnitude {
+                    Some(magnitude) => Some((tensor(magnitude) / weight_norm(&linear.weight, &low_rank)?)?),
+                    None => None,
+                };
+                Self::LowRank {
+                    a: low_rank.a.into(),
+                    b: (low_rank.b * *scaling)?.into(),
+                    factors,
+                }
+            }
             Module::Ia3 {
                 factors,
                 feed_forward: true,

@@ -7,7 +7,7 @@ use super::{
     round,
 };
 use crate::{
-    adapters::Adapter,
+    adapters::{Adapter, CONFIG_FILE, Head, WEIGHTS_FILE},
     data::{Tokenizer, template::hex},
     device, hub,
     model::{Facts, Model},
@@ -293,7 +293,7 @@ fn fetch(work_dir: &Path, client: &JobClient, reference: &AdapterRef, model: &Mo
         "the server named an adapter without a proper hash"
     );
     let folder = work_dir.join("adapters").join(&reference.hash);
-    let file = folder.join("adapter_model.safetensors");
+    let file = folder.join(WEIGHTS_FILE);
     let is_whole = fs::read(&file).is_ok_and(|bytes| hex(&Sha256::digest(bytes)) == reference.hash);
     if !is_whole {
         if folder.exists() {
@@ -301,9 +301,12 @@ fn fetch(work_dir: &Path, client: &JobClient, reference: &AdapterRef, model: &Mo
         }
         let part = work_dir.join("adapters").join(format!("{}.part", reference.hash));
         fs::create_dir_all(&part).with_context(|| format!("make {part:?}"))?;
-        for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        let heads = [Head::Score, Head::Value].map(Head::file);
+        let has = |name: &str| reference.files.iter().any(|file| file == name);
+        let heads = heads.into_iter().filter(|name| has(name));
+        for name in [CONFIG_FILE, WEIGHTS_FILE].into_iter().chain(heads) {
             let bytes = client.adapter_file(reference.id, name)?;
-            if name.ends_with(".safetensors") {
+            if name == WEIGHTS_FILE {
                 let hash = hex(&Sha256::digest(&bytes));
                 ensure!(
                     hash == reference.hash,

@@ -120,7 +120,7 @@ mod tests {
         rng::Rng,
     };
     use candle_core::{DType, quantized::GgmlDType};
-    use laurel_protocol::adapter::AdapterConfig;
+    use laurel_protocol::adapter::{AdapterConfig, LoraConfig};
 
     const PROMPT: [u32; 4] = [3, 14, 15, 9];
     const CHOSEN: [u32; 3] = [2, 6, 5];
@@ -188,10 +188,11 @@ mod tests {
         let mut pack = Pack::default();
         pack.push(&PROMPT, &[&CHOSEN]);
         let base = logps(&model, &pack, None, &[(0, 0)]);
-        let ia3 = AdapterConfig::Ia3 {
-            target_modules: vec![],
-        };
-        for config in [AdapterConfig::default(), ia3] {
+        let dora = AdapterConfig::Lora(LoraConfig {
+            use_dora: true,
+            ..LoraConfig::default()
+        });
+        for config in [AdapterConfig::default(), dora, AdapterConfig::ia3()] {
             let adapter = Adapter::init(&config, &model, &Rng::new(1)).unwrap();
             assert_eq!(logps(&model, &pack, Some(&adapter), &[(0, 0)]), base);
         }
@@ -238,26 +239,25 @@ mod tests {
 
     #[test]
     fn checkpointing_changes_no_bit_of_a_gradient() {
-        let lora = |layers: &[&str]| AdapterConfig::Lora {
-            rank: 2,
-            alpha: 8.0,
-            target_modules: layers.iter().map(|&layer| layer.to_owned()).collect(),
-        };
-        let ia3 = AdapterConfig::Ia3 {
-            target_modules: vec![],
+        let some = |layer: &str| {
+            AdapterConfig::Lora(LoraConfig {
+                rank: 2,
+                target_modules: [layer].as_slice().into(),
+                ..LoraConfig::default()
+            })
         };
         for family in Family::ALL {
             let model = tiny::of(family, 0);
-            let some = if family.is_fused() { "qkv_proj" } else { "v_proj" };
-            for config in [lora(&[]), lora(&[some]), ia3.clone()] {
+            let some = some(if family.is_fused() { "qkv_proj" } else { "v_proj" });
+            for config in [AdapterConfig::lora(2, 8.0), some.clone(), AdapterConfig::ia3()] {
                 let mut adapter = Adapter::init(&config, &model, &Rng::new(1)).unwrap();
-                if config == lora(&[some]) {
+                if config == some {
                     // The first block keeps nothing, the second has no gradient of its input.
                     adapter.modules.retain(|path, _| path.contains("layers.1."));
                 }
                 tiny::disturb(&adapter, 0.3);
                 let (whole, ours) = gradients(&model, &adapter);
-                let (again, theirs) = gradients_by(Tape::checkpointing(), &model, &adapter);
+                let (again, theirs) = gradients_by(Tape::recording().checkpointing(), &model, &adapter);
                 assert_eq!(whole.to_bits(), again.to_bits());
                 assert_eq!(ours.0.len(), adapter.variables().len());
                 assert!(ours.0.keys().eq(theirs.0.keys()));
@@ -272,15 +272,7 @@ mod tests {
     /// Along its gradient each weight's slope is the gradient's length.
     fn gradients_are_slopes(family: Family) {
         let model = tiny::of(family, 0);
-        let lora = AdapterConfig::Lora {
-            rank: 2,
-            alpha: 8.0,
-            target_modules: vec![],
-        };
-        let ia3 = AdapterConfig::Ia3 {
-            target_modules: vec![],
-        };
-        for config in [lora, ia3] {
+        for config in [AdapterConfig::lora(2, 8.0), AdapterConfig::ia3()] {
             let adapter = Adapter::init(&config, &model, &Rng::new(1)).unwrap();
             tiny::disturb(&adapter, 0.3);
             let (_, gradients) = gradients(&model, &adapter);

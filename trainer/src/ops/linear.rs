@@ -3,6 +3,7 @@
 //! The backward pass computes gradients of the input and of A and B, never of the frozen weight.
 
 use super::{
+    dropout::Mask,
     elementwise::sum_of,
     fuses_with_weight,
     matmul::{
@@ -34,12 +35,24 @@ pub struct LowRank {
     pub a: Tensor,
     /// `(out, rank)`
     pub b: Tensor,
-    /// alpha / rank
+    /// alpha / rank, or alpha / √rank
     pub scaling: f64,
+    /// Of the input of A, while training with dropout.
+    pub mask: Option<Mask>,
 }
 
-/// `x Wᵀ + scaling · (x Aᵀ) Bᵀ` (Hu et al. 2021, eq. 3). `names` are those of A and B where they are
-/// trained. Shapes: `(rows, in)`, `(out, in)` to `(rows, out)`.
+impl LowRank {
+    /// What A sees of the layer's input, or of a gradient what the input gets of it.
+    pub(super) fn masked(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.mask {
+            Some(mask) => mask.apply(x),
+            None => Ok(x.clone()),
+        }
+    }
+}
+
+/// `x Wᵀ + scaling · (d(x) Aᵀ) Bᵀ` (Hu et al. 2021, eq. 3), d being dropout. `names` are those of A and B where they
+/// are trained. Shapes: `(rows, in)`, `(out, in)` to `(rows, out)`.
 pub fn lora(
     tape: &Tape,
     x: &Traced,
@@ -48,7 +61,7 @@ pub fn lora(
     low_rank: &LowRank,
     names: Option<(String, String)>,
 ) -> Result<Traced> {
-    let inner = matmul_transposed(&x.value, &low_rank.a)?; // (rows, rank)
+    let inner = matmul_transposed(&low_rank.masked(&x.value)?, &low_rank.a)?; // (rows, rank)
     let mut value = add_product(
         matmul_parts(&x.value, weight, true)?,
         &inner,
@@ -64,27 +77,33 @@ pub fn lora(
     }
     let (input, weight, low_rank) = (x.clone(), weight.clone(), low_rank.clone());
     Ok(tape.record(value, move |gradient, out| {
-        let LowRank { a, b, scaling } = &low_rank;
+        let LowRank { a, b, scaling, mask } = &low_rank;
         let inner_gradient = (matmul(&gradient, b)? * *scaling)?; // (rows, rank)
         if let Some((name_a, name_b)) = &names {
-            out.add_weight(name_a, transposed_matmul(&inner_gradient, &input.value)?)?;
+            let seen = low_rank.masked(&input.value)?;
+            out.add_weight(name_a, transposed_matmul(&inner_gradient, &seen)?)?;
             out.add_weight(name_b, (transposed_matmul(&gradient, &inner)? * *scaling)?)?;
         }
-        if input.needs_gradient() {
-            let frozen = matmul_parts(&gradient, &weight, false)?;
-            out.add(&input, add_product(frozen, &inner_gradient, a, false, 1.0)?)?;
+        if !input.needs_gradient() {
+            return Ok(());
         }
+        if let Some(mask) = mask {
+            out.add(&input, mask.apply(&matmul(&inner_gradient, a)?)?)?;
+            return out.add(&input, times(&gradient, &weight)?);
+        }
+        let frozen = matmul_parts(&gradient, &weight, false)?;
+        out.add(&input, add_product(frozen, &inner_gradient, a, false, 1.0)?)?;
         Ok(())
     }))
 }
 
 /// A product that another one will be added to: numbers on the CPU, a tensor elsewhere.
-enum Partial {
+pub(super) enum Partial {
     Numbers(Vec<f32>),
     Tensor(Tensor),
 }
 
-fn matmul_parts(x: &Tensor, w: &Matrix, transpose: bool) -> Result<Partial> {
+pub(super) fn matmul_parts(x: &Tensor, w: &Matrix, transpose: bool) -> Result<Partial> {
     if !fuses_with_weight(x, w) {
         let product = if transpose {
             times_transposed(x, w)?
@@ -97,7 +116,13 @@ fn matmul_parts(x: &Tensor, w: &Matrix, transpose: bool) -> Result<Partial> {
 }
 
 /// `sum + scaling · x w` or `sum + scaling · x wᵀ`.
-fn add_product(sum: Partial, x: &Tensor, w: &Tensor, transpose: bool, scaling: f64) -> Result<Tensor> {
+pub(super) fn add_product(
+    sum: Partial,
+    x: &Tensor,
+    w: &Tensor,
+    transpose: bool,
+    scaling: f64,
+) -> Result<Tensor> {
     let ((rows, inner), (w_rows, w_columns)) = (x.dims2()?, w.dims2()?);
     match sum {
         Partial::Tensor(sum) => {
@@ -149,13 +174,18 @@ pub fn scale(tape: &Tape, x: &Traced, factors: &Tensor, name: Option<String>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::tape::{
-        Gradients,
-        check::{distance, finite_differences, numbers, run, same},
+    use crate::{
+        ops::{
+            Dropout,
+            tape::{
+                Gradients,
+                check::{distance, finite_differences, numbers, run, same},
+            },
+        },
+        rng::Rng,
     };
 
-    #[test]
-    fn lora_gradients_of_input_a_and_b_equal_candles_and_finite_differences() {
+    fn lora_equals_its_composed_form(mask: Option<Mask>) {
         let (w, bias) = (numbers(&[5, 6], 1), numbers(&[5], 2));
         let inputs = [numbers(&[7, 6], 3), numbers(&[4, 6], 4), numbers(&[5, 4], 5)];
         let (tape, upstream) = (Tape::recording(), numbers(&[7, 5], 99));
@@ -164,23 +194,19 @@ mod tests {
             a: inputs[1].clone(),
             b: inputs[2].clone(),
             scaling: 4.0,
+            mask: mask.clone(),
         };
-        let y = lora(
-            &tape,
-            &x,
-            &w.clone().into(),
-            Some(&bias),
-            &low_rank,
-            Some(("a".into(), "b".into())),
-        )
-        .unwrap();
+        let names = Some(("a".into(), "b".into()));
+        let y = lora(&tape, &x, &w.clone().into(), Some(&bias), &low_rank, names).unwrap();
         let mut gradients = Gradients::default();
         tape.backward(&y, upstream, &mut gradients).unwrap();
 
+        let ones = inputs[0].ones_like().unwrap();
+        let keep = mask.map_or(ones.clone(), |mask| mask.apply(&ones).unwrap());
         let composed = move |tape: &Tape, inputs: &[Traced]| {
-            let (w, bias) = (w.clone(), bias.clone());
+            let (w, bias, keep) = (w.clone(), bias.clone(), keep.clone());
             tape.composed(&inputs.iter().collect::<Vec<_>>(), move |t| {
-                let low = t[0].matmul(&t[1].t()?)?.matmul(&t[2].t()?)?;
+                let low = (&t[0] * &keep)?.matmul(&t[1].t()?)?.matmul(&t[2].t()?)?;
                 (t[0].matmul(&w.t()?)? + (low * 4.0)?)?.broadcast_add(&bias)
             })
         };
@@ -190,6 +216,17 @@ mod tests {
         for (name, expected) in ["x", "a", "b"].iter().zip(&expected) {
             assert!(distance(&gradients.0[*name], expected) < 1e-5, "{name}");
         }
+    }
+
+    #[test]
+    fn lora_gradients_of_input_a_and_b_equal_candles_and_finite_differences() {
+        lora_equals_its_composed_form(None);
+        let dropout = Dropout {
+            rng: Rng::new(4),
+            step: 2,
+            pass: 1,
+        };
+        lora_equals_its_composed_form(dropout.mask("path", 0.4));
     }
 
     #[test]

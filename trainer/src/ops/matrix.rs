@@ -124,6 +124,14 @@ impl Matrix {
         }
     }
 
+    /// The numbers, unless they are quantised.
+    pub(super) fn as_tensor(&self) -> Option<&Tensor> {
+        match &self.held {
+            Held::Tensor(tensor) => Some(tensor),
+            Held::Blocks(_) => None,
+        }
+    }
+
     /// Whether it is held in f32 or a finer type, so that a sum with it loses nothing.
     pub fn is_full(&self) -> bool {
         matches!(&self.held, Held::Tensor(tensor) if tensor.dtype() != DType::BF16)

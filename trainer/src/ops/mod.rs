@@ -9,6 +9,8 @@
 mod attention;
 mod attention_cpu;
 mod bf16;
+mod dora;
+mod dropout;
 pub(crate) mod elementwise;
 pub(crate) mod exp;
 mod few_rows;
@@ -24,6 +26,8 @@ mod split;
 mod tape;
 
 pub use attention::{AttentionRule, attention};
+pub use dora::{dora, weight_norm};
+pub use dropout::{Dropout, Mask};
 pub use gated::{Activation, gated, gated_value};
 pub use linear::{LowRank, add, linear, lora, scale};
 pub use logprob::{CHUNK as LOGIT_ROWS, Head, log_softmax, token_logprobs};

@@ -4,7 +4,10 @@
 //! the trainable weights that they used. [`Tape::backward`] runs them last to first, and drops each with the
 //! activations it held. Weights are known by name; a weight without a gradient is an error in `optim`.
 
-use super::elementwise::sum_of;
+use super::{
+    dropout::{Dropout, Mask},
+    elementwise::sum_of,
+};
 use candle_core::{Result, Tensor, Var};
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
@@ -83,22 +86,38 @@ impl Recording<'_> {
 pub struct Tape {
     steps: Option<RefCell<Vec<Backward>>>,
     checkpoints: bool,
+    dropout: Option<Dropout>,
 }
 
 impl Tape {
+    /// Records; nothing is dropped out.
     pub fn recording() -> Self {
         Self {
             steps: Some(RefCell::default()),
             checkpoints: false,
+            dropout: None,
         }
     }
 
-    /// Records of each block its input alone, and computes the block again in the backward pass.
-    pub fn checkpointing() -> Self {
+    /// Of each block it records the input alone, and computes the block again in the backward pass.
+    pub fn checkpointing(self) -> Self {
         Self {
             checkpoints: true,
+            ..self
+        }
+    }
+
+    /// Records a pass of training, the only kind of pass with dropout.
+    pub fn training(dropout: Dropout) -> Self {
+        Self {
+            dropout: Some(dropout),
             ..Self::recording()
         }
+    }
+
+    /// The mask of a layer's adapter whose dropout is `rate`; none outside of training.
+    pub fn mask(&self, path: &str, rate: f64) -> Option<Mask> {
+        self.dropout.and_then(|dropout| dropout.mask(path, rate))
     }
 
     /// For passes that need no gradient: nothing is kept.
@@ -106,6 +125,7 @@ impl Tape {
         Self {
             steps: None,
             checkpoints: false,
+            dropout: None,
         }
     }
 
@@ -125,10 +145,15 @@ impl Tape {
         body: impl Fn(&Tape, &Traced) -> Result<Traced> + 'static,
     ) -> Result<Traced> {
         // Recorded as it will be then, and dropped.
-        let value = body(&Tape::recording(), &Traced::constant(input.value.clone()))?.value;
+        let dropout = self.dropout;
+        let again = move || Tape {
+            dropout,
+            ..Tape::recording()
+        };
+        let value = body(&again(), &Traced::constant(input.value.clone()))?.value;
         let input = input.clone();
         Ok(self.record(value, move |gradient, out| {
-            let tape = Tape::recording();
+            let tape = again();
             let found = Rc::new(RefCell::new(None));
             let x = match input.needs_gradient() {
                 true => {

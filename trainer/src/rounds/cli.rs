@@ -12,7 +12,10 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
 use indicatif::{ProgressBar, ProgressStyle};
-use laurel_protocol::round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split};
+use laurel_protocol::{
+    adapter::AdapterConfig,
+    round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -58,9 +61,12 @@ pub struct ScoreArgs {
     /// GGUF file, Hugging Face folder or hub id
     #[arg(long)]
     model: PathBuf,
-    /// PEFT folder with a score head
+    /// PEFT folder, with a score head in its weights or in score.safetensors
     #[arg(long)]
     adapter: PathBuf,
+    /// The score head's file, where it lies elsewhere
+    #[arg(long)]
+    head: Option<PathBuf>,
     /// JSON Lines of preferences (TRL's columns)
     #[arg(long)]
     data: PathBuf,
@@ -120,6 +126,13 @@ pub fn round(args: &RoundArgs) -> Result<()> {
     Ok(())
 }
 
+/// The adapter as the text has it: a [`Value`] would sort its patterns, whose order counts.
+#[derive(Deserialize)]
+struct Shape {
+    #[serde(default)]
+    adapter: AdapterConfig,
+}
+
 /// Hyper-parameters that the file leaves out take the defaults of its kind.
 fn read_spec(text: &str) -> Result<(RoundSpec, Files)> {
     let mut value: Value = serde_json::from_str(text).context("not JSON")?;
@@ -144,7 +157,9 @@ fn read_spec(text: &str) -> Result<(RoundSpec, Files)> {
     if let Some(fields) = value.as_object_mut() {
         fields.entry("hyper").or_insert_with(|| json!({}));
     }
-    Ok((serde_json::from_value(value)?, files))
+    let mut spec: RoundSpec = serde_json::from_value(value)?;
+    spec.adapter = serde_json::from_str::<Shape>(text)?.adapter;
+    Ok((spec, files))
 }
 
 fn rows(path: &Path) -> Result<Vec<Row>> {
@@ -236,7 +251,10 @@ pub fn id_logps(model: &Model, adapter: Option<&Adapter>, ids: &[u32], from: usi
 pub fn score(args: &ScoreArgs) -> Result<()> {
     let path = hub::locate(&args.model)?.path;
     let model = Model::load(&path, &device::open(&args.device)?, DType::F32)?;
-    let adapter = Adapter::load_peft(&args.adapter, &model)?;
+    let mut adapter = Adapter::load_peft(&args.adapter, &model)?;
+    if let Some(head) = &args.head {
+        adapter.load_score(head, &model)?;
+    }
     let tokenizer = Tokenizer::load(&path)?;
     let mut out = std::io::stdout().lock();
     for (at, pair) in pairs(&args.data, &tokenizer, RoundKind::Reward)?
@@ -311,5 +329,11 @@ mod tests {
             .err()
             .unwrap();
         assert!(error.to_string().contains("\"lr\""));
+        let text =
+            r#"{"kind":"sft","model":"m","data":"d","adapter":{"type":"lora","rank_pattern":{"v":2,"a":4}}}"#;
+        let AdapterConfig::Lora(lora) = read_spec(text).unwrap().0.adapter else {
+            panic!("a LoRA")
+        };
+        assert_eq!(lora.rank_pattern.0, [("v".to_owned(), 2), ("a".to_owned(), 4)]);
     }
 }

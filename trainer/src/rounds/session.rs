@@ -15,7 +15,7 @@ use crate::{
     checkpoint::{self, State},
     data::PreferencePair,
     model::Model,
-    ops::{Gradients, Tape},
+    ops::{Dropout, Gradients, Tape},
     optim::{AdamW, learning_rate},
     report::{Directive, Progress, Reporter},
     rng::Rng,
@@ -26,6 +26,7 @@ use laurel_protocol::{
     round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split},
 };
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions},
     io::{BufRead, BufReader, Seek, SeekFrom, Write},
@@ -58,6 +59,8 @@ pub struct Session<'a> {
     step_started: Instant,
     first_step: u64,
     watch: Watch,
+    /// Passes of the step that have begun.
+    passes: Cell<u64>,
 }
 
 /// The rows of one optimiser step, element by element.
@@ -102,7 +105,11 @@ impl<'a> Session<'a> {
         let (train, eval) = hold_out(rows, spec.hyper.held_out, rng);
 
         let mut adapter = match starting_adapter {
-            Some(adapter) => adapter.trainable_copy()?,
+            Some(adapter) => {
+                let mut copy = adapter.trainable_copy()?;
+                copy.set_dropout(spec.adapter.dropout());
+                copy
+            }
             None => Adapter::init(&spec.adapter, model, &rng)?,
         };
         match spec.kind {
@@ -145,6 +152,7 @@ impl<'a> Session<'a> {
             step_started: Instant::now(),
             first_step: 0,
             watch: Watch::default(),
+            passes: Cell::new(0),
         };
         session.resume()?;
         session.introduce();
@@ -215,6 +223,7 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         self.step_started = Instant::now();
+        self.passes.set(0);
         let elements = self.sampler.batch(self.step());
         Ok(Some(Batch(
             elements.into_iter().map(|at| self.elements[at].clone()).collect(),
@@ -319,11 +328,19 @@ impl<'a> Session<'a> {
         self.reporter.log(LogLevel::Info, text);
     }
 
-    /// A tape for a pass that is trained on.
+    /// The tape of the step's next pass, with the dropout that the adapter has. Evaluations, the reference and sampling
+    /// have tapes without.
     pub fn tape(&self) -> Tape {
+        let pass = self.passes.get();
+        self.passes.set(pass + 1);
+        let tape = Tape::training(Dropout {
+            rng: Rng::new(self.spec.seed),
+            step: self.step(),
+            pass,
+        });
         match self.spec.hyper.gradient_checkpointing {
-            true => Tape::checkpointing(),
-            false => Tape::recording(),
+            true => tape.checkpointing(),
+            false => tape,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Rounds on a tiny random model: they learn, stop, resume bit for bit, and refuse what they cannot train on.
 
+mod adapters;
 mod keeping;
 mod losses;
 mod memory;
@@ -41,11 +42,7 @@ fn spec(kind: RoundKind) -> RoundSpec {
         eval_every: 5,
         ..Hyper::for_kind(kind)
     };
-    let adapter = AdapterConfig::Lora {
-        rank: 4,
-        alpha: 16.0,
-        target_modules: vec![],
-    };
+    let adapter = AdapterConfig::lora(4, 16.0);
     RoundSpec {
         kind,
         adapter,
@@ -354,11 +351,7 @@ fn held_out_figures_that_are_no_numbers_stop_the_round() {
 fn a_round_is_known_by_base_weights_and_by_the_starting_adapters_alpha() {
     let spec = spec(RoundKind::Dpo);
     let adapter = |alpha: f64| {
-        let config = AdapterConfig::Lora {
-            rank: 4,
-            alpha,
-            target_modules: vec![],
-        };
+        let config = AdapterConfig::lora(4, alpha);
         Adapter::init(&config, &tiny::model(0), &Rng::new(3)).unwrap()
     };
     let hash = |model: &Model, alpha: f64| {

@@ -2,7 +2,9 @@
 
 use super::Live;
 use crate::{api, format};
-use laurel_protocol::{AdapterConfig, LogLevel, LogLine, Message, Round, RoundKind, Sample, Speaker};
+use laurel_protocol::{
+    AdapterConfig, LogLevel, LogLine, LoraConfig, Message, Round, RoundKind, Sample, Speaker,
+};
 use leptos::prelude::*;
 
 pub fn samples(live: Live, kind: RoundKind) -> AnyView {
@@ -82,11 +84,26 @@ pub fn facts(live: Live) -> AnyView {
     .into_any()
 }
 
+fn lora_words(lora: &LoraConfig) -> String {
+    let mut words = vec![
+        if lora.use_dora { "DoRA" } else { "LoRA" }.to_owned(),
+        format!("rank {}", lora.rank),
+        format!("alpha {}", lora.alpha),
+    ];
+    if lora.use_rslora {
+        words.push("rank-stabilised".to_owned());
+    }
+    if lora.dropout > 0.0 {
+        words.push(format!("dropout {}", lora.dropout));
+    }
+    words.join(", ")
+}
+
 fn fact_list(round: &Round) -> AnyView {
     let hyper = &round.spec.hyper;
     let shape = match &round.spec.adapter {
-        AdapterConfig::Lora { rank, alpha, .. } => format!("LoRA, rank {rank}, alpha {alpha}"),
-        AdapterConfig::Ia3 { .. } => "IA3".to_owned(),
+        AdapterConfig::Lora(lora) => lora_words(lora),
+        AdapterConfig::Ia3(_) => "IA3".to_owned(),
     };
     let ties = round.snapshot.n_ties_left_out;
     let data = format!(

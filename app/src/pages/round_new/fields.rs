@@ -75,6 +75,24 @@ pub const ALPHA: Field = Field {
     help: "Above 0, at most 1024.",
     hook: "round-alpha",
 };
+pub const DROPOUT: Field = Field {
+    name: "adapter.dropout",
+    label: "LoRA dropout",
+    help: "Share of LoRA's inputs left out while training, 0 to 0.9. Most rounds need none.",
+    hook: "round-dropout",
+};
+pub const USE_RSLORA: Field = Field {
+    name: "adapter.use_rslora",
+    label: "rs-LoRA",
+    help: "Scales by alpha / √rank, so that high ranks learn as fast. Taken from the starting adapter where there is one.",
+    hook: "round-rslora",
+};
+pub const USE_DORA: Field = Field {
+    name: "adapter.use_dora",
+    label: "DoRA",
+    help: "Trains the length of each weight row apart from its direction. Slower; taken from the starting adapter where there is one.",
+    hook: "round-dora",
+};
 pub const SEED: Field = Field {
     name: "seed",
     label: "Seed",
