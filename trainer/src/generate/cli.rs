@@ -1,7 +1,12 @@
 //! The subcommand `generate`: prompts from a file, one JSON line a completion.
 
 use super::{Engine, Request};
-use crate::{adapters::Adapter, data::Tokenizer, device, model::Model};
+use crate::{
+    adapters::Adapter,
+    data::{Tokenizer, template},
+    device,
+    model::Model,
+};
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
 use laurel_protocol::{FinishReason, PromptText, Sampling};
@@ -24,6 +29,9 @@ pub struct GenerateArgs {
     /// JSON Lines: {"prompt": "text"} or {"prompt": [{"role", "content"}, …]}
     #[arg(long)]
     prompts: PathBuf,
+    /// model, alpaca, alpaca_lf, chatml, plain, or a file with a Jinja template
+    #[arg(long, default_value = "model")]
+    template: String,
     /// Completions a prompt
     #[arg(long, default_value_t = 1)]
     n: u32,
@@ -58,15 +66,15 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         bail!("{} {}", errors[0].field, errors[0].reason);
     }
     let file = std::fs::File::open(&args.prompts).with_context(|| format!("open {:?}", args.prompts))?;
-    let tokenizer = Tokenizer::load(&args.model)?;
+    let tokenizer = Tokenizer::read(&args.model)?.with_template(&template::named(&args.template)?)?;
     let mut requests = Vec::new();
     for (at, line) in BufReader::new(file).lines().enumerate() {
         let line = line.with_context(|| format!("read {:?}", args.prompts))?;
         if line.trim().is_empty() {
             continue;
         }
-        let line: Line =
-            serde_json::from_str(&line).with_context(|| format!("{:?}, line {}", args.prompts, at + 1))?;
+        let line: Line = serde_json::from_str(line.trim_start_matches('\u{feff}'))
+            .with_context(|| format!("{:?}, line {}", args.prompts, at + 1))?;
         requests.push(Request {
             key: at as u64,
             prompt: tokenizer.prompt_ids(&line.prompt.into_messages())?,

@@ -44,6 +44,13 @@ pub fn read(path: &Path, device: &Device) -> Result<(Config, HashMap<String, Ten
     Ok((config.checked()?, tensors))
 }
 
+/// The metadata alone. Llama 3.1's rope divisors, which are a tensor, are not among them.
+pub fn read_config(path: &Path) -> Result<Config> {
+    let mut reader = BufReader::new(File::open(path)?);
+    let content = Content::read(&mut reader).context("the file is no complete GGUF file")?;
+    config(&content)?.checked()
+}
+
 /// The metadata of one architecture.
 struct Fields<'a> {
     content: &'a Content,

@@ -27,6 +27,21 @@ pub fn load(path: &Path, device: &Device, dtype: DType) -> Result<Weights> {
     }
 }
 
+/// The configuration alone.
+pub fn config(path: &Path) -> Result<Config> {
+    ensure!(
+        path.exists(),
+        "no model at {path:?}: give a GGUF file or a Hugging Face folder"
+    );
+    if path.is_dir() {
+        let text = fs::read_to_string(path.join("config.json"))
+            .with_context(|| format!("read config.json of the model folder {path:?}"))?;
+        Config::from_hf(&text).with_context(|| format!("model folder {path:?}"))
+    } else {
+        gguf::read_config(path).with_context(|| format!("read GGUF file {path:?}"))
+    }
+}
+
 /// All tensors of a folder's safetensors files.
 fn folder(path: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
     let mut files: Vec<_> = fs::read_dir(path)

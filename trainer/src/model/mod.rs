@@ -120,6 +120,11 @@ impl Model {
         load::load(path, device, dtype).map(Self::from)
     }
 
+    /// The configuration of the model at `path`, without its weights.
+    pub fn config_of(path: &Path) -> Result<Config> {
+        load::config(path)
+    }
+
     /// The linear layers of all blocks.
     pub fn linears(&self) -> impl Iterator<Item = &Linear> {
         self.layers.iter().flat_map(Layer::linears)

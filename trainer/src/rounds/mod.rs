@@ -5,6 +5,7 @@
 //! rhythm, metrics, checkpoints and resuming.
 
 mod accept;
+mod check;
 mod dpo;
 mod logps;
 mod outcome;
@@ -18,8 +19,10 @@ mod tally;
 mod watch;
 
 pub mod cli;
+pub mod preview;
 
 pub use accept::base_weights_hash;
+pub use check::check;
 pub use logps::{completion_logps, scores};
 pub use outcome::RoundOutcome;
 pub use session::Session;
