@@ -4,6 +4,7 @@ use crate::{
     error::{Check, Validation},
     ids::{CompletionId, ProjectId, PromptId, Timestamp, UserId},
     message::Message,
+    template::Template,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,9 @@ pub struct ProjectSettings {
     /// Name of the base model as the trainers know it.
     #[serde(default = "default_model")]
     pub base_model: String,
+    /// The chat template of its completions and rounds.
+    #[serde(default)]
+    pub template: Template,
 }
 
 fn one() -> u8 {
@@ -68,7 +72,8 @@ impl ProjectSettings {
     pub fn validate(&self) -> Validation {
         let k = self.completions_per_task;
         let n_chars = self.name.trim().chars().count();
-        Check::default()
+        let mut check = Check::default();
+        check
             .ensure(
                 (1..=100).contains(&n_chars),
                 "name",
@@ -95,8 +100,10 @@ impl ProjectSettings {
                 "ask_strength",
                 "works with the label type pick only",
             )
-            .ensure(!self.base_model.trim().is_empty(), "base_model", "must be named")
-            .finish()
+            .ensure(!self.base_model.trim().is_empty(), "base_model", "must be named");
+        let mut errors = check.finish().err().unwrap_or_default();
+        errors.extend(self.template.validate().err().unwrap_or_default());
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 }
 
@@ -207,6 +214,7 @@ mod tests {
             ask_strength: false,
             leave_out_truncated: false,
             base_model: DEFAULT_MODEL.into(),
+            template: Template::Model,
         }
     }
 
@@ -217,6 +225,18 @@ mod tests {
         assert!(settings(LabelType::Rank, 8).validate().is_ok());
         assert!(settings(LabelType::Rank, 2).validate().is_err());
         assert!(settings(LabelType::Rank, 9).validate().is_err());
+    }
+
+    #[test]
+    fn a_project_without_a_template_has_its_models_and_an_empty_one_is_refused() {
+        let text = r#"{"name": "p", "label_type": "pick", "completions_per_task": 2}"#;
+        let settings: ProjectSettings = serde_json::from_str(text).unwrap();
+        assert_eq!(settings.template, Template::Model);
+        let empty = ProjectSettings {
+            template: Template::Jinja(String::new()),
+            ..settings
+        };
+        assert_eq!(empty.validate().unwrap_err()[0].field, "template");
     }
 
     #[test]

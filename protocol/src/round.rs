@@ -8,6 +8,7 @@ use crate::{
     ids::{AdapterId, ProjectId, PromptId, RoundId, SnapshotId, Timestamp},
     loss::Loss,
     message::Message,
+    preview::Preview,
 };
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use std::collections::BTreeMap;
@@ -206,6 +207,7 @@ pub enum RoundEvent {
     Metrics { points: Vec<MetricPoint> },
     Log { lines: Vec<LogLine> },
     Samples { samples: Vec<Sample> },
+    Preview { preview: Preview },
 }
 
 /// What `GET /projects/{id}/events` streams (server-sent events named `update`).

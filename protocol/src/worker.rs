@@ -10,7 +10,9 @@ use crate::{
     error::{Check, Validation},
     ids::{AdapterId, CompletionJobId, JobId, PromptId, RoundId},
     message::Message,
+    preview::Preview,
     round::{LogLine, MetricPoint, RoundSpec, Sample},
+    template::Template,
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +44,9 @@ pub struct LeasedJob {
     /// 1 at first, more after a lost lease: look for a checkpoint.
     pub attempt: u32,
     pub base_model: String,
+    /// The chat template that the project had when the job was made.
+    #[serde(default)]
+    pub template: Template,
     /// Start from, or sample with, this adapter. Files: `GET /worker/adapters/{id}/files/{name}`.
     pub adapter: Option<AdapterRef>,
     pub work: Work,
@@ -127,6 +132,9 @@ pub struct Report {
     /// Replaces the samples stored so far when not empty.
     #[serde(default)]
     pub samples: Vec<Sample>,
+    /// What the round trains on, once before its first step.
+    #[serde(default)]
+    pub preview: Option<Preview>,
 }
 
 /// The server's answer to a report or to completions.

@@ -33,6 +33,7 @@ async fn fixture(n_tasks: u32, overlap: u8, n_users: usize) -> Fixture {
         ask_strength: false,
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.into(),
+        template: Default::default(),
     };
     let project = projects::create(&db, &settings, NOW).await.unwrap();
     let lines: String = (0..n_tasks)

@@ -99,6 +99,7 @@ impl Scripted {
                 .collect(),
         };
         let report = Report {
+            preview: None,
             step: Some(3),
             n_steps: Some(10),
             seconds_left: Some(60.0),

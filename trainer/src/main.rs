@@ -33,6 +33,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Round(rounds::cli::RoundArgs),
+    Preview(rounds::preview::PreviewArgs),
     Logprobs(rounds::cli::LogprobsArgs),
     Score(rounds::cli::ScoreArgs),
     Generate(generate::cli::GenerateArgs),
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Round(args) => rounds::cli::round(&args),
+        Command::Preview(args) => rounds::preview::run(&args),
         Command::Logprobs(args) => rounds::cli::logprobs(&args),
         Command::Score(args) => rounds::cli::score(&args),
         Command::Generate(args) => generate::cli::run(&args),

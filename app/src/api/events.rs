@@ -7,7 +7,7 @@
 
 use super::{account, url};
 use laurel_protocol::{
-    CompletionJob, ErrorCode, LogLine, MetricPoint, ProjectCounts, ProjectEvent, ProjectId, Round,
+    CompletionJob, ErrorCode, LogLine, MetricPoint, Preview, ProjectCounts, ProjectEvent, ProjectId, Round,
     RoundEvent, RoundId, Sample,
 };
 use leptos::{prelude::set_timeout, task::spawn_local};
@@ -37,7 +37,7 @@ pub fn follow_project(
     )
 }
 
-/// Follows a round: its state, metrics, log, samples.
+/// Follows a round: its state, preview, metrics, log, samples.
 pub fn follow_round(
     id: RoundId,
     on_event: impl Fn(RoundEvent) + 'static,
@@ -73,6 +73,7 @@ struct Update {
     points: Option<Vec<MetricPoint>>,
     lines: Option<Vec<LogLine>>,
     samples: Option<Vec<Sample>>,
+    preview: Option<Preview>,
 }
 
 impl Update {
@@ -89,7 +90,8 @@ impl Update {
         let points = self.points.map(|points| RoundEvent::Metrics { points });
         let lines = self.lines.map(|lines| RoundEvent::Log { lines });
         let samples = self.samples.map(|samples| RoundEvent::Samples { samples });
-        round.or(points).or(lines).or(samples)
+        let preview = self.preview.map(|preview| RoundEvent::Preview { preview });
+        round.or(points).or(lines).or(samples).or(preview)
     }
 }
 
@@ -206,6 +208,7 @@ mod tests {
             json!({"type": "metrics", "points": [point]}),
             json!({"type": "log", "lines": [line]}),
             json!({"type": "samples", "samples": [sample]}),
+            json!({"type": "preview", "preview": {"template_hash": "h", "findings": [], "rows": []}}),
         ] {
             let own: RoundEvent = serde_json::from_value(event.clone()).unwrap();
             let update: Update = serde_json::from_value(event).unwrap();

@@ -1,7 +1,7 @@
-//! Calls about rounds: start, watch, abort, samples.
+//! Calls about rounds: start, watch, abort, preview, samples.
 
 use super::{Result, get, post, post_empty, url};
-use laurel_protocol::{LogLine, MetricPoint, NewRound, ProjectId, Round, RoundId, Sample};
+use laurel_protocol::{LogLine, MetricPoint, NewRound, Preview, ProjectId, Round, RoundId, Sample};
 
 pub async fn list(project: ProjectId) -> Result<Vec<Round>> {
     get(&format!("/projects/{project}/rounds")).await
@@ -29,6 +29,11 @@ pub async fn log(id: RoundId) -> Result<Vec<LogLine>> {
 
 pub async fn samples(id: RoundId) -> Result<Vec<Sample>> {
     get(&format!("/rounds/{id}/samples")).await
+}
+
+/// Nothing until a trainer has taken the round.
+pub async fn preview(id: RoundId) -> Result<Option<Preview>> {
+    get(&format!("/rounds/{id}/preview")).await
 }
 
 /// Where the browser downloads the frozen rows.

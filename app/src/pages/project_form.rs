@@ -7,7 +7,7 @@ use crate::{
     },
     error::AppError,
 };
-use laurel_protocol::{DEFAULT_MODEL, LabelType, Project, ProjectSettings};
+use laurel_protocol::{DEFAULT_MODEL, LabelType, Project, ProjectSettings, Template};
 use leptos::prelude::*;
 use std::{future::Future, pin::Pin};
 
@@ -53,6 +53,18 @@ const MODEL: Field = Field {
     help: "Its name, as the trainers know it.",
     hook: "base-model",
 };
+const TEMPLATE: Field = Field {
+    name: "template",
+    label: "Chat template",
+    help: "Turns a conversation into the text that the model reads, in completions and rounds. Fixed once there are tasks.",
+    hook: "template",
+};
+const JINJA: Field = Field {
+    name: "jinja",
+    label: "Jinja template",
+    help: "As in a model's tokenizer_config.json: it gets messages, add_generation_prompt, bos_token and eos_token.",
+    hook: "template-jinja",
+};
 const GUIDELINES: Field = Field {
     name: "guidelines",
     label: "Guidelines",
@@ -73,6 +85,7 @@ pub fn defaults() -> ProjectSettings {
         ask_strength: false,
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.to_owned(),
+        template: Template::Model,
     }
 }
 
@@ -90,6 +103,11 @@ pub fn form(
     let per_task = text(start.completions_per_task.to_string());
     let overlap = text(start.overlap.to_string());
     let model = text(start.base_model);
+    let template = text(start.template.as_str().to_owned());
+    let jinja = text(match start.template {
+        Template::Jinja(source) => source,
+        _ => String::new(),
+    });
     let (strength, truncated) = (
         RwSignal::new(start.ask_strength),
         RwSignal::new(start.leave_out_truncated),
@@ -125,6 +143,8 @@ pub fn form(
             ask_strength: strength.get_untracked(),
             leave_out_truncated: truncated.get_untracked(),
             base_model: model.get_untracked().trim().to_owned(),
+            template: Template::from_name(&template.get_untracked())
+                .unwrap_or_else(|| Template::Jinja(jinja.get_untracked())),
         };
         settings.validate()?;
         Ok(settings)
@@ -153,7 +173,11 @@ pub fn form(
             </div>
             <div hidden=move || !pick.get()>{switch_field(STRENGTH, strength)}</div>
             {switch_field(TRUNCATED, truncated)}
-            {text_field(MODEL, "text", model, errors)}
+            <div class="field-row">
+                {text_field(MODEL, "text", model, errors)}
+                {select_field(TEMPLATE, template_names(), template, errors)}
+            </div>
+            <div hidden=move || template.with(|name| name != "jinja")>{area_field(JINJA, 8, jinja, errors)}</div>
             {area_field(GUIDELINES, 10, guidelines, errors)}
             {action.error_line()}
             <div class="actions">
@@ -164,6 +188,22 @@ pub fn form(
         </form>
     }
     .into_any()
+}
+
+fn template_names() -> Vec<(String, String)> {
+    let words = |choice: &Template| match choice {
+        Template::Model => "The model's own",
+        Template::Alpaca => "Alpaca",
+        Template::AlpacaLf => "Alpaca, LLaMA-Factory's form",
+        Template::Chatml => "ChatML",
+        Template::Plain => "None: texts as they are",
+        Template::Jinja(_) => "Your own",
+    };
+    let own = Template::Jinja(String::new());
+    let choices = Template::NAMED.iter().chain([&own]);
+    choices
+        .map(|choice| (choice.as_str().to_owned(), words(choice).to_owned()))
+        .collect()
 }
 
 fn label_type_name(label_type: LabelType) -> &'static str {

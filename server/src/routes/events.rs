@@ -15,7 +15,9 @@ use axum::{
     response::sse::{Event, KeepAlive, KeepAliveStream, Sse},
 };
 use futures_util::{Stream, StreamExt, stream};
-use laurel_protocol::{JobStatus, LogLine, MetricPoint, ProjectEvent, ProjectId, RoundEvent, RoundId, Split};
+use laurel_protocol::{
+    JobStatus, LogLine, MetricPoint, Preview, ProjectEvent, ProjectId, RoundEvent, RoundId, Split,
+};
 use serde::Serialize;
 use std::{
     collections::{HashMap, VecDeque},
@@ -123,7 +125,7 @@ async fn read_project(app: &AppState, id: ProjectId, notices: &Notices) -> store
     Ok(events)
 }
 
-/// What happens in a round: status, figures, log lines, samples.
+/// What happens in a round: status, preview, figures, log lines, samples.
 #[utoipa::path(get, path = "/rounds/{id}/events", tag = "rounds", params(("id" = i64, Path)),
     responses((status = 200, body = RoundEvent, content_type = "text/event-stream")))]
 pub async fn round(
@@ -159,6 +161,7 @@ struct Seen {
     points: HashMap<(u64, Split), MetricPoint>,
     log: Vec<LogLine>,
     samples_of: Option<(usize, bool)>,
+    preview: Option<Preview>,
 }
 
 async fn read_round(app: &AppState, id: RoundId, seen: &mut Seen) -> store::Result<Vec<RoundEvent>> {
@@ -167,6 +170,7 @@ async fn read_round(app: &AppState, id: RoundId, seen: &mut Seen) -> store::Resu
     let mut points = metrics::list(&app.db, id).await?;
     let log = metrics::log(&app.db, id).await?;
     let samples = rounds::samples(&app.db, id).await?;
+    let preview = rounds::preview(&app.db, id).await?;
     // A resumed round repeats steps: a point with other values is news.
     points.retain(|point| {
         let earlier = seen.points.insert((point.step, point.split), point.clone());
@@ -192,6 +196,12 @@ async fn read_round(app: &AppState, id: RoundId, seen: &mut Seen) -> store::Resu
     if seen.samples_of != Some(samples_of) {
         seen.samples_of = Some(samples_of);
         events.push(RoundEvent::Samples { samples });
+    }
+    if let Some(preview) = preview
+        && seen.preview.as_ref() != Some(&preview)
+    {
+        seen.preview = Some(preview.clone());
+        events.push(RoundEvent::Preview { preview });
     }
     // Last, so that whoever sees the end has seen all of it.
     events.push(RoundEvent::Round {

@@ -17,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use laurel_protocol::{
-    Adapter, AdapterId, ApiError, LogLine, MetricPoint, NewRound, ProjectId, Round, RoundId, Sample,
+    Adapter, AdapterId, ApiError, LogLine, MetricPoint, NewRound, Preview, ProjectId, Round, RoundId, Sample,
 };
 use tokio_util::io::ReaderStream;
 
@@ -89,6 +89,17 @@ pub async fn log(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>)
     responses((status = 200, body = [Sample])))]
 pub async fn samples(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>) -> Answer<Vec<Sample>> {
     Ok(Json(rounds::samples(&app.db, id).await?))
+}
+
+/// Rows of the round as tokens, and what is odd about its data; null until a trainer has taken it.
+#[utoipa::path(get, path = "/rounds/{id}/preview", tag = "rounds", params(("id" = i64, Path)),
+    responses((status = 200, body = Option<Preview>)))]
+pub async fn preview(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<RoundId>,
+) -> Answer<Option<Preview>> {
+    Ok(Json(rounds::preview(&app.db, id).await?))
 }
 
 /// The project's adapters, newest first.

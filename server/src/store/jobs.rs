@@ -3,7 +3,7 @@
 
 use super::{Db, Error, Result, adapters, completion_jobs, rounds, text};
 use laurel_protocol::{
-    AdapterId, JobId, JobStatus, LeaseRequest, LeasedJob, ProjectId, Timestamp, UserId, Work,
+    AdapterId, JobId, JobStatus, LeaseRequest, LeasedJob, ProjectId, Template, Timestamp, UserId, Work,
 };
 use sqlx::SqliteConnection;
 use std::{borrow::Cow, collections::HashSet};
@@ -29,6 +29,7 @@ pub struct Job {
     pub status: JobStatus,
     pub abort_asked: bool,
     pub base_model: String,
+    pub template: Template,
     pub adapter_id: Option<AdapterId>,
     lease_hash: Option<String>,
     n_attempts: i64,
@@ -112,6 +113,7 @@ pub async fn lease(db: &Db, request: &LeaseRequest, lease_seconds: u32, now: Tim
         lease_seconds,
         attempt: job.n_attempts.try_into().unwrap_or(u32::MAX),
         base_model: job.base_model.clone(),
+        template: job.template.clone(),
         adapter: match job.adapter_id {
             Some(adapter) => Some(adapters::reference(&mut tx, adapter).await?),
             None => None,
@@ -313,8 +315,9 @@ pub async fn note_progress(
 
 pub async fn insert(conn: &mut SqliteConnection, job: &NewJob<'_>, now: Timestamp) -> Result<JobId> {
     let id: i64 = sqlx::query_scalar(
-        "insert into job (kind, project_id, status, base_model, adapter_id, created_by, created_at)
-         values (?1, ?2, 'queued', ?3, ?4, ?5, ?6) returning id",
+        "insert into job (kind, project_id, status, base_model, template, adapter_id, created_by, created_at)
+         select ?1, id, 'queued', ?3, template, ?4, ?5, ?6 from project where id = ?2
+         returning id",
     )
     .bind(text::name_of(&job.kind))
     .bind(job.project.0)
@@ -329,7 +332,7 @@ pub async fn insert(conn: &mut SqliteConnection, job: &NewJob<'_>, now: Timestam
 
 pub async fn read(conn: &mut SqliteConnection, id: JobId) -> Result<Job> {
     let row: Option<JobRow> = sqlx::query_as(
-        "select id, kind, project_id, status, abort_asked, base_model, adapter_id,
+        "select id, kind, project_id, status, abort_asked, base_model, template, adapter_id,
                 lease_hash, n_attempts, n_fruitless
          from job where id = ?1",
     )
@@ -388,6 +391,7 @@ struct JobRow {
     status: String,
     abort_asked: bool,
     base_model: String,
+    template: String,
     adapter_id: Option<i64>,
     lease_hash: Option<String>,
     n_attempts: i64,
@@ -405,6 +409,7 @@ impl TryFrom<JobRow> for Job {
             status: text::from_name(&row.status)?,
             abort_asked: row.abort_asked,
             base_model: row.base_model,
+            template: text::from_json(&row.template)?,
             adapter_id: row.adapter_id.map(AdapterId),
             lease_hash: row.lease_hash,
             n_attempts: row.n_attempts,

@@ -113,6 +113,13 @@ async fn store(conn: &mut SqliteConnection, job: &jobs::Job, report: &Report) ->
             .execute(&mut *conn)
             .await?;
     }
+    if let Some(preview) = &report.preview {
+        sqlx::query("update round set preview = ?2 where id = ?1")
+            .bind(round)
+            .bind(text::to_json(preview)?)
+            .execute(&mut *conn)
+            .await?;
+    }
     sqlx::query("update round set step = coalesce(?2, step), n_steps = coalesce(?3, n_steps) where id = ?1")
         .bind(round)
         .bind(report.step.map(u64::cast_signed))

@@ -12,7 +12,7 @@ use sqlx::SqliteConnection;
 pub async fn list(db: &Db) -> Result<Vec<Project>> {
     let rows: Vec<ProjectRow> = sqlx::query_as(
         "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength,
-                leave_out_truncated, base_model, created_at from project order by id desc",
+                leave_out_truncated, base_model, template, created_at from project order by id desc",
     )
     .fetch_all(db.read())
     .await?;
@@ -94,13 +94,17 @@ pub async fn change(db: &Db, id: ProjectId, new: &ProjectSettings) -> Result<()>
         if old.base_model != new.base_model {
             fixed.push(FieldError::new("base_model", reason));
         }
+        if old.template != new.template {
+            fixed.push(FieldError::new("template", reason));
+        }
     }
     if !fixed.is_empty() {
         return Err(Error::Invalid(fixed));
     }
     sqlx::query(
         "update project set name = ?2, guidelines = ?3, label_type = ?4, completions_per_task = ?5, overlap = ?6,
-                            ask_strength = ?7, leave_out_truncated = ?8, base_model = ?9 where id = ?1",
+                            ask_strength = ?7, leave_out_truncated = ?8, base_model = ?9, template = ?10
+         where id = ?1",
     )
     .bind(id.0)
     .bind(new.name.trim())
@@ -111,6 +115,7 @@ pub async fn change(db: &Db, id: ProjectId, new: &ProjectSettings) -> Result<()>
     .bind(new.ask_strength)
     .bind(new.leave_out_truncated)
     .bind(&new.base_model)
+    .bind(text::to_json(&new.template)?)
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
@@ -205,8 +210,8 @@ pub(super) async fn insert(
 ) -> Result<ProjectId> {
     let id: i64 = sqlx::query_scalar(
         "insert into project (name, guidelines, label_type, completions_per_task, overlap, ask_strength,
-                              leave_out_truncated, base_model, pseudonym_key, created_at)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) returning id",
+                              leave_out_truncated, base_model, template, pseudonym_key, created_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) returning id",
     )
     .bind(settings.name.trim())
     .bind(&settings.guidelines)
@@ -216,6 +221,7 @@ pub(super) async fn insert(
     .bind(settings.ask_strength)
     .bind(settings.leave_out_truncated)
     .bind(&settings.base_model)
+    .bind(text::to_json(&settings.template)?)
     .bind(text::random_secret()?)
     .bind(now.0)
     .fetch_one(conn)
@@ -226,7 +232,7 @@ pub(super) async fn insert(
 async fn read(conn: &mut SqliteConnection, id: ProjectId) -> Result<ProjectRow> {
     let row: Option<ProjectRow> = sqlx::query_as(
         "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength,
-                leave_out_truncated, base_model, created_at from project where id = ?1",
+                leave_out_truncated, base_model, template, created_at from project where id = ?1",
     )
     .bind(id.0)
     .fetch_optional(conn)
@@ -245,6 +251,7 @@ struct ProjectRow {
     ask_strength: bool,
     leave_out_truncated: bool,
     base_model: String,
+    template: String,
     created_at: i64,
 }
 
@@ -259,6 +266,7 @@ impl ProjectRow {
             ask_strength: self.ask_strength,
             leave_out_truncated: self.leave_out_truncated,
             base_model: self.base_model.clone(),
+            template: text::from_json(&self.template)?,
         })
     }
 

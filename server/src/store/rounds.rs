@@ -3,8 +3,8 @@
 use super::{Db, Error, Result, adapters, completion_jobs::BASE_MODEL, jobs, projects, snapshots, text};
 use crate::adapter_files::Installed;
 use laurel_protocol::{
-    AdapterId, FieldError, JobId, JobStatus, MadeWith, NewRound, ProjectId, PromptId, Round, RoundId,
-    RoundKind, RoundSpec, Sample, Snapshot, SnapshotId, Timestamp, UserId, Work, WorkPrompt,
+    AdapterId, FieldError, JobId, JobStatus, MadeWith, NewRound, Preview, ProjectId, PromptId, Round,
+    RoundId, RoundKind, RoundSpec, Sample, Snapshot, SnapshotId, Timestamp, UserId, Work, WorkPrompt,
 };
 use sqlx::SqliteConnection;
 
@@ -132,6 +132,16 @@ pub async fn samples(db: &Db, id: RoundId) -> Result<Vec<Sample>> {
         .fetch_optional(db.read())
         .await?;
     text::from_json(&samples.ok_or(Error::NotFound)?)
+}
+
+/// What the round trains on; none until its trainer has told.
+pub async fn preview(db: &Db, id: RoundId) -> Result<Option<Preview>> {
+    let preview: Option<Option<String>> = sqlx::query_scalar("select preview from round where id = ?1")
+        .bind(id.0)
+        .fetch_optional(db.read())
+        .await?;
+    let preview = preview.ok_or(Error::NotFound)?;
+    preview.map(|text| text::from_json(&text)).transpose()
 }
 
 /// Ends a round well: its adapter, whose files are in place, is entered in the same transaction.

@@ -14,6 +14,7 @@ pub fn settings(label_type: LabelType, completions_per_task: u8) -> ProjectSetti
         ask_strength: false,
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.into(),
+        template: Default::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a trainer hands in, and what an admin then finds.
 
+use crate::app::Answered;
 use crate::scene::{Scene, done, order, pick, plain, settings, weights};
 use laurel_protocol::*;
 use laurel_server::store::text::sha256_hex;
@@ -196,4 +197,66 @@ async fn a_snapshot_of_many_pages_is_stored_as_it_was_hashed() {
     assert_eq!((*n_rows, rows.lines::<PreferenceRow>().len()), (560, 560));
     assert_eq!(&sha256_hex(rows.text()), snapshot_hash);
     assert_eq!(rows.text(), scene.export("preference").await.text());
+}
+
+async fn change(scene: &Scene, settings: &ProjectSettings) -> Answered {
+    let body = serde_json::to_string(settings).unwrap();
+    let json = scene.admin.with("content-type", "application/json");
+    json.send("PUT", &scene.path("/settings"), body).await
+}
+
+#[tokio::test]
+async fn a_job_has_the_template_that_its_project_had_when_it_was_made() {
+    let with = |template: Template| ProjectSettings {
+        template,
+        ..settings(LabelType::Pick, 2)
+    };
+    let scene = Scene::new(&with(Template::Chatml), 1).await;
+    let own = Template::Jinja("{{ messages[0].content }}".into());
+    let _: CompletionJob = scene.admin.make(&scene.path("/completion-jobs"), &order(2)).await;
+    let changed = change(&scene, &with(own.clone())).await;
+    assert_eq!(changed.json::<Project>().settings.template, own);
+    let _: CompletionJob = scene.admin.make(&scene.path("/completion-jobs"), &order(2)).await;
+    assert_eq!(scene.lease().await.0.template, Template::Chatml);
+    assert_eq!(scene.lease().await.0.template, own);
+}
+
+#[tokio::test]
+async fn the_template_of_a_project_with_tasks_stays() {
+    let scene = labelled().await;
+    let other = ProjectSettings {
+        template: Template::Plain,
+        ..settings(LabelType::Pick, 2)
+    };
+    let refused = change(&scene, &other).await.problem();
+    assert_eq!(refused.fields[0].field, "template");
+}
+
+#[tokio::test]
+async fn what_a_round_trains_on_is_there_once_its_trainer_has_told() {
+    let scene = labelled().await;
+    let (job, holder) = scene.lease_round().await;
+    let none: Option<Preview> = scene.admin.get("/rounds/1/preview").await.json();
+    assert_eq!(none, None);
+    let preview = Preview {
+        template_hash: "7e".repeat(32),
+        findings: vec![Finding {
+            fatal: false,
+            text: "<b>odd</b>".into(),
+        }],
+        rows: Vec::new(),
+    };
+    let report = Report {
+        preview: Some(preview.clone()),
+        ..Report::default()
+    };
+    let path = format!("/worker/jobs/{}/report", job.job_id);
+    let _: Directive = holder.make(&path, &report).await;
+    // A later report without one leaves it.
+    let _: Directive = holder.make(&path, &Report::default()).await;
+    let told: Option<Preview> = scene.admin.get("/rounds/1/preview").await.json();
+    assert_eq!(told, Some(preview));
+    scene.app.stop();
+    let events = scene.admin.get("/rounds/1/events").await;
+    assert!(events.text().contains("\"type\":\"preview\""), "{events:?}");
 }

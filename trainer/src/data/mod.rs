@@ -5,12 +5,15 @@
 //! puts behind it, as in TRL.
 
 mod gguf;
+pub mod jinja;
 pub mod rows;
 pub mod template;
+pub mod token_text;
 pub mod tokenizer;
 
 pub use rows::{Label, Row, read_rows};
 pub use template::ChatTemplate;
+pub use token_text::TokenTexts;
 pub use tokenizer::Tokenizer;
 
 /// A preference as token ids. The sequence that the model reads is `prompt` followed by a completion.

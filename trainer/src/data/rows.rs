@@ -17,6 +17,7 @@ pub enum Side {
 pub enum Row {
     Preference(Preference),
     Example(Example),
+    Alpaca(Alpaca),
     Ids(Ids),
 }
 
@@ -52,6 +53,26 @@ pub struct Example {
     pub group: Option<u64>,
 }
 
+/// An example in Alpaca's columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alpaca {
+    pub instruction: String,
+    /// Empty where the instruction needs none.
+    pub input: String,
+    pub output: String,
+    pub group: Option<u64>,
+}
+
+impl Alpaca {
+    /// Instruction and input as one turn, as LLaMA-Factory joins them.
+    pub fn user_turn(&self) -> String {
+        match self.input.as_str() {
+            "" => self.instruction.clone(),
+            input => format!("{}\n{input}", self.instruction),
+        }
+    }
+}
+
 /// A text as token ids; the tokens from position `from` on are of interest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ids {
@@ -59,16 +80,19 @@ pub struct Ids {
     pub from: usize,
 }
 
+/// What some editors put before a text in UTF-8.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Reads every row of `lines`. Blank lines are skipped, but counted.
 pub fn read_rows(lines: impl BufRead) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (at, line) in lines.lines().enumerate() {
-        let row = line
-            .context("not UTF-8, or the file broke off")
-            .and_then(|line| match line.trim() {
+        let row = line.context("not UTF-8, or the file broke off").and_then(|line| {
+            match line.trim_start_matches(BYTE_ORDER_MARK).trim() {
                 "" => Ok(None),
                 text => parse(text).map(Some),
-            });
+            }
+        });
         rows.extend(row.with_context(|| format!("line {}", at + 1))?);
     }
     Ok(rows)
@@ -82,6 +106,9 @@ struct Columns {
     rejected: Option<PromptText>,
     completion: Option<PromptText>,
     messages: Option<Vec<Message>>,
+    instruction: Option<serde_json::Value>,
+    input: Option<serde_json::Value>,
+    output: Option<serde_json::Value>,
     ids: Option<Vec<u32>>,
     from: Option<usize>,
     prompt_id: Option<serde_json::Value>,
@@ -109,8 +136,7 @@ impl Columns {
 
 /// One line of JSON as a row.
 pub fn parse(line: &str) -> Result<Row> {
-    let columns: Columns =
-        serde_json::from_str(line).context("not a JSON object with the columns of a dataset")?;
+    let columns = columns(line)?;
     let label = columns.label();
     let group = columns.prompt_id.as_ref().and_then(serde_json::Value::as_u64);
     match columns {
@@ -159,10 +185,48 @@ pub fn parse(line: &str) -> Result<Row> {
                 group,
             }))
         }
+        Columns {
+            instruction: Some(instruction),
+            input,
+            output: Some(output),
+            ..
+        } => Ok(Row::Alpaca(Alpaca {
+            instruction: text("instruction", &instruction)?,
+            input: input.map_or(Ok(String::new()), |input| text("input", &input))?,
+            output: text("output", &output)?,
+            group,
+        })),
         _ => bail!(
-            "the columns are none of: prompt, chosen, rejected; chosen, rejected; prompt, completion; messages; ids"
+            "the columns are none of: prompt, chosen, rejected; chosen, rejected; prompt, completion; messages; \
+             instruction, input, output; ids"
         ),
     }
+}
+
+/// The columns of a line; an error names the one that has another type.
+fn columns(line: &str) -> Result<Columns> {
+    ensure!(
+        !line.starts_with('['),
+        "a JSON array: write one object a line instead (jq -c '.[]' does so)"
+    );
+    let value: serde_json::Value = serde_json::from_str(line).context("not JSON")?;
+    ensure!(value.is_object(), "not a JSON object");
+    for name in ["prompt", "chosen", "rejected", "completion", "messages"] {
+        let column = &value[name];
+        ensure!(
+            column.is_null() || PromptText::deserialize(column).is_ok(),
+            "the column {name:?} is neither a text nor a list of messages (role: system, user or assistant; content: \
+             a text)"
+        );
+    }
+    serde_json::from_value(value).context("a column has another type")
+}
+
+fn text(column: &str, value: &serde_json::Value) -> Result<String> {
+    let text = value.as_str();
+    Ok(text
+        .with_context(|| format!("the column {column:?} is no text"))?
+        .to_owned())
 }
 
 fn explicit(
@@ -199,8 +263,12 @@ fn explicit(
 fn implicit(chosen: Side, rejected: Side, group: Option<u64>, label: Label) -> Result<Row> {
     let (prompt, chosen, rejected) = match (chosen, rejected) {
         (Side::Messages(mut chosen), Side::Messages(mut rejected)) => {
-            let shared = common_prefix(chosen.iter(), rejected.iter());
-            // Equal conversations, or one that goes on where the other ends, leave nothing to compare.
+            let shared = match chosen == rejected {
+                // A round leaves such a row out and counts it.
+                true => chosen.len().saturating_sub(1),
+                false => common_prefix(chosen.iter(), rejected.iter()),
+            };
+            // A conversation that goes on where the other ends leaves nothing to compare.
             ensure!(
                 shared > 0 && shared < chosen.len() && shared < rejected.len(),
                 "chosen and rejected must share a prompt and then differ"
@@ -216,7 +284,6 @@ fn implicit(chosen: Side, rejected: Side, group: Option<u64>, label: Label) -> R
         (Side::Text(chosen), Side::Text(rejected)) => {
             let n_chars = common_prefix(chosen.chars(), rejected.chars());
             let shared: usize = chosen.chars().take(n_chars).map(char::len_utf8).sum();
-            ensure!(chosen != rejected, "chosen and rejected are equal");
             // The first word that differs belongs to the completions whole, with the space before it.
             let shared = chosen[..shared].rfind(char::is_whitespace).unwrap_or(shared);
             let (prompt, answer) = chosen.split_at(shared);
@@ -330,6 +397,44 @@ mod tests {
             r#"{"prompt":"a","chosen":" b","rejected":" c","strength":"strong","tie":0,"margin":null}"#,
         );
         assert_eq!(row.label, Label::default());
+    }
+
+    #[test]
+    fn alpacas_columns_are_an_example() {
+        let line = r#"{"instruction":"Name it.","input":"","output":"Ada."}"#;
+        let Row::Alpaca(row) = parse(line).unwrap() else {
+            panic!("no example")
+        };
+        assert_eq!(
+            (row.user_turn().as_str(), row.output.as_str()),
+            ("Name it.", "Ada.")
+        );
+        // Beside a prompt the names may mean anything.
+        assert!(parse(r#"{"prompt":"a","completion":"b","input":3}"#).is_ok());
+    }
+
+    #[test]
+    fn equal_sides_are_a_row_that_the_round_leaves_out() {
+        let row = preference(r#"{"chosen":"The sky is blue","rejected":"The sky is blue"}"#);
+        assert_eq!(row.chosen, row.rejected);
+        let turns = format!("[{},{}]", turn("user", "q"), turn("assistant", "a"));
+        let row = preference(&format!(r#"{{"chosen":{turns},"rejected":{turns}}}"#));
+        assert_eq!(row.prompt, Side::Messages(vec![Message::user("q")]));
+    }
+
+    #[test]
+    fn byte_order_marks_and_carriage_returns_are_no_part_of_a_line() {
+        let lines = "\u{feff}{\"prompt\":\"a\",\"completion\":\"b\"}\r\n\r\n";
+        assert_eq!(read_rows(lines.as_bytes()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_column_of_another_type_is_named() {
+        let error = |line: &str| format!("{:#}", parse(line).unwrap_err());
+        assert!(error(r#"{"prompt":1,"completion":"b"}"#).contains("\"prompt\" is neither a text"));
+        assert!(error(r#"{"instruction":"a","output":2}"#).contains("\"output\" is no text"));
+        assert!(error("[1]").contains("one object a line"));
+        assert!(error("3").contains("not a JSON object"));
     }
 
     #[test]

@@ -1,25 +1,50 @@
 //! A model's tokenizer with its chat template, from a GGUF file or a Hugging Face folder: rows of text become
 //! token ids, sampled ids become text.
 
-use super::{ChatTemplate, Demonstration, PreferencePair, gguf, rows::Side};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use super::{ChatTemplate, Demonstration, PreferencePair, gguf, rows::Side, template};
+use anyhow::{Context, Result, anyhow, bail};
 use candle_core::quantized::gguf_file;
 use hf_chat_template::{ChatTemplateField, TokenField, TokenizerConfig};
-use laurel_protocol::{Message, Speaker};
+use laurel_protocol::{Message, Speaker, Template};
 use sha2::{Digest, Sha256};
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
+#[derive(Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
-    template: Option<ChatTemplate>,
+    inner: Arc<tokenizers::Tokenizer>,
+    config: Arc<TokenizerConfig>,
+    /// Jinja text of the template that came with the model.
+    own_template: Option<Arc<str>>,
+    choice: Template,
+    format: Format,
     eos: Option<String>,
     bos_before_text: Option<u32>,
+    /// What the model's files call the end of an answer.
+    model_ends: Vec<u32>,
     stop_ids: Vec<u32>,
 }
 
+/// How messages become text.
+#[derive(Clone)]
+enum Format {
+    /// The model has no template: only plain text can be read.
+    Missing,
+    /// The texts are joined as they are.
+    Plain,
+    /// A template that came with a model, or a custom one, writes all special tokens itself. A built-in one is text
+    /// like any other: the tokenizer puts its BOS before it where it does so by itself.
+    Jinja { template: ChatTemplate, built_in: bool },
+}
+
 impl Tokenizer {
-    /// Reads the tokenizer of the model at `path`: a GGUF file, or a folder with `tokenizer.json`.
+    /// The tokenizer of the model at `path` with the model's own template.
     pub fn load(path: &Path) -> Result<Self> {
+        Self::read(path)?.with_template(&Template::Model)
+    }
+
+    /// Reads the tokenizer of the model at `path`: a GGUF file, or a folder with `tokenizer.json`. It has no
+    /// template yet.
+    pub fn read(path: &Path) -> Result<Self> {
         if path.is_dir() {
             return Self::from_folder(path).with_context(|| format!("read the tokenizer in {path:?}"));
         }
@@ -37,22 +62,15 @@ impl Tokenizer {
             unk_token: gguf::named_token(content, "unknown").map(TokenField::Str),
             ..TokenizerConfig::default()
         };
-        let template = match content.metadata.get("tokenizer.chat_template") {
-            Some(source) => Some(ChatTemplate::new(source.to_string()?, &config)?),
+        let own_template = match content.metadata.get("tokenizer.chat_template") {
+            Some(source) => Some(source.to_string()?.as_str().into()),
             None => None,
         };
-        let mut tokenizer = Self::new(gguf::tokenizer(content)?, template, &config)?;
-        for name in ["eos", "eot"] {
-            if let Some(id) = gguf::token_id(content, name) {
-                tokenizer.add_stop_id(id);
-            }
-        }
+        let ends = ["eos", "eot"].map(|name| gguf::token_id(content, name));
+        let ends = ends.into_iter().flatten().collect();
+        let mut tokenizer = Self::new(gguf::tokenizer(content)?, own_template, config, ends);
         if gguf::adds_bos(content) {
-            tokenizer.bos_before_text = config
-                .bos_token
-                .as_ref()
-                .and_then(TokenField::as_str)
-                .and_then(|bos| tokenizer.inner.token_to_id(bos));
+            tokenizer.bos_before_text = tokenizer.bos().and_then(|bos| tokenizer.inner.token_to_id(bos));
         }
         Ok(tokenizer)
     }
@@ -65,44 +83,101 @@ impl Tokenizer {
             Err(_) => TokenizerConfig::default(),
         };
         // The file of its own wins over the field, as in transformers.
-        let source = match fs::read_to_string(folder.join("chat_template.jinja")) {
+        let own_template = match fs::read_to_string(folder.join("chat_template.jinja")) {
             Ok(source) => Some(source),
             Err(_) => default_template(&config)?,
         };
-        let template = source
-            .map(|source| ChatTemplate::new(&source, &config))
-            .transpose()?;
-        let mut tokenizer = Self::new(inner, template, &config)?;
-        for file in ["config.json", "generation_config.json"] {
-            for id in end_ids(&folder.join(file)) {
-                tokenizer.add_stop_id(id);
-            }
-        }
-        Ok(tokenizer)
+        let files = ["config.json", "generation_config.json"].map(|file| end_ids(&folder.join(file)));
+        let ends = files.concat();
+        Ok(Self::new(inner, own_template.map(Arc::from), config, ends))
     }
 
     fn new(
         inner: tokenizers::Tokenizer,
-        template: Option<ChatTemplate>,
-        config: &TokenizerConfig,
-    ) -> Result<Self> {
+        own_template: Option<Arc<str>>,
+        config: TokenizerConfig,
+        model_ends: Vec<u32>,
+    ) -> Self {
         let eos = config.eos_token.as_ref().and_then(TokenField::as_str);
         let mut tokenizer = Self {
-            stop_ids: eos.and_then(|eos| inner.token_to_id(eos)).into_iter().collect(),
             eos: eos.map(str::to_owned),
             bos_before_text: None,
-            inner,
-            template,
+            stop_ids: Vec::new(),
+            choice: Template::Model,
+            format: Format::Missing,
+            inner: Arc::new(inner),
+            config: Arc::new(config),
+            own_template,
+            model_ends,
         };
-        if let Some(id) = tokenizer.turn_end()? {
-            tokenizer.add_stop_id(id);
-        }
-        Ok(tokenizer)
+        tokenizer.set_stop_ids(None);
+        tokenizer
     }
 
-    /// SHA-256 of the chat template, hex; empty where the model has none.
-    pub fn template_hash(&self) -> &str {
-        self.template.as_ref().map_or("", |template| &template.hash)
+    /// The same tokenizer behind another template.
+    pub fn with_template(&self, choice: &Template) -> Result<Self> {
+        let mut changed = Self {
+            choice: choice.clone(),
+            ..self.clone()
+        };
+        let compile = |source: &str| ChatTemplate::new(source, &self.config);
+        changed.format = match (choice, &self.own_template) {
+            (Template::Plain, _) => Format::Plain,
+            (Template::Model, None) => Format::Missing,
+            (Template::Model, Some(source)) => Format::Jinja {
+                template: compile(source)?,
+                built_in: false,
+            },
+            (Template::Jinja(source), _) => Format::Jinja {
+                template: compile(source)?,
+                built_in: false,
+            },
+            _ => Format::Jinja {
+                template: compile(template::built_in(choice).context("a named template is built in")?)?,
+                built_in: true,
+            },
+        };
+        let end = changed.turn_end()?;
+        changed.set_stop_ids(end);
+        Ok(changed)
+    }
+
+    /// SHA-256 of the chat template's text, hex; of no text where none is applied.
+    pub fn template_hash(&self) -> String {
+        match &self.format {
+            Format::Jinja { template, .. } => template.hash.clone(),
+            Format::Plain | Format::Missing => template::hex(&Sha256::digest("")),
+        }
+    }
+
+    /// The BOS text, where there is one.
+    pub fn bos(&self) -> Option<&str> {
+        self.config.bos_token.as_ref().and_then(TokenField::as_str)
+    }
+
+    /// The EOS text, where there is one.
+    pub fn eos(&self) -> Option<&str> {
+        self.eos.as_deref()
+    }
+
+    /// The padding text, where there is one.
+    pub fn pad(&self) -> Option<&str> {
+        self.config.pad_token.as_ref().and_then(TokenField::as_str)
+    }
+
+    /// What the model's files call the end of an answer.
+    pub fn model_ends(&self) -> &[u32] {
+        &self.model_ends
+    }
+
+    /// The vocabulary and all that was added to it.
+    pub fn vocabulary(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
+    /// Whether messages go through a template.
+    pub fn has_template(&self) -> bool {
+        matches!(self.format, Format::Jinja { .. })
     }
 
     /// Tokens that end an answer.
@@ -128,7 +203,7 @@ impl Tokenizer {
 
     /// A conversation up to where the assistant's answer begins.
     pub fn prompt_ids(&self, prompt: &[Message]) -> Result<Vec<u32>> {
-        self.encode(&self.chat_template()?.render(prompt, true)?)
+        self.message_ids(&self.render(prompt, None)?)
     }
 
     /// Token ids of a prompt and each of its completions.
@@ -148,14 +223,13 @@ impl Tokenizer {
             let text = self.text(prompt, Some(completion))?;
             let behind = text.strip_prefix(&prompt_text).context(
                 "the chat template renders the prompt differently once an answer follows, so prompt and answer \
-                 cannot be told apart",
+                 cannot be told apart: choose another template",
             )?;
             let whole = self.ids(prompt, &text)?;
             *slot = match whole.strip_prefix(prompt_ids.as_slice()) {
                 Some(completion) => completion.to_vec(),
                 None => self.encode(behind)?,
             };
-            ensure!(!slot.is_empty(), "a completion is empty");
         }
         Ok((prompt_ids, ids))
     }
@@ -180,31 +254,91 @@ impl Tokenizer {
         })
     }
 
+    /// A row with Alpaca's columns: in Stanford's text, or as one user turn where another template was chosen.
+    pub fn alpaca(&self, row: &super::rows::Alpaca) -> Result<Demonstration> {
+        let as_messages = matches!(
+            self.choice,
+            Template::AlpacaLf | Template::Chatml | Template::Jinja(_)
+        );
+        let (prompt, completion) = if as_messages {
+            (
+                Side::Messages(vec![Message::user(row.user_turn())]),
+                Side::Messages(vec![Message::assistant(&row.output)]),
+            )
+        } else {
+            let prompt = template::alpaca_prompt(&row.instruction, &row.input);
+            (Side::Text(prompt), Side::Text(row.output.clone()))
+        };
+        self.demonstration(&super::rows::Example {
+            prompt,
+            completion,
+            group: row.group,
+        })
+    }
+
     /// The text of a prompt up to where the answer begins, or of a whole row.
     fn text(&self, prompt: &Side, completion: Option<&Side>) -> Result<String> {
         match (prompt, completion) {
-            (Side::Messages(prompt), None) => self.chat_template()?.render(prompt, true),
+            (Side::Messages(prompt), None) => self.render(prompt, None),
             (Side::Messages(prompt), Some(Side::Messages(completion))) => {
-                let whole: Vec<_> = prompt.iter().chain(completion).cloned().collect();
-                self.chat_template()?.render(&whole, false)
+                self.render(prompt, Some(completion))
             }
             (Side::Text(prompt), None) => Ok(prompt.clone()),
-            // Plain rows end with the EOS text, which a trainer adds where it is missing.
             (Side::Text(prompt), Some(Side::Text(completion))) => {
-                let eos = self.eos.as_deref().unwrap_or("");
-                let end = if completion.ends_with(eos) { "" } else { eos };
-                Ok(format!("{prompt}{completion}{end}"))
+                Ok(prompt.clone() + &self.ended(completion))
             }
             _ => bail!("prompt and completion must both be text or both be messages"),
         }
     }
 
+    /// The text of a conversation, up to where the answer begins or with the answer.
+    fn render(&self, prompt: &[Message], completion: Option<&[Message]>) -> Result<String> {
+        let whole: Vec<_> = prompt.iter().chain(completion.unwrap_or(&[])).cloned().collect();
+        match &self.format {
+            Format::Jinja { template, .. } => template.render(&whole, completion.is_none()),
+            Format::Plain => {
+                let text = whole
+                    .iter()
+                    .map(|message| message.content.as_str())
+                    .collect::<String>();
+                Ok(if completion.is_some() {
+                    self.ended(&text)
+                } else {
+                    text
+                })
+            }
+            Format::Missing => bail!(
+                "the model has no chat template, so it cannot read messages: choose a template, or use rows of plain \
+                 text"
+            ),
+        }
+    }
+
+    /// Plain text ends with the EOS text, which a trainer adds where it is missing.
+    fn ended(&self, text: &str) -> String {
+        let eos = self.eos.as_deref().unwrap_or("");
+        let end = if text.ends_with(eos) { "" } else { eos };
+        format!("{text}{end}")
+    }
+
     /// A template writes its own special tokens; plain text gets the tokenizer's.
     fn ids(&self, side: &Side, text: &str) -> Result<Vec<u32>> {
         match side {
-            Side::Messages(_) => self.encode(text),
+            Side::Messages(_) => self.message_ids(text),
             Side::Text(_) => self.plain_text(text),
         }
+    }
+
+    fn message_ids(&self, text: &str) -> Result<Vec<u32>> {
+        match self.format {
+            Format::Jinja { built_in: false, .. } => self.encode(text),
+            _ => self.plain_text(text),
+        }
+    }
+
+    /// The tokens that the tokenizer puts before plain text by itself.
+    pub fn begins_text_with(&self) -> Result<Vec<u32>> {
+        self.plain_text("")
     }
 
     fn plain_text(&self, text: &str) -> Result<Vec<u32>> {
@@ -220,15 +354,9 @@ impl Tokenizer {
             .collect())
     }
 
-    fn chat_template(&self) -> Result<&ChatTemplate> {
-        self.template
-            .as_ref()
-            .context("the model has no chat template, so it cannot read messages; use rows of plain text")
-    }
-
     /// The special token that the template puts right behind an answer.
-    fn turn_end(&self) -> Result<Option<u32>> {
-        let Some(template) = &self.template else {
+    pub fn turn_end(&self) -> Result<Option<u32>> {
+        let Format::Jinja { template, .. } = &self.format else {
             return Ok(None);
         };
         let turns = [Message::user("question"), Message::assistant("answer")];
@@ -241,10 +369,19 @@ impl Tokenizer {
         Ok(first.filter(|id| special.get(id).is_some_and(|token| token.special)))
     }
 
-    fn add_stop_id(&mut self, id: u32) {
-        if !self.stop_ids.contains(&id) {
-            self.stop_ids.push(id);
+    fn set_stop_ids(&mut self, turn_end: Option<u32>) {
+        let eos = self.eos.as_ref().and_then(|eos| self.inner.token_to_id(eos));
+        let mut ids: Vec<u32> = Vec::new();
+        for id in eos
+            .into_iter()
+            .chain(turn_end)
+            .chain(self.model_ends.iter().copied())
+        {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
         }
+        self.stop_ids = ids;
     }
 }
 

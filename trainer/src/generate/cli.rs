@@ -1,7 +1,12 @@
 //! The subcommand `generate`: prompts from a file, one JSON line a completion.
 
 use super::{Engine, Request};
-use crate::{adapters::Adapter, data::Tokenizer, device, hub, model::Model};
+use crate::{
+    adapters::Adapter,
+    data::{Tokenizer, template},
+    device, hub,
+    model::Model,
+};
 use anyhow::{Context, Result, bail};
 use laurel_protocol::{FinishReason, Precision, PromptText, Sampling};
 use serde::Deserialize;
@@ -23,6 +28,9 @@ pub struct GenerateArgs {
     /// JSON Lines: {"prompt": "text"} or {"prompt": [{"role", "content"}, …]}
     #[arg(long)]
     prompts: PathBuf,
+    /// model, alpaca, alpaca_lf, chatml, plain, or a file with a Jinja template
+    #[arg(long, default_value = "model")]
+    template: String,
     /// Completions a prompt
     #[arg(long, default_value_t = 1)]
     n: u32,
@@ -61,15 +69,15 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     }
     let file = std::fs::File::open(&args.prompts).with_context(|| format!("open {:?}", args.prompts))?;
     let path = hub::locate(&args.model)?.path;
-    let tokenizer = Tokenizer::load(&path)?;
+    let tokenizer = Tokenizer::read(&path)?.with_template(&template::named(&args.template)?)?;
     let mut requests = Vec::new();
     for (at, line) in BufReader::new(file).lines().enumerate() {
         let line = line.with_context(|| format!("read {:?}", args.prompts))?;
         if line.trim().is_empty() {
             continue;
         }
-        let line: Line =
-            serde_json::from_str(&line).with_context(|| format!("{:?}, line {}", args.prompts, at + 1))?;
+        let line: Line = serde_json::from_str(line.trim_start_matches('\u{feff}'))
+            .with_context(|| format!("{:?}, line {}", args.prompts, at + 1))?;
         requests.push(Request {
             key: at as u64,
             prompt: tokenizer.prompt_ids(&line.prompt.into_messages())?,

@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{
     adapters::{Adapter, CONFIG_FILE, Head, WEIGHTS_FILE},
-    data::{Tokenizer, template::hex},
+    data::{Tokenizer, jinja, template::hex},
     device, hub,
     model::{Facts, Model},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Device;
 use laurel_protocol::{AdapterRef, LeaseRequest, LeasedJob, Outcome, Precision, Work};
 use sha2::{Digest, Sha256};
@@ -85,7 +85,7 @@ fn for_an_admin(error: &anyhow::Error) -> String {
     }
 }
 
-/// The base model in memory, kept for the next job.
+/// The base model in memory, kept for the next job. The tokenizer gets each job's own template.
 struct Loaded {
     name: String,
     precision: Precision,
@@ -145,6 +145,12 @@ pub fn run(args: &WorkArgs) -> Result<()> {
             Ok(Some(job)) => {
                 pause = Duration::from_millis(250);
                 worker.work(&job, &wishes.quit)?;
+                if jinja::has_given_up() {
+                    tracing::warn!(
+                        "A chat template still runs that was given up: starting this program anew"
+                    );
+                    return start_anew();
+                }
             }
             Ok(None) => pause = Duration::from_millis(250),
             Err(error) if error.is::<TokenRefused>() => return Err(error),
@@ -157,6 +163,17 @@ pub fn run(args: &WorkArgs) -> Result<()> {
     }
     tracing::info!("Stopped");
     Ok(())
+}
+
+/// Puts a fresh process in this one's place: the only way to be rid of a thread that does not end.
+fn start_anew() -> Result<()> {
+    let program = std::env::current_exe().context("find this program's file")?;
+    let mut command = std::process::Command::new(program);
+    command.args(std::env::args_os().skip(1));
+    #[cfg(unix)]
+    return Err(std::os::unix::process::CommandExt::exec(&mut command)).context("start this program anew");
+    #[cfg(not(unix))]
+    bail!("end of this process: start it anew ({command:?})");
 }
 
 impl Worker {
@@ -232,12 +249,17 @@ impl Worker {
                 precision,
                 model: Model::load_in(path, &self.device, precision)?,
                 facts: Facts::read(path)?,
-                tokenizer: Tokenizer::load(path)?,
+                tokenizer: Tokenizer::read(path)?,
             });
         }
         let Some(loaded) = &self.loaded else {
             bail!("no model is loaded")
         };
+        // A template's own complaint has no secrets of this machine: an admin sees it whole.
+        let tokenizer = loaded
+            .tokenizer
+            .with_template(&job.template)
+            .map_err(|error| anyhow!("{error:#}"))?;
         let adapter = match &job.adapter {
             Some(reference) => Some(fetch(&self.work_dir, client, reference, &loaded.model)?),
             None => None,
@@ -246,7 +268,7 @@ impl Worker {
             Work::Completions { sampling, .. } => completions::run(
                 client,
                 &loaded.model,
-                &loaded.tokenizer,
+                &tokenizer,
                 adapter.as_ref(),
                 sampling,
                 wishes,
@@ -260,7 +282,7 @@ impl Worker {
                 client,
                 model: &loaded.model,
                 facts: &loaded.facts,
-                tokenizer: &loaded.tokenizer,
+                tokenizer: &tokenizer,
                 base_model: &job.base_model,
                 adapter: adapter.as_ref(),
                 spec,

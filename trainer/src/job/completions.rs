@@ -7,7 +7,7 @@ use crate::{
     generate::{Engine, Request},
     model::Model,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use laurel_protocol::{
     Directive, FinishedCompletion, FinishedCompletions, Outcome, PromptId, Report, Sampling, WorkPrompt,
 };
@@ -30,7 +30,9 @@ pub fn run(
     let (mut n_prompts, mut n_long) = (0, 0);
     for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let prompt: WorkPrompt = serde_json::from_slice(line).context("read a prompt of the job")?;
-        let ids = tokenizer.prompt_ids(&prompt.messages)?;
+        let ids = tokenizer
+            .prompt_ids(&prompt.messages)
+            .map_err(|error| anyhow!("prompt {}: {error:#}", prompt.prompt_id))?;
         n_prompts += 1;
         if ids.len() >= model.config.max_positions {
             n_long += 1;
@@ -50,7 +52,7 @@ pub fn run(
     let mut batch: Vec<FinishedCompletion> = Vec::new();
     let send = |batch: &mut Vec<FinishedCompletion>| -> Result<()> {
         let finished = FinishedCompletions {
-            template_hash: tokenizer.template_hash().to_owned(),
+            template_hash: tokenizer.template_hash(),
             completions: std::mem::take(batch),
         };
         wishes.heed(client.post::<Directive>("completions", &finished)?);

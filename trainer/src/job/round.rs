@@ -8,7 +8,10 @@ use crate::{
     generate::{Engine, Request},
     model::{Facts, Model},
     report::{Directive, Progress, Reporter},
-    rounds::{self, Input, RoundOutcome},
+    rounds::{
+        self, Input, RoundOutcome,
+        preview::{self, preview},
+    },
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use laurel_protocol::{
@@ -25,6 +28,8 @@ use std::{
 
 /// How the samples before and after are drawn: the same for both, so that they differ by the weights alone.
 const SAMPLE_TOKENS: u32 = 160;
+/// Tokens of each text that the preview shows.
+const PREVIEW_TOKENS: usize = 400;
 /// Reports wait this long at most for others to be sent with.
 const GATHER: Duration = Duration::from_millis(500);
 
@@ -62,6 +67,24 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         pairs.push(pair.map_err(|error| anyhow!("row {} of the snapshot: {error:#}", at + 1))?);
     }
     let mut reporter = ToServer::new(task);
+    // An admin sees what is trained, and what is wrong with it, before the first sample is drawn.
+    let preview = preview(
+        task.tokenizer,
+        &task.model.config,
+        task.spec,
+        &pairs,
+        preview::ROWS,
+        PREVIEW_TOKENS,
+    )?;
+    reporter.pending.preview = Some(preview);
+    reporter.send();
+    rounds::check(
+        task.tokenizer,
+        &task.model.config,
+        task.spec,
+        &pairs,
+        &mut reporter,
+    )?;
     let config = task.adapter.map_or(&task.spec.adapter, |adapter| &adapter.config);
     let samples_drawn = task.spec.kind != RoundKind::Reward;
     let place = (&task.model.device, true, samples_drawn);
@@ -97,7 +120,7 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         task.client.put(&format!("adapter/{name}"), &bytes)?;
     }
     let made_with = MadeWith {
-        template_hash: task.tokenizer.template_hash().to_owned(),
+        template_hash: task.tokenizer.template_hash(),
         base_weights_hash: rounds::base_weights_hash(task.model)?,
     };
     let done = Outcome::Done {

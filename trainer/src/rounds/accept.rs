@@ -5,7 +5,7 @@ use crate::{
     adapters::Adapter,
     checkpoint,
     data::PreferencePair,
-    model::{Matrix, Model},
+    model::{Config, Matrix, Model},
     ops::FIRST_NUMBERS,
     report::Reporter,
 };
@@ -16,67 +16,108 @@ use laurel_protocol::{
     round::{LogLevel, RoundKind, RoundSpec},
 };
 use sha2::{Digest, Sha256};
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
+
+/// Why a round leaves a row out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum LeftOut {
+    Tie,
+    Long,
+    Equal,
+    Empty,
+}
+
+impl LeftOut {
+    /// A sentence about `n` such rows.
+    pub fn count(self, n: usize, spec: &RoundSpec, model: &Config) -> String {
+        match self {
+            Self::Tie => format!(
+                "{n} ties are left out: the loss {} cannot use them",
+                spec.hyper.loss.as_str()
+            ),
+            Self::Long => format!(
+                "{n} rows of more than {} tokens are left out",
+                longest(spec, model)
+            ),
+            Self::Equal => format!("{n} rows whose two completions are equal are left out"),
+            Self::Empty => format!("{n} rows with an empty prompt or completion are left out"),
+        }
+    }
+
+    /// Of a single row.
+    pub fn reason(self, spec: &RoundSpec, model: &Config) -> String {
+        match self {
+            Self::Tie => "a tie, which the loss cannot use".to_owned(),
+            Self::Long => format!("more than {} tokens", longest(spec, model)),
+            Self::Equal => "both completions are equal".to_owned(),
+            Self::Empty => "an empty prompt or completion".to_owned(),
+        }
+    }
+}
+
+/// Tokens that a row may have.
+fn longest(spec: &RoundSpec, model: &Config) -> usize {
+    (spec.hyper.max_length as usize).min(model.max_positions)
+}
+
+pub(super) fn left_out(row: &PreferencePair, spec: &RoundSpec, model: &Config) -> Option<LeftOut> {
+    let compares = spec.kind != RoundKind::Sft;
+    let length = match compares {
+        true => row.longest(),
+        false => row.prompt.len() + row.chosen.len(),
+    };
+    if row.label.tie && !spec.hyper.loss.trains_ties() {
+        Some(LeftOut::Tie)
+    } else if length > longest(spec, model) {
+        Some(LeftOut::Long)
+    } else if row.prompt.is_empty() || row.chosen.is_empty() || (compares && row.rejected.is_empty()) {
+        Some(LeftOut::Empty)
+    } else if compares && row.chosen == row.rejected {
+        Some(LeftOut::Equal)
+    } else {
+        None
+    }
+}
 
 /// Leaves out rows that cannot be trained on, and says how many.
 pub(super) fn usable(
     rows: Vec<PreferencePair>,
     spec: &RoundSpec,
-    model: &Model,
+    model: &Config,
     reporter: &mut dyn Reporter,
 ) -> Result<Vec<PreferencePair>> {
-    let limit = (spec.hyper.max_length as usize).min(model.config.max_positions);
-    let (n_rows, mut n_long, mut n_equal, mut n_ties) = (rows.len(), 0, 0, 0);
-    let compares = spec.kind != RoundKind::Sft;
-    let trains_ties = spec.hyper.loss.trains_ties();
-    let kept: Vec<PreferencePair> = rows
+    for sentence in about_rows(&rows, spec, model)? {
+        reporter.log(LogLevel::Warning, &sentence);
+    }
+    let kept = rows
         .into_iter()
-        .filter(|row| {
-            let length = match compares {
-                true => row.longest(),
-                false => row.prompt.len() + row.chosen.len(),
-            };
-            let tie = row.label.tie && !trains_ties;
-            n_ties += usize::from(tie);
-            if tie {
-                return false;
-            }
-            let long = length > limit;
-            let empty = row.prompt.is_empty() || row.chosen.is_empty();
-            let equal = compares && (row.chosen == row.rejected || row.rejected.is_empty());
-            n_long += usize::from(long);
-            n_equal += usize::from(!long && (equal || empty));
-            !(long || equal || empty)
-        })
-        .collect();
-    if n_ties > 0 {
-        let text = format!(
-            "{n_ties} ties are left out: the loss {} cannot use them",
-            spec.hyper.loss.as_str()
-        );
-        reporter.log(LogLevel::Warning, &text);
+        .filter(|row| left_out(row, spec, model).is_none());
+    Ok(kept.collect())
+}
+
+/// How many rows are left out and why; an error where none is left or what is asked for is not in them.
+pub(super) fn about_rows(rows: &[PreferencePair], spec: &RoundSpec, model: &Config) -> Result<Vec<String>> {
+    let mut counts: BTreeMap<LeftOut, usize> = BTreeMap::new();
+    let mut kept = Vec::new();
+    for row in rows {
+        match left_out(row, spec, model) {
+            Some(why) => *counts.entry(why).or_default() += 1,
+            None => kept.push(row),
+        }
     }
-    if n_long > 0 {
-        reporter.log(
-            LogLevel::Warning,
-            &format!("{n_long} rows of more than {limit} tokens are left out"),
-        );
-    }
-    if n_equal > 0 {
-        let text = format!("{n_equal} rows with equal or empty completions are left out");
-        reporter.log(LogLevel::Warning, &text);
-    }
+    let sentences: Vec<String> = counts.iter().map(|(why, n)| why.count(*n, spec, model)).collect();
     ensure!(
         !kept.is_empty(),
-        "no row is left to train on: of {n_rows}, {n_long} are longer than {limit} tokens, {n_equal} have equal or \
-         empty completions and {n_ties} are ties that the loss cannot use"
+        "no row is left to train on, of {}: {}",
+        rows.len(),
+        sentences.join(", ")
     );
     check_margins(&kept, spec.hyper.margin)?;
-    Ok(kept)
+    Ok(sentences)
 }
 
 /// Margins that are asked for must be in the data.
-fn check_margins(rows: &[PreferencePair], margin: Margin) -> Result<()> {
+fn check_margins(rows: &[&PreferencePair], margin: Margin) -> Result<()> {
     match margin {
         Margin::None => {}
         Margin::Column => {

@@ -1,9 +1,9 @@
 //! The subcommands `round`, `logprobs` and `score`: rounds and their measures without a server.
 
-use super::{Input, announce, completion_logps, run, scores};
+use super::{Input, announce, check, completion_logps, run, scores};
 use crate::{
     adapters::{self, Adapter},
-    data::{Label, PreferencePair, Row, Tokenizer, read_rows},
+    data::{Demonstration, Label, PreferencePair, Row, Tokenizer, read_rows, template},
     device, hub,
     model::{Facts, Model, Pack, TokenAt},
     ops::Tape,
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
 use indicatif::{ProgressBar, ProgressStyle};
 use laurel_protocol::{
+    Template,
     adapter::AdapterConfig,
     round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split},
 };
@@ -27,8 +28,8 @@ use std::{
 /// Run one round offline; the same command again goes on where it was stopped.
 #[derive(clap::Args)]
 pub struct RoundArgs {
-    /// JSON: kind (sft, reward, dpo), model, data, and where wanted starting_adapter, adapter, hyper, seed.
-    /// Paths are relative to this file's folder.
+    /// JSON: kind (sft, reward, dpo), model, data, and where wanted template, starting_adapter, adapter, hyper,
+    /// seed. Paths are relative to this file's folder.
     spec: PathBuf,
     /// Folder for adapter/, metrics.jsonl, report.json and checkpoints/.
     #[arg(long)]
@@ -50,6 +51,9 @@ pub struct LogprobsArgs {
     /// JSON Lines of preferences (TRL's columns), or of token ids: {"ids": [..], "from": n}
     #[arg(long)]
     data: PathBuf,
+    /// model, alpaca, alpaca_lf, chatml, plain, or a file with a Jinja template
+    #[arg(long, default_value = "model")]
+    template: String,
     /// auto, cpu, cuda:N or metal
     #[arg(long, default_value = "auto")]
     device: String,
@@ -70,31 +74,34 @@ pub struct ScoreArgs {
     /// JSON Lines of preferences (TRL's columns)
     #[arg(long)]
     data: PathBuf,
+    /// model, alpaca, alpaca_lf, chatml, plain, or a file with a Jinja template
+    #[arg(long, default_value = "model")]
+    template: String,
     /// auto, cpu, cuda:N or metal
     #[arg(long, default_value = "auto")]
     device: String,
 }
 
 /// What a spec file says besides [`RoundSpec`].
-#[derive(Deserialize)]
-struct Files {
-    model: PathBuf,
-    data: PathBuf,
-    starting_adapter: Option<PathBuf>,
+#[derive(Debug, Deserialize)]
+pub(super) struct Files {
+    pub model: PathBuf,
+    pub data: PathBuf,
+    pub starting_adapter: Option<PathBuf>,
+    #[serde(skip)]
+    pub template: Template,
 }
 
 pub fn round(args: &RoundArgs) -> Result<()> {
     let text = fs::read_to_string(&args.spec).with_context(|| format!("read {:?}", args.spec))?;
-    let (spec, files) = read_spec(&text).with_context(|| format!("spec {:?}", args.spec))?;
     let folder = args.spec.parent().unwrap_or(Path::new("."));
+    let (spec, files) = read_spec(&text, folder).with_context(|| format!("spec {:?}", args.spec))?;
     let located = hub::locate_in(folder, &files.model)?;
     let (device, facts) = (device::open(&args.device)?, Facts::read(&located.path)?);
-    let rows = pairs(
-        &folder.join(&files.data),
-        &Tokenizer::load(&located.path)?,
-        spec.kind,
-    )?;
+    let tokenizer = Tokenizer::read(&located.path)?.with_template(&files.template)?;
+    let rows = pairs(&folder.join(&files.data), &tokenizer, spec.kind)?;
     let mut terminal = Terminal::new();
+    check(&tokenizer, &facts.config, &spec, &rows, &mut terminal)?;
     let adapter = match &files.starting_adapter {
         Some(path) => adapters::read_config(&folder.join(path))?,
         None => spec.adapter.clone(),
@@ -134,7 +141,7 @@ struct Shape {
 }
 
 /// Hyper-parameters that the file leaves out take the defaults of its kind.
-fn read_spec(text: &str) -> Result<(RoundSpec, Files)> {
+pub(super) fn read_spec(text: &str, folder: &Path) -> Result<(RoundSpec, Files)> {
     let mut value: Value = serde_json::from_str(text).context("not JSON")?;
     serde_json::from_value::<RoundKind>(value["kind"].clone())
         .context("\"kind\" must be \"sft\", \"reward\" or \"dpo\"")?;
@@ -142,6 +149,7 @@ fn read_spec(text: &str) -> Result<(RoundSpec, Files)> {
         "kind",
         "model",
         "data",
+        "template",
         "starting_adapter",
         "adapter",
         "hyper",
@@ -153,7 +161,10 @@ fn read_spec(text: &str) -> Result<(RoundSpec, Files)> {
     {
         bail!("unknown field {stranger:?}; known are {known:?}");
     }
-    let files = serde_json::from_value(value.clone())?;
+    let mut files: Files = serde_json::from_value(value.clone())?;
+    if let Some(given) = value.get("template") {
+        files.template = template::choice(given, folder)?;
+    }
     if let Some(fields) = value.as_object_mut() {
         fields.entry("hyper").or_insert_with(|| json!({}));
     }
@@ -164,26 +175,30 @@ fn read_spec(text: &str) -> Result<(RoundSpec, Files)> {
 
 fn rows(path: &Path) -> Result<Vec<Row>> {
     let file = File::open(path).with_context(|| format!("open {path:?}"))?;
+    ensure!(
+        !path.is_dir(),
+        "{path:?} is a folder: the data is a file of JSON Lines"
+    );
     let rows = read_rows(BufReader::new(file)).with_context(|| format!("read {path:?}"))?;
     ensure!(!rows.is_empty(), "{path:?} has no rows");
     Ok(rows)
 }
 
 /// Rows as token ids. Supervised fine-tuning takes demonstrations as well.
-fn pairs(path: &Path, tokenizer: &Tokenizer, kind: RoundKind) -> Result<Vec<PreferencePair>> {
+pub(super) fn pairs(path: &Path, tokenizer: &Tokenizer, kind: RoundKind) -> Result<Vec<PreferencePair>> {
     let mut pairs = Vec::new();
     for (at, row) in rows(path)?.iter().enumerate() {
+        let example = |it: Demonstration| PreferencePair {
+            prompt: it.prompt,
+            chosen: it.completion,
+            rejected: Vec::new(),
+            group: it.group,
+            label: Label::default(),
+        };
         let pair = match row {
             Row::Preference(row) => tokenizer.preference(row),
-            Row::Example(row) if kind == RoundKind::Sft => {
-                tokenizer.demonstration(row).map(|it| PreferencePair {
-                    prompt: it.prompt,
-                    chosen: it.completion,
-                    rejected: Vec::new(),
-                    group: it.group,
-                    label: Label::default(),
-                })
-            }
+            Row::Example(row) if kind == RoundKind::Sft => tokenizer.demonstration(row).map(example),
+            Row::Alpaca(row) if kind == RoundKind::Sft => tokenizer.alpaca(row).map(example),
             _ => Err(anyhow::anyhow!(
                 "a row without a chosen and a rejected completion"
             )),
@@ -194,6 +209,7 @@ fn pairs(path: &Path, tokenizer: &Tokenizer, kind: RoundKind) -> Result<Vec<Pref
 }
 
 pub fn logprobs(args: &LogprobsArgs) -> Result<()> {
+    let template = template::named(&args.template)?;
     let path = hub::locate(&args.model)?.path;
     let model = Model::load(&path, &device::open(&args.device)?, DType::F32)?;
     let adapter = args
@@ -208,7 +224,7 @@ pub fn logprobs(args: &LogprobsArgs) -> Result<()> {
             Row::Ids(row) => json!({ "logps": id_logps(&model, adapter.as_ref(), &row.ids, row.from)? }),
             Row::Preference(row) => {
                 if tokenizer.is_none() {
-                    tokenizer = Some(Tokenizer::load(&path)?);
+                    tokenizer = Some(Tokenizer::read(&path)?.with_template(&template)?);
                 }
                 let tokenizer = tokenizer.as_ref().context("a tokenizer was just read")?;
                 let pair = tokenizer
@@ -221,7 +237,7 @@ pub fn logprobs(args: &LogprobsArgs) -> Result<()> {
                     "chosen_tokens": pair.chosen.len(), "rejected_tokens": pair.rejected.len(),
                 })
             }
-            Row::Example(_) => bail!("row {}: neither a preference nor token ids", at + 1),
+            Row::Example(_) | Row::Alpaca(_) => bail!("row {}: neither a preference nor token ids", at + 1),
         };
         writeln!(out, "{line}")?;
     }
@@ -231,6 +247,10 @@ pub fn logprobs(args: &LogprobsArgs) -> Result<()> {
 /// Something must stand before a completion for the model to predict its first token.
 fn with_prompt(pair: PreferencePair) -> Result<PreferencePair> {
     ensure!(!pair.prompt.is_empty(), "the prompt is empty");
+    ensure!(
+        !pair.chosen.is_empty() && !pair.rejected.is_empty(),
+        "a completion is empty"
+    );
     Ok(pair)
 }
 
@@ -255,7 +275,7 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
     if let Some(head) = &args.head {
         adapter.load_score(head, &model)?;
     }
-    let tokenizer = Tokenizer::load(&path)?;
+    let tokenizer = Tokenizer::read(&path)?.with_template(&template::named(&args.template)?)?;
     let mut out = std::io::stdout().lock();
     for (at, pair) in pairs(&args.data, &tokenizer, RoundKind::Reward)?
         .into_iter()
@@ -322,18 +342,33 @@ mod tests {
     #[test]
     fn missing_hyper_parameters_take_the_defaults_of_the_kind() {
         let text = r#"{"kind":"sft","model":"m","data":"d","hyper":{"epochs":3}}"#;
-        let (spec, files) = read_spec(text).unwrap();
+        let (spec, files) = read_spec(text, Path::new("")).unwrap();
         assert_eq!((spec.hyper.learning_rate, spec.hyper.epochs), (2e-4, 3));
         assert_eq!(files.data, Path::new("d"));
-        let error = read_spec(r#"{"kind":"dpo","model":"m","data":"d","lr":1}"#)
-            .err()
-            .unwrap();
+        let text = r#"{"kind":"dpo","model":"m","data":"d","lr":1}"#;
+        let error = read_spec(text, Path::new("")).unwrap_err();
         assert!(error.to_string().contains("\"lr\""));
         let text =
             r#"{"kind":"sft","model":"m","data":"d","adapter":{"type":"lora","rank_pattern":{"v":2,"a":4}}}"#;
-        let AdapterConfig::Lora(lora) = read_spec(text).unwrap().0.adapter else {
+        let AdapterConfig::Lora(lora) = read_spec(text, Path::new("")).unwrap().0.adapter else {
             panic!("a LoRA")
         };
         assert_eq!(lora.rank_pattern.0, [("v".to_owned(), 2), ("a".to_owned(), 4)]);
+    }
+
+    #[test]
+    fn a_spec_names_its_template_or_brings_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("own.jinja"), "text").unwrap();
+        let template = |given: &str| {
+            let text = format!(r#"{{"kind":"sft","model":"m","data":"d","template":{given}}}"#);
+            read_spec(&text, dir.path()).map(|(_, files)| files.template)
+        };
+        assert_eq!(template("\"chatml\"").unwrap(), Template::Chatml);
+        let own = Template::Jinja("text".to_owned());
+        assert_eq!(template(r#"{"file": "own.jinja"}"#).unwrap(), own);
+        assert_eq!(template(r#"{"jinja": "text"}"#).unwrap(), own);
+        let error = template("\"vicuna\"").unwrap_err().to_string();
+        assert!(error.contains("alpaca_lf") && !error.contains('\n'), "{error}");
     }
 }

@@ -6,6 +6,7 @@
 
 mod accept;
 mod announce;
+mod check;
 mod dpo;
 mod logps;
 mod outcome;
@@ -19,9 +20,11 @@ mod tally;
 mod watch;
 
 pub mod cli;
+pub mod preview;
 
 pub use accept::base_weights_hash;
 pub use announce::announce;
+pub use check::check;
 pub use logps::{completion_logps, scores};
 pub use outcome::RoundOutcome;
 pub use session::Session;

@@ -99,7 +99,7 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         let n_rows = rows.len();
-        let rows = usable(rows, spec, model, reporter)?;
+        let rows = usable(rows, spec, &model.config, reporter)?;
         let n_left_out = n_rows - rows.len();
         let rng = Rng::new(spec.seed);
         let (train, eval) = hold_out(rows, spec.hyper.held_out, rng);

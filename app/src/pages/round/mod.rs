@@ -1,6 +1,7 @@
 //! A round, live: its state, charts, log, and what it changed.
 
 mod charts;
+mod preview;
 mod record;
 
 use super::overview::{fresh_seed, kind_name};
@@ -16,8 +17,8 @@ use crate::{
     load::Loaded,
 };
 use laurel_protocol::{
-    CompletionJob, JobStatus, LabelType, LogLine, MetricPoint, NewCompletionJob, Project, ProjectId, Round,
-    RoundEvent, RoundId, RoundKind, Sample, Split, TaskPlan,
+    CompletionJob, JobStatus, LabelType, LogLine, MetricPoint, NewCompletionJob, Preview, Project, ProjectId,
+    Round, RoundEvent, RoundId, RoundKind, Sample, Split, TaskPlan,
 };
 use leptos::prelude::*;
 use leptos_router::{components::A, hooks::use_navigate};
@@ -40,6 +41,7 @@ pub struct Live {
     pub points: RwSignal<Points>,
     pub log: RwSignal<Vec<LogLine>>,
     pub samples: Loaded<Vec<Sample>>,
+    pub preview: Loaded<Option<Preview>>,
 }
 
 impl Live {
@@ -53,6 +55,7 @@ impl Live {
                 known.append(&mut fresh);
             }),
             RoundEvent::Samples { samples } => self.samples.set(samples),
+            RoundEvent::Preview { preview } => self.preview.set(Some(preview)),
         }
     }
 
@@ -73,6 +76,7 @@ pub fn page(id: RoundId) -> AnyView {
         points: RwSignal::new(Points::new()),
         log: RwSignal::new(Vec::new()),
         samples: Loaded::new(move || api::round::samples(id)),
+        preview: Loaded::new(move || api::round::preview(id)),
     };
     let connected = RwSignal::new(true);
     let stream = api::events::follow_round(id, move |event| live.take(event), move |on| connected.set(on));
@@ -122,6 +126,7 @@ fn body(live: Live) -> AnyView {
         {move || state.get().map(standing)}
         {after(live, first.spec.kind)}
         {charts::view(live)}
+        {preview::view(live, first.spec.kind)}
         {record::samples(live, first.spec.kind)}
         <div class="columns">
             {record::log(live)}

@@ -1,0 +1,87 @@
+//! What a round trains on: its first rows as tokens, those that the loss is on in colour, and what is odd about the data.
+
+use super::Live;
+use crate::format;
+use laurel_protocol::{Finding, Preview, PreviewRow, PreviewSide, PreviewToken, RoundKind};
+use leptos::prelude::*;
+
+pub fn view(live: Live, kind: RoundKind) -> AnyView {
+    let body = live.preview.view(move |preview| match preview {
+        Some(preview) => shown(preview, kind),
+        None => {
+            view! { <p class="fine">"It comes when a trainer has read the data, before the first step."</p> }
+                .into_any()
+        }
+    });
+    view! {
+        <section class="card" aria-labelledby="preview-title">
+            <h2 id="preview-title">"What is trained"</h2>
+            {body}
+        </section>
+    }
+    .into_any()
+}
+
+fn shown(preview: Preview, kind: RoundKind) -> AnyView {
+    let legend = match kind {
+        RoundKind::Reward => "The score is read at the last token of each text, in colour here.",
+        RoundKind::Sft | RoundKind::Dpo => {
+            "The loss is on the tokens in colour; the model only reads the others."
+        }
+    };
+    let rows = preview
+        .rows
+        .into_iter()
+        .map(move |shown| row(shown, kind))
+        .collect_view();
+    view! {
+        <ul class="findings">{preview.findings.into_iter().map(finding).collect_view()}</ul>
+        <details data-test="preview">
+            <summary>"The first rows, token by token"</summary>
+            <p class="fine">{legend}</p>
+            {rows}
+        </details>
+    }
+    .into_any()
+}
+
+fn finding(finding: Finding) -> AnyView {
+    let class = if finding.fatal { "log-error" } else { "log-warning" };
+    view! { <li class=class data-test="preview-finding">{finding.text}</li> }.into_any()
+}
+
+fn row(row: PreviewRow, kind: RoundKind) -> AnyView {
+    let side = match (kind, row.side) {
+        (RoundKind::Sft, _) => "",
+        (_, PreviewSide::Chosen) => ", chosen",
+        (_, PreviewSide::Rejected) => ", rejected",
+    };
+    let left_out = row.left_out.map(|why| format!(" Left out: {why}."));
+    let hidden = |n: u64| (n > 0).then(|| format!("[{} not shown]", format::counted(n, "token", "tokens")));
+    let tokens = row.tokens.into_iter().map(token).collect_view();
+    view! {
+        <article class="preview-row" data-test="preview-row">
+            <h3>
+                {format!("Row {}{side}: {} of prompt, {} of completion.", row.row, row.n_prompt, row.n_completion)}
+                {left_out}
+            </h3>
+            <p class="tokens">
+                <span class="muted">{hidden(row.n_before)}</span>
+                {tokens}
+                <span class="muted">{hidden(row.n_behind)}</span>
+            </p>
+        </article>
+    }
+    .into_any()
+}
+
+/// Line breaks break the line here as well, and are seen to be a token.
+fn token(token: PreviewToken) -> AnyView {
+    let class = if token.trained {
+        "token token-trained"
+    } else {
+        "token"
+    };
+    let text = token.text.replace('\n', "⏎\n");
+    view! { <span class=class title=token.id.to_string()>{text}</span> }.into_any()
+}
