@@ -8,6 +8,7 @@ pub mod device;
 pub mod generate;
 pub mod job;
 pub mod losses;
+pub mod merge;
 pub mod model;
 pub mod ops;
 pub mod optim;

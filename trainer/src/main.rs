@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use laurel_trainer::{generate, job, rounds};
+use laurel_trainer::{generate, job, merge, rounds};
 use std::process::ExitCode;
 
 /// Activations are large and short-lived; this allocator keeps their pages instead of returning them.
@@ -23,6 +23,7 @@ enum Command {
     Logprobs(rounds::cli::LogprobsArgs),
     Score(rounds::cli::ScoreArgs),
     Generate(generate::cli::GenerateArgs),
+    Merge(merge::cli::MergeArgs),
     Work(job::cli::WorkArgs),
 }
 
@@ -54,6 +55,7 @@ fn run(command: Command) -> Result<()> {
         Command::Logprobs(args) => rounds::cli::logprobs(&args),
         Command::Score(args) => rounds::cli::score(&args),
         Command::Generate(args) => generate::cli::run(&args),
+        Command::Merge(args) => merge::cli::run(&args),
         Command::Work(args) => job::cli::run(&args),
     }
 }

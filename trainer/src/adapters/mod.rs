@@ -3,6 +3,7 @@
 //! [`Linear`] is the one place where base and adapter meet. [`peft`] reads and writes PEFT's files.
 
 mod linear;
+mod merge;
 mod peft;
 
 pub use linear::Linear;

@@ -2,11 +2,11 @@
 //! computes with. Made once for each engine.
 
 use crate::{
-    adapters::{Adapter, Module, Weight},
+    adapters::{Adapter, Module},
     model::{Bundle, Layer, Linear, try_array},
     ops::{few_rows_transposed, split_value},
 };
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 /// A linear layer with its adapter in it.
 pub struct Merged {
@@ -39,35 +39,16 @@ impl MergedLayer {
 }
 
 impl Merged {
-    /// IA3's factors on outputs scale the bias as well.
     fn new(linear: &Linear, module: Option<&Module>) -> Result<Self> {
-        let tensor = |weight: &Weight| weight.tensor().detach();
-        let (weight, bias) = (&linear.weight, linear.bias.clone());
+        let (weight, bias) = (&linear.weight, linear.bias.as_ref());
         Ok(match module {
             None => Self {
                 weight: weight.clone(),
-                bias,
+                bias: bias.cloned(),
             },
-            Some(Module::Lora { a, b, scaling }) => Self {
-                // In f32 whatever the base is in: bf16 would lose most of what the adapter adds.
-                weight: (weight.to_dtype(DType::F32)? + (tensor(b).matmul(&tensor(a))? * *scaling)?)?,
-                bias,
-            },
-            Some(Module::Ia3 {
-                factors,
-                feed_forward: true,
-            }) => Self {
-                weight: weight.to_dtype(DType::F32)?.broadcast_mul(&tensor(factors))?,
-                bias,
-            },
-            Some(Module::Ia3 {
-                factors,
-                feed_forward: false,
-            }) => Self {
-                weight: weight
-                    .to_dtype(DType::F32)?
-                    .broadcast_mul(&tensor(factors).unsqueeze(1)?)?,
-                bias: bias.map(|bias| bias * tensor(factors)).transpose()?,
+            Some(module) => Self {
+                weight: module.merged_weight(weight)?,
+                bias: bias.map(|bias| module.merged_bias(bias)).transpose()?,
             },
         })
     }

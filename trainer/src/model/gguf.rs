@@ -10,7 +10,7 @@ use candle_core::{
 use std::{collections::HashMap, fs::File, io::BufReader, path::Path};
 
 /// Llama 3.1's rope scaling: what each frequency is divided by.
-const ROPE_DIVISORS: &str = "rope_freqs.weight";
+pub const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
 pub fn read(path: &Path, device: &Device) -> Result<(Config, HashMap<String, Tensor>)> {
     let mut reader = BufReader::new(File::open(path)?);
@@ -31,14 +31,10 @@ pub fn read(path: &Path, device: &Device) -> Result<(Config, HashMap<String, Ten
         let Some(hf_name) = hf_name(config.family, name) else {
             bail!("the file has the tensor {name:?}, which this decoder does not know");
         };
-        let mut tensor = tensor()?;
-        if config.family == Family::Llama {
-            tensor = match name.split('.').nth(2) {
-                Some("attn_q") => restore_order(&tensor, config.n_heads)?,
-                Some("attn_k") => restore_order(&tensor, config.n_kv_heads)?,
-                _ => tensor,
-            };
-        }
+        let tensor = match permuted_heads(&config, name) {
+            Some(n_heads) => restore_order(&tensor()?, n_heads)?,
+            None => tensor()?,
+        };
         tensors.insert(hf_name, tensor);
     }
     Ok((config.checked()?, tensors))
@@ -74,7 +70,7 @@ impl Fields<'_> {
     }
 }
 
-fn config(content: &Content) -> Result<Config> {
+pub fn config(content: &Content) -> Result<Config> {
     let architecture = match content.metadata.get("general.architecture") {
         Some(value) => value.to_string()?.clone(),
         None => bail!("the file has no general.architecture"),
@@ -132,9 +128,22 @@ fn config(content: &Content) -> Result<Config> {
     .checked()
 }
 
+/// How many heads a tensor's rows belong to where llama.cpp stores them in another order than Hugging Face: q and k of
+/// the architecture llama.
+pub fn permuted_heads(config: &Config, name: &str) -> Option<usize> {
+    if config.family.gguf_name() != "llama" {
+        return None;
+    }
+    match name.split('.').nth(2) {
+        Some("attn_q") => Some(config.n_heads),
+        Some("attn_k") => Some(config.n_kv_heads),
+        _ => None,
+    }
+}
+
 /// The metadata do not tell Gemma's `query_pre_attn_scalar`: it is the head's width, but in the models of 27
 /// billion weights the width over the heads. llama.cpp knows those by their number of blocks too.
-fn attention_factor(family: Family, n_layers: usize, shared_dim: usize, head_dim: usize) -> f64 {
+pub fn attention_factor(family: Family, n_layers: usize, shared_dim: usize, head_dim: usize) -> f64 {
     let dim = match (family, n_layers) {
         (Family::Gemma2, 46) | (Family::Gemma3, 62) => shared_dim,
         _ => head_dim,
@@ -216,7 +225,7 @@ fn integer(value: &Value) -> Option<usize> {
 }
 
 /// The Hugging Face name of a GGUF tensor.
-fn hf_name(family: Family, name: &str) -> Option<String> {
+pub fn hf_name(family: Family, name: &str) -> Option<String> {
     let whole = match name {
         "token_embd.weight" => Some("model.embed_tokens.weight"),
         "output_norm.weight" => Some("model.norm.weight"),
@@ -252,7 +261,7 @@ fn hf_name(family: Family, name: &str) -> Option<String> {
 
 /// llama.cpp stores q and k so that neighbouring components turn together; Hugging Face (and so every adapter)
 /// turns component i with i + head_dim / 2. Row (head, i, half) goes back to row (head, half, i).
-fn restore_order(tensor: &Tensor, n_heads: usize) -> Result<Tensor> {
+pub fn restore_order(tensor: &Tensor, n_heads: usize) -> Result<Tensor> {
     let dims = tensor.dims().to_vec();
     let half = dims[0] / n_heads / 2;
     let columns = dims.get(1).copied().unwrap_or(1);
@@ -261,6 +270,18 @@ fn restore_order(tensor: &Tensor, n_heads: usize) -> Result<Tensor> {
         .transpose(1, 2)?
         .contiguous()?;
     Ok(restored.reshape(dims)?)
+}
+
+/// The inverse of [`restore_order`].
+pub fn store_order(tensor: &Tensor, n_heads: usize) -> Result<Tensor> {
+    let dims = tensor.dims().to_vec();
+    let half = dims[0] / n_heads / 2;
+    let columns = dims.get(1).copied().unwrap_or(1);
+    let stored = tensor
+        .reshape((n_heads, 2, half, columns))?
+        .transpose(1, 2)?
+        .contiguous()?;
+    Ok(stored.reshape(dims)?)
 }
 
 #[cfg(test)]
@@ -280,6 +301,8 @@ mod tests {
             restored.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
             [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
         );
+        let again = store_order(&restored, 1).unwrap();
+        assert_eq!(again.to_vec2::<f32>().unwrap(), stored.to_vec2::<f32>().unwrap());
     }
 
     fn config_of(architecture: &str, more: &[(&str, Value)]) -> Result<Config> {

@@ -4,7 +4,11 @@
 use super::{AttentionRule, Bundle, Config, Family, Layer, Linear, Rope, RopeShape, Weights, gguf};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 pub fn load(path: &Path, device: &Device, dtype: DType) -> Result<Weights> {
     ensure!(
@@ -27,8 +31,8 @@ pub fn load(path: &Path, device: &Device, dtype: DType) -> Result<Weights> {
     }
 }
 
-/// All tensors of a folder's safetensors files.
-fn folder(path: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
+/// A folder's safetensors files, sharded or not.
+pub fn weight_files(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files: Vec<_> = fs::read_dir(path)
         .with_context(|| format!("list {path:?}"))?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -43,8 +47,13 @@ fn folder(path: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
         .collect();
     files.sort();
     ensure!(!files.is_empty(), "no model*.safetensors in {path:?}");
+    Ok(files)
+}
+
+/// All tensors of a folder's safetensors files.
+fn folder(path: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
     let mut tensors = HashMap::new();
-    for file in files {
+    for file in weight_files(path)? {
         let loaded = candle_core::safetensors::load(&file, device)
             .with_context(|| format!("read {file:?}: is it complete?"))?;
         tensors.extend(loaded);

@@ -15,7 +15,7 @@
 mod bundle;
 mod config;
 mod decoder;
-mod gguf;
+pub(crate) mod gguf;
 mod hf;
 mod load;
 mod pack;
@@ -26,6 +26,7 @@ pub use crate::ops::{AttentionRule, Rope};
 pub use bundle::Bundle;
 pub(crate) use bundle::try_array;
 pub use config::{Config, Family, RopeShape, Scaling};
+pub(crate) use load::weight_files;
 pub use pack::{Group, Pack, TokenAt};
 
 use anyhow::{Result, ensure};
@@ -118,6 +119,22 @@ impl Model {
     /// Reads a GGUF file or a Hugging Face folder; quantised weights become `dtype` here.
     pub fn load(path: &Path, device: &Device, dtype: DType) -> Result<Self> {
         load::load(path, device, dtype).map(Self::from)
+    }
+
+    /// The same model with its linear layers changed; all else is shared.
+    pub fn map_linears(&self, mut change: impl FnMut(&Linear) -> Result<Linear>) -> Result<Self> {
+        let mut layers = self.layers.clone();
+        for linear in layers.iter_mut().flat_map(Layer::linears_mut) {
+            *linear = change(linear)?;
+        }
+        Ok(Self::from(Weights {
+            config: self.config.clone(),
+            device: self.device.clone(),
+            embedding: self.embedding.clone(),
+            layers,
+            norm: self.norm.clone(),
+            head: self.head.clone(),
+        }))
     }
 
     /// The linear layers of all blocks.
