@@ -7,6 +7,7 @@ mod merge;
 mod peft;
 
 pub use linear::Linear;
+pub use merge::effective;
 pub use peft::{CONFIG_FILE, TaskType, WEIGHTS_FILE};
 
 use crate::{model::Model, ops::LowRank, rng::Rng};

@@ -2,7 +2,7 @@
 //! computes with. Made once for each engine.
 
 use crate::{
-    adapters::{Adapter, Module},
+    adapters::{Adapter, Module, effective},
     model::{Bundle, Layer, Linear, try_array},
     ops::{few_rows_transposed, split_value},
 };
@@ -40,17 +40,11 @@ impl MergedLayer {
 
 impl Merged {
     fn new(linear: &Linear, module: Option<&Module>) -> Result<Self> {
-        let (weight, bias) = (&linear.weight, linear.bias.as_ref());
-        Ok(match module {
-            None => Self {
-                weight: weight.clone(),
-                bias: bias.cloned(),
-            },
-            Some(module) => Self {
-                weight: module.merged_weight(weight)?,
-                bias: bias.map(|bias| module.merged_bias(bias)).transpose()?,
-            },
-        })
+        let (weight, bias) = match module {
+            None => (linear.weight.clone(), linear.bias.clone()),
+            Some(module) => effective(&linear.weight, linear.bias.as_ref(), module)?,
+        };
+        Ok(Self { weight, bias })
     }
 
     /// Shapes: `(rows, in)` to `(rows, out)`.

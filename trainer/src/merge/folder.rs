@@ -4,6 +4,7 @@
 use super::{
     base::Base,
     hf_config::{Roles, dtype_name, to_hf},
+    layer::merged,
 };
 use crate::{
     adapters::Adapter,
@@ -121,24 +122,6 @@ pub fn write(
         write_json(&generation, &fields)?;
     }
     Ok(written)
-}
-
-/// A tensor with the adapter in it, on the CPU; none where the adapter does not change it.
-pub fn merged(adapter: &Adapter, name: &str, tensor: &Tensor) -> Result<Option<Tensor>> {
-    let module = |path: Option<&str>| path.and_then(|path| adapter.modules.get(path));
-    let (weight, bias) = (
-        module(name.strip_suffix(".weight")),
-        module(name.strip_suffix(".bias")),
-    );
-    let Some(module) = weight.or(bias) else {
-        return Ok(None);
-    };
-    let tensor = tensor.to_device(module.device())?;
-    let merged = match weight {
-        Some(module) => module.merged_weight(&tensor)?,
-        None => module.merged_bias(&tensor)?,
-    };
-    Ok(Some(merged.to_device(&Device::Cpu)?))
 }
 
 /// The tensor in the type that is written. Tensors of integers, and the rotary frequencies of old files, stay.

@@ -1,12 +1,7 @@
 //! Writes the merged model as a GGUF file. From a GGUF file everything that the adapter does not change is kept, tensors
 //! byte for byte; from a Hugging Face folder the file is made anew, named and described as llama.cpp does.
 
-use super::{
-    Names, WeightType,
-    base::Base,
-    folder::{Written, merged},
-    metadata, vocabulary,
-};
+use super::{Names, WeightType, base::Base, folder::Written, layer::merged, metadata, vocabulary};
 use crate::{
     adapters::Adapter,
     model::{Config, Scaling, gguf},

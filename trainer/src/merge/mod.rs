@@ -10,6 +10,7 @@ pub mod cli;
 mod folder;
 mod gguf;
 mod hf_config;
+mod layer;
 mod metadata;
 mod place;
 mod verify;
@@ -18,7 +19,7 @@ mod vocabulary;
 pub use verify::Difference;
 
 use crate::{
-    adapters::{Adapter, WEIGHTS_FILE},
+    adapters::{Adapter, WEIGHTS_FILE, effective},
     data::{Tokenizer, template::hex},
     model::{Config, Linear, Model},
     rounds,
@@ -110,8 +111,8 @@ pub fn merge(
     place::check(out)?;
     let to_gguf = place::is_gguf(out);
     say("Read base and adapter");
-    let source = Base::open(model)?;
     let loaded = Model::load(model, &options.device, DType::F32)?;
+    let source = Base::open(model)?;
     let adapter_path = adapter;
     let adapter = Adapter::load_peft(adapter, &loaded)?;
     ensure!(
@@ -245,15 +246,14 @@ pub struct Names {
 fn merged_model(model: &Model, adapter: &Adapter) -> Result<Model> {
     model.map_linears(|linear| match adapter.modules.get(&linear.path) {
         None => Ok(linear.clone()),
-        Some(module) => Ok(Linear {
-            path: linear.path.clone(),
-            weight: module.merged_weight(&linear.weight)?,
-            bias: linear
-                .bias
-                .as_ref()
-                .map(|bias| module.merged_bias(bias))
-                .transpose()?,
-        }),
+        Some(module) => {
+            let (weight, bias) = effective(&linear.weight, linear.bias.as_ref(), module)?;
+            Ok(Linear {
+                path: linear.path.clone(),
+                weight,
+                bias,
+            })
+        }
     })
 }
 
