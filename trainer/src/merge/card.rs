@@ -11,6 +11,20 @@ pub fn write(report: &Report, dir: &Path) -> Result<()> {
         true => "text-classification",
         false => "text-generation",
     };
+    let checked = match report.is_reward_model {
+        true => format!(
+            "scores differ from those of base and adapter apart by {:.1e} at most",
+            check.written.largest
+        ),
+        false => format!(
+            "log-probabilities differ from those of base and adapter apart by {:.1e} at most; the mean divergence is \
+             {:.1e} nats, and the likeliest token is the same at {:.1} % of {} positions",
+            check.written.largest,
+            check.written.divergence,
+            100.0 * check.written.top1_agreement,
+            check.n_positions,
+        ),
+    };
     // A JSON string is a YAML string too, whatever stands in it.
     let text = format!(
         "---\nbase_model: {}\nlibrary_name: transformers\npipeline_tag: {pipeline}\ntags:\n- laurel\n- merged\n---\n\n\
@@ -23,8 +37,7 @@ pub fn write(report: &Report, dir: &Path) -> Result<()> {
          | adapter's weights | SHA-256 `{}` |\n\
          | tensors changed | {} of {} |\n\
          | type | {} |\n\n\
-         Reloaded from these files, log-probabilities differ from those of base and adapter apart by {:.1e} at most; \
-         the mean divergence is {:.1e} nats, and the likeliest token is the same at {:.1} % of {} positions.\n",
+         Read back from these files, {checked}.\n",
         json!(base),
         report.base_weights_hash,
         report.adapter_kind,
@@ -32,10 +45,6 @@ pub fn write(report: &Report, dir: &Path) -> Result<()> {
         report.n_changed,
         report.n_tensors,
         report.dtype,
-        check.written.largest,
-        check.written.divergence,
-        100.0 * check.written.top1_agreement,
-        check.n_positions,
     );
     Ok(fs::write(dir.join("README.md"), text)?)
 }
