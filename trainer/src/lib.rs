@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod job;
 pub mod losses;
 pub mod memory;
+pub mod merge;
 pub mod model;
 pub mod ops;
 pub mod optim;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use laurel_trainer::{generate, inspect, job, rounds};
+use laurel_trainer::{generate, inspect, job, merge, rounds};
 use std::process::ExitCode;
 
 /// Activations are large and short-lived; this allocator keeps their pages instead of returning them.
@@ -38,6 +38,7 @@ enum Command {
     Score(rounds::cli::ScoreArgs),
     Generate(generate::cli::GenerateArgs),
     Inspect(inspect::InspectArgs),
+    Merge(merge::cli::MergeArgs),
     Work(job::cli::WorkArgs),
 }
 
@@ -72,6 +73,7 @@ fn run(command: Command) -> Result<()> {
         Command::Score(args) => rounds::cli::score(&args),
         Command::Generate(args) => generate::cli::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Merge(args) => merge::cli::run(&args),
         Command::Work(args) => job::cli::run(&args),
     }
 }

@@ -1,8 +1,9 @@
 //! `cargo xtask parity`: the exported file trains in TRL unchanged, and the adapter gives the same
-//! log-probabilities in PEFT.
+//! log-probabilities in PEFT; merged models give those of base and adapter apart in transformers and, where its
+//! package can be installed, in llama.cpp.
 //!
-//! A small run through the real server and trainer makes the export and the adapter; `tests/parity/check.py`
-//! reads them with the peers' own libraries. They are several GB, so this is no part of `cargo xtask test`.
+//! A small run through the real server and trainer makes the export and the adapter; `check.py` and `merge.py` in
+//! `tests/parity` read with the peers' own libraries. They are several GB, so this is no part of `cargo xtask test`.
 
 use crate::{place::Place, say, shell, test::Built};
 use anyhow::{Context, Result};
@@ -12,6 +13,9 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
+
+/// llama.cpp as a Python package that is built already, for the common platforms.
+const LLAMA_CPP: &str = "xllamacpp==2026.10.11549";
 
 #[derive(Args)]
 pub struct Options {
@@ -36,6 +40,12 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
     let mut python = Command::new(venv.join("bin").join("python"));
     built.name_in(&mut python);
     shell::run(python.arg(folder.join("check.py")).arg(&out))?;
+    step.done();
+
+    let step = say::step("Merge, and compare with PEFT and llama.cpp");
+    let mut python = Command::new(venv.join("bin").join("python"));
+    built.name_in(&mut python);
+    shell::run(python.arg(folder.join("merge.py")).arg(&out))?;
     step.done();
     Ok(())
 }
@@ -67,6 +77,10 @@ fn ensure_venv(place: &Place, requirements: &Path) -> Result<PathBuf> {
         pip.args(["-m", "pip", "install", "--requirement"])
             .arg(requirements),
     )?;
+    let mut pip = Command::new(venv.join("bin").join("python"));
+    if !shell::works(pip.args(["-m", "pip", "install", "--no-deps", LLAMA_CPP])) {
+        say::line("  llama.cpp's package is not to be had for this machine: it takes no part");
+    }
     fs::write(stamp, wanted)?;
     step.done();
     Ok(venv)

@@ -1,4 +1,4 @@
-//! What a linear layer's weight and bias become with an adapter in them.
+//! What a linear layer's weight and bias become with an adapter in them. Used by generation and by `laurel-trainer merge`.
 
 use super::{Module, low_rank};
 use crate::ops::weight_norm;

@@ -4,6 +4,8 @@
 
 use anyhow::{Context, Result, bail};
 use candle_core::quantized::gguf_file::{Content, Value};
+use serde_json::json;
+use std::{fs, path::Path};
 use tokenizers::{
     AddedToken, Tokenizer,
     decoders::byte_level::ByteLevel as ByteLevelDecoder,
@@ -16,6 +18,7 @@ use tokenizers::{
         sequence::Sequence,
         split::{Split, SplitPattern},
     },
+    processors::template::TemplateProcessing,
     tokenizer::SplitDelimiterBehavior,
 };
 
@@ -23,6 +26,9 @@ use tokenizers::{
 const CONTROL: u32 = 3;
 /// `tokenizer.ggml.token_type` of a token that was added to the vocabulary by hand.
 const USER_DEFINED: u32 = 4;
+
+/// The pre-tokenizers that differ, by the name that a file gives them.
+pub const PRE_TOKENIZERS: [&str; 4] = ["smollm", "gpt-2", "qwen2", "llama-bpe"];
 
 /// The words split off before byte-level BPE, as in the models' own `tokenizer.json`.
 const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -66,6 +72,48 @@ pub fn tokenizer(content: &Content) -> Result<Tokenizer> {
         added.map_err(anyhow::Error::msg)?;
     }
     Ok(tokenizer)
+}
+
+/// Writes the tokenizer that the file describes as Hugging Face's `tokenizer.json` and `tokenizer_config.json`, with
+/// the chat template.
+pub fn write_folder(content: &Content, dir: &Path) -> Result<()> {
+    let mut tokenizer = tokenizer(content)?;
+    let bos = token_id(content, "bos").zip(named_token(content, "bos"));
+    if let (true, Some((id, bos))) = (adds_bos(content), &bos) {
+        let processor = TemplateProcessing::builder()
+            .try_single(format!("{bos} $A"))
+            .map_err(anyhow::Error::msg)?
+            .try_pair(format!("{bos} $A {bos} $B"))
+            .map_err(anyhow::Error::msg)?
+            .special_tokens(vec![(bos.clone(), *id)])
+            .build()?;
+        tokenizer.with_post_processor(Some(processor));
+    }
+    let file = dir.join("tokenizer.json");
+    tokenizer
+        .save(&file, false)
+        .map_err(anyhow::Error::msg)
+        .with_context(|| format!("write {file:?}"))?;
+    let mut config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_bos_token": adds_bos(content),
+        "clean_up_tokenization_spaces": false,
+    });
+    for (key, role) in [
+        ("bos_token", "bos"),
+        ("eos_token", "eos"),
+        ("pad_token", "padding"),
+        ("unk_token", "unknown"),
+    ] {
+        if let Some(token) = named_token(content, role) {
+            config[key] = json!(token);
+        }
+    }
+    if let Some(Value::String(template)) = content.metadata.get("tokenizer.chat_template") {
+        config["chat_template"] = json!(template);
+    }
+    let file = dir.join("tokenizer_config.json");
+    fs::write(&file, serde_json::to_string_pretty(&config)? + "\n").with_context(|| format!("write {file:?}"))
 }
 
 /// An id that the metadata give a role, for example `tokenizer.ggml.eot_token_id`.

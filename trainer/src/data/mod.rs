@@ -4,7 +4,7 @@
 //! A completion is everything after the generation prompt: the answer, its end token and what the template
 //! puts behind it, as in TRL.
 
-mod gguf;
+pub(crate) mod gguf;
 pub mod jinja;
 pub mod rows;
 pub mod template;

@@ -4,7 +4,7 @@ use super::{Config, Family, RopeShape, Scaling, StoredTensor};
 use crate::ops::Activation;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{
-    Device,
+    Device, Tensor,
     quantized::{
         QStorage, QTensor,
         gguf_file::{Content, Value},
@@ -13,7 +13,7 @@ use candle_core::{
 use std::{borrow::Cow, collections::BTreeMap, fs::File, io::BufReader, path::Path};
 
 /// Llama 3.1's rope scaling: what each frequency is divided by.
-const ROPE_DIVISORS: &str = "rope_freqs.weight";
+pub const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
 /// An open file, from which tensors are read one by one.
 pub struct GgufFile {
@@ -74,14 +74,9 @@ impl GgufFile {
             return Ok(None);
         };
         let tensor = read(&self.content, &mut self.reader, name)?;
-        let n_heads = match name.split('.').nth(2) {
-            Some("attn_q") => self.config.n_heads,
-            Some("attn_k") => self.config.n_kv_heads,
-            _ => 0,
-        };
-        Ok(Some(match self.config.family == Family::Llama && n_heads > 0 {
-            true => restore_order(&tensor, n_heads).with_context(|| format!("tensor {name:?}"))?,
-            false => tensor,
+        Ok(Some(match permuted_heads(&self.config, name) {
+            Some(n_heads) => restore_order(&tensor, n_heads).with_context(|| format!("tensor {name:?}"))?,
+            None => tensor,
         }))
     }
 }
@@ -122,7 +117,7 @@ impl Fields<'_> {
     }
 }
 
-fn config(content: &Content) -> Result<Config> {
+pub fn config(content: &Content) -> Result<Config> {
     let architecture = match content.metadata.get("general.architecture") {
         Some(value) => value.to_string()?.clone(),
         None => bail!("the file has no general.architecture"),
@@ -180,9 +175,22 @@ fn config(content: &Content) -> Result<Config> {
     .checked()
 }
 
+/// How many heads a tensor's rows belong to where llama.cpp stores them in another order than Hugging Face: q and k of
+/// the architecture llama.
+pub fn permuted_heads(config: &Config, name: &str) -> Option<usize> {
+    if config.family.gguf_name() != "llama" {
+        return None;
+    }
+    match name.split('.').nth(2) {
+        Some("attn_q") => Some(config.n_heads),
+        Some("attn_k") => Some(config.n_kv_heads),
+        _ => None,
+    }
+}
+
 /// The metadata do not tell Gemma's `query_pre_attn_scalar`: it is the head's width, but in the models of 27
 /// billion weights the width over the heads. llama.cpp knows those by their number of blocks too.
-fn attention_factor(family: Family, n_layers: usize, shared_dim: usize, head_dim: usize) -> f64 {
+pub fn attention_factor(family: Family, n_layers: usize, shared_dim: usize, head_dim: usize) -> f64 {
     let dim = match (family, n_layers) {
         (Family::Gemma2, 46) | (Family::Gemma3, 62) => shared_dim,
         _ => head_dim,
@@ -264,7 +272,7 @@ fn integer(value: &Value) -> Option<usize> {
 }
 
 /// The Hugging Face name of a GGUF tensor.
-fn hf_name(family: Family, name: &str) -> Option<String> {
+pub fn hf_name(family: Family, name: &str) -> Option<String> {
     let whole = match name {
         "token_embd.weight" => Some("model.embed_tokens.weight"),
         "output_norm.weight" => Some("model.norm.weight"),
@@ -322,6 +330,30 @@ fn restore_order(tensor: &QTensor, n_heads: usize) -> Result<QTensor> {
     Ok(QTensor::new(storage, shape.clone())?)
 }
 
+/// The same for numbers.
+pub fn restore_numbers(tensor: &Tensor, n_heads: usize) -> Result<Tensor> {
+    let dims = tensor.dims().to_vec();
+    let half = dims[0] / n_heads / 2;
+    let columns = dims.get(1).copied().unwrap_or(1);
+    let restored = tensor
+        .reshape((n_heads, half, 2, columns))?
+        .transpose(1, 2)?
+        .contiguous()?;
+    Ok(restored.reshape(dims)?)
+}
+
+/// The inverse of [`restore_numbers`].
+pub fn store_order(tensor: &Tensor, n_heads: usize) -> Result<Tensor> {
+    let dims = tensor.dims().to_vec();
+    let half = dims[0] / n_heads / 2;
+    let columns = dims.get(1).copied().unwrap_or(1);
+    let stored = tensor
+        .reshape((n_heads, 2, half, columns))?
+        .transpose(1, 2)?
+        .contiguous()?;
+    Ok(stored.reshape(dims)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,6 +387,15 @@ mod tests {
         }
         let error = restore_order(&QTensor::quantize(&stored, GgmlDType::F32).unwrap(), 5);
         assert!(error.unwrap_err().to_string().contains("12 rows"));
+
+        let numbers = Tensor::new(&[[0f32], [3.0], [1.0], [4.0], [2.0], [5.0]], &Device::Cpu).unwrap();
+        let restored = restore_numbers(&numbers, 1).unwrap();
+        assert_eq!(
+            restored.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+        );
+        let again = store_order(&restored, 1).unwrap();
+        assert_eq!(again.to_vec2::<f32>().unwrap(), numbers.to_vec2::<f32>().unwrap());
     }
 
     fn config_of(architecture: &str, more: &[(&str, Value)]) -> Result<Config> {

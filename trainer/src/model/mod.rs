@@ -15,7 +15,7 @@
 mod bundle;
 mod config;
 mod decoder;
-mod gguf;
+pub(crate) mod gguf;
 mod hf;
 mod load;
 mod pack;
@@ -28,6 +28,7 @@ pub use bundle::Bundle;
 pub(crate) use bundle::try_array;
 pub use config::{Config, Family, RopeShape, Scaling};
 pub use pack::{Group, Pack, TokenAt};
+pub(crate) use shards::weight_files;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
@@ -151,6 +152,28 @@ impl Model {
     /// memory but one tensor on its way.
     pub fn load_in(path: &Path, device: &Device, precision: Precision) -> Result<Self> {
         load::load(path, device, precision.into()).map(Self::from)
+    }
+
+    /// The same model with its linear layers changed; all else is shared.
+    pub fn map_linears(&self, mut change: impl FnMut(&Linear) -> Result<Linear>) -> Result<Self> {
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            layers.push(Layer {
+                qkv: layer.qkv.try_map(&mut change)?,
+                o: change(&layer.o)?,
+                gate_up: layer.gate_up.try_map(&mut change)?,
+                down: change(&layer.down)?,
+                ..layer.clone()
+            });
+        }
+        Ok(Self::from(Weights {
+            config: self.config.clone(),
+            device: self.device.clone(),
+            embedding: self.embedding.clone(),
+            layers,
+            norm: self.norm.clone(),
+            head: self.head.clone(),
+        }))
     }
 
     /// The linear layers of all blocks.

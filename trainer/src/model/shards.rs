@@ -20,6 +20,11 @@ use std::{
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
+/// A folder's files of weights.
+pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    Index::read(folder)?.files(folder)
+}
+
 /// The tensors of a folder, by name.
 pub struct Shards {
     files: Vec<(PathBuf, Mmap)>,
