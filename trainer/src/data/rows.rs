@@ -42,14 +42,18 @@ pub struct Label {
     pub strength: u8,
     /// The annotation that it comes from: rows of one share it, a ranking's pairs among them.
     pub annotation: Option<u64>,
+    /// Of a completion that was judged by itself: whether it is desirable.
+    pub desirable: Option<bool>,
 }
 
-/// A prompt with a completion to imitate.
+/// A prompt with a completion to imitate, or one that was judged by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
     pub prompt: Side,
     pub completion: Side,
     pub group: Option<u64>,
+    /// TRL's column `label` of unpaired preferences.
+    pub desirable: Option<bool>,
 }
 
 /// A text as token ids; the tokens from position `from` on are of interest.
@@ -89,6 +93,7 @@ struct Columns {
     tie: Option<serde_json::Value>,
     margin: Option<serde_json::Value>,
     strength: Option<serde_json::Value>,
+    label: Option<serde_json::Value>,
 }
 
 impl Columns {
@@ -103,6 +108,7 @@ impl Columns {
                 .filter(|margin| margin.is_finite()),
             strength: number(&self.strength).filter(|it| *it <= 4).unwrap_or(0) as u8,
             annotation: number(&self.annotation_id),
+            desirable: None,
         }
     }
 }
@@ -112,6 +118,7 @@ pub fn parse(line: &str) -> Result<Row> {
     let columns: Columns =
         serde_json::from_str(line).context("not a JSON object with the columns of a dataset")?;
     let label = columns.label();
+    let desirable = columns.label.as_ref().and_then(serde_json::Value::as_bool);
     let group = columns.prompt_id.as_ref().and_then(serde_json::Value::as_u64);
     match columns {
         Columns {
@@ -146,6 +153,7 @@ pub fn parse(line: &str) -> Result<Row> {
                 prompt,
                 completion,
                 group,
+                desirable,
             }))
         }
         Columns {
@@ -157,6 +165,7 @@ pub fn parse(line: &str) -> Result<Row> {
                 prompt: Side::Messages(prompt),
                 completion: Side::Messages(completion),
                 group,
+                desirable: None,
             }))
         }
         _ => bail!(
@@ -324,12 +333,28 @@ mod tests {
             margin: Some(0.5),
             strength: 3,
             annotation: Some(9),
+            desirable: None,
         };
         assert_eq!(row.label, expected);
         let row = preference(
             r#"{"prompt":"a","chosen":" b","rejected":" c","strength":"strong","tie":0,"margin":null}"#,
         );
         assert_eq!(row.label, Label::default());
+    }
+
+    #[test]
+    fn a_completion_that_was_judged_by_itself_carries_its_label() {
+        let desirable = |label: &str| {
+            let line = format!(r#"{{"prompt":"a","completion":" b","label":{label}}}"#);
+            match parse(&line).unwrap() {
+                Row::Example(row) => row.desirable,
+                other => panic!("{other:?} is no example"),
+            }
+        };
+        assert_eq!(
+            ["true", "false", "3"].map(desirable),
+            [Some(true), Some(false), None]
+        );
     }
 
     #[test]

@@ -22,12 +22,18 @@ pub(super) fn usable(
     reporter: &mut dyn Reporter,
 ) -> Result<Vec<PreferencePair>> {
     let limit = (spec.hyper.max_length as usize).min(model.config.max_positions);
-    let (n_rows, mut n_long, mut n_equal, mut n_ties) = (rows.len(), 0, 0, 0);
-    let compares = spec.kind != RoundKind::Sft;
-    let trains_ties = spec.hyper.loss.trains_ties();
+    let (n_rows, mut n_long, mut n_equal, mut n_ties, mut n_bad) = (rows.len(), 0, 0, 0, 0);
+    let imitates = spec.kind == RoundKind::Sft;
+    let (trains_ties, is_unpaired) = (spec.hyper.loss.trains_ties(), spec.hyper.loss.is_unpaired());
     let kept: Vec<PreferencePair> = rows
         .into_iter()
         .filter(|row| {
+            let compares = !imitates && !(is_unpaired && row.label.desirable.is_some());
+            let bad = imitates && row.label.desirable == Some(false);
+            n_bad += usize::from(bad);
+            if bad {
+                return false;
+            }
             let length = match compares {
                 true => row.longest(),
                 false => row.prompt.len() + row.chosen.len(),
@@ -52,6 +58,10 @@ pub(super) fn usable(
         );
         reporter.log(LogLevel::Warning, &text);
     }
+    if n_bad > 0 {
+        let text = format!("{n_bad} rows whose label is false are left out: they are not to be imitated");
+        reporter.log(LogLevel::Warning, &text);
+    }
     if n_long > 0 {
         reporter.log(
             LogLevel::Warning,
@@ -65,7 +75,7 @@ pub(super) fn usable(
     ensure!(
         !kept.is_empty(),
         "no row is left to train on: of {n_rows}, {n_long} are longer than {limit} tokens, {n_equal} have equal or \
-         empty completions and {n_ties} are ties that the loss cannot use"
+         empty completions, {n_ties} are ties that the loss cannot use and {n_bad} are not to be imitated"
     );
     check_margins(&kept, spec.hyper.margin)?;
     Ok(kept)

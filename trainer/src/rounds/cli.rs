@@ -12,7 +12,10 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
 use indicatif::{ProgressBar, ProgressStyle};
-use laurel_protocol::round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split};
+use laurel_protocol::{
+    Loss,
+    round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -91,7 +94,7 @@ pub fn round(args: &RoundArgs) -> Result<()> {
     let rows = pairs(
         &folder.join(&files.data),
         &Tokenizer::load(&model_path)?,
-        spec.kind,
+        spec.hyper.loss,
     )?;
     let mut terminal = Terminal::new();
     let base_model = model_path
@@ -146,21 +149,30 @@ fn rows(path: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Rows as token ids. Supervised fine-tuning takes demonstrations as well.
-fn pairs(path: &Path, tokenizer: &Tokenizer, kind: RoundKind) -> Result<Vec<PreferencePair>> {
+/// Rows as token ids. Supervised fine-tuning takes demonstrations as well, and KTO answers that were judged by
+/// themselves.
+fn pairs(path: &Path, tokenizer: &Tokenizer, loss: Loss) -> Result<Vec<PreferencePair>> {
     let mut pairs = Vec::new();
     for (at, row) in rows(path)?.iter().enumerate() {
         let pair = match row {
             Row::Preference(row) => tokenizer.preference(row),
-            Row::Example(row) if kind == RoundKind::Sft => {
+            Row::Example(row)
+                if loss.kind() == RoundKind::Sft || loss.is_unpaired() && row.desirable.is_some() =>
+            {
                 tokenizer.demonstration(row).map(|it| PreferencePair {
                     prompt: it.prompt,
                     chosen: it.completion,
                     rejected: Vec::new(),
                     group: it.group,
-                    label: Label::default(),
+                    label: Label {
+                        desirable: row.desirable,
+                        ..Label::default()
+                    },
                 })
             }
+            _ if loss.is_unpaired() => Err(anyhow::anyhow!(
+                "a row with neither a completion and its label (true or false) nor a chosen and a rejected completion"
+            )),
             _ => Err(anyhow::anyhow!(
                 "a row without a chosen and a rejected completion"
             )),
@@ -229,7 +241,7 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
     let adapter = Adapter::load_peft(&args.adapter, &model)?;
     let tokenizer = Tokenizer::load(&args.model)?;
     let mut out = std::io::stdout().lock();
-    for (at, pair) in pairs(&args.data, &tokenizer, RoundKind::Reward)?
+    for (at, pair) in pairs(&args.data, &tokenizer, Loss::BradleyTerry)?
         .into_iter()
         .enumerate()
     {
@@ -269,7 +281,7 @@ impl Reporter for Terminal {
     }
 
     fn metrics(&mut self, point: &MetricPoint) {
-        let shown = ["loss", "accuracy", "margin", "tokens_per_second"];
+        let shown = ["loss", "accuracy", "margin", "kl", "tokens_per_second"];
         let text: Vec<String> = shown
             .iter()
             .filter_map(|name| point.values.get(*name).map(|value| format!("{name} {value:.4}")))

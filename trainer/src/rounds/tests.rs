@@ -1,6 +1,7 @@
 //! Rounds on a tiny random model: they learn, stop, resume bit for bit, and refuse what they cannot train on.
 
 mod keeping;
+mod kto;
 mod losses;
 
 use super::*;
