@@ -46,7 +46,8 @@ pub struct Hyper {
     /// Peak learning rate of AdamW.
     pub learning_rate: f64,
     pub epochs: u32,
-    /// Rows (pairs for reward and DPO, rankings where `batch_by` says so) an optimiser step.
+    /// Rows (pairs for reward and DPO, rankings where `batch_by` says so, single answers for `kto` and
+    /// `apo_zero_unpaired`) an optimiser step.
     pub batch_size: u32,
     /// Stop after so many steps even if epochs are left; 0 is no limit.
     pub max_steps: u32,
@@ -60,6 +61,10 @@ pub struct Hyper {
     /// Weight of the mean token NLL of the chosen answer beside a DPO round's loss; 0 turns it off. `orpo` has it
     /// at 1 by definition.
     pub nll_weight: f64,
+    /// `kto`, `apo_zero_unpaired`: weight of the desirable answers.
+    pub desirable_weight: f64,
+    /// `kto`, `apo_zero_unpaired`: weight of the undesirable answers.
+    pub undesirable_weight: f64,
     /// Reward: where the pairs' margins come from.
     pub margin: Margin,
     /// Reward: margins are multiplied by it.
@@ -124,6 +129,8 @@ impl Hyper {
             label_smoothing: if loss == Loss::Robust { 0.1 } else { 0.0 },
             gamma: 1.0,
             nll_weight: 0.0,
+            desirable_weight: 1.0,
+            undesirable_weight: 1.0,
             margin: Margin::None,
             margin_scale: 1.0,
             center_rewards: 0.0,
@@ -176,6 +183,13 @@ impl Hyper {
         );
         between(self.gamma, 0.0, 100.0, "gamma", "must be 0 to 100");
         between(self.nll_weight, 0.0, 100.0, "nll_weight", "must be 0 to 100");
+        let weights = [
+            (self.desirable_weight, "desirable_weight"),
+            (self.undesirable_weight, "undesirable_weight"),
+        ];
+        for (weight, field) in weights {
+            between(weight, 0.0, 100.0, field, "must be 0 to 100");
+        }
         between(self.margin_scale, 0.0, 100.0, "margin_scale", "must be 0 to 100");
         between(
             self.center_rewards,
@@ -198,6 +212,17 @@ impl Hyper {
             f64::INFINITY,
             "checkpoint_every",
             "must be at least 1",
+        );
+        // With one answer in a batch there is no other prompt's to estimate the KL divergence from.
+        check.ensure(
+            self.loss != Loss::Kto || self.batch_size >= 2,
+            "hyper.batch_size",
+            "must be at least 2 for the loss kto",
+        );
+        check.ensure(
+            weights.iter().any(|(weight, _)| *weight > 0.0),
+            "hyper.desirable_weight",
+            "must be above 0 where undesirable_weight is 0",
         );
         let watched = self.patience > 0 || self.keep == Keep::Best;
         let sees = |holds: bool| !watched || holds;
@@ -233,6 +258,18 @@ impl Hyper {
             self.nll_weight == default.nll_weight,
             "nll_weight",
         );
+        for (same, field) in [
+            (
+                self.desirable_weight == default.desirable_weight,
+                "desirable_weight",
+            ),
+            (
+                self.undesirable_weight == default.undesirable_weight,
+                "undesirable_weight",
+            ),
+        ] {
+            unused(Setting::SideWeights, same, field);
+        }
         unused(Setting::Margin, self.margin == default.margin, "margin");
         let same = self.center_rewards == default.center_rewards;
         unused(Setting::CenterRewards, same, "center_rewards");
@@ -292,6 +329,10 @@ mod tests {
         assert_eq!(with(Loss::Sigmoid, smooth), [""; 0]);
         assert_eq!(with(Loss::Orpo, |it| it.nll_weight = 1.0), ["hyper.nll_weight"]);
         assert_eq!(with(Loss::Sigmoid, |it| it.gamma = 0.5), ["hyper.gamma"]);
+        let weigh = |hyper: &mut Hyper| hyper.undesirable_weight = 2.0;
+        assert_eq!(with(Loss::Sigmoid, weigh), ["hyper.undesirable_weight"]);
+        assert_eq!(with(Loss::ApoZeroUnpaired, weigh), [""; 0]);
+        assert_eq!(with(Loss::Kto, |it| it.nll_weight = 1.0), ["hyper.nll_weight"]);
         assert_eq!(
             with(Loss::BradleyTerry, |it| it.tie_share = 0.5),
             ["hyper.tie_share"]
@@ -309,6 +350,24 @@ mod tests {
             with(Loss::BradleyTerry, |it| it.margin_scale = 2.0),
             ["hyper.margin_scale"]
         );
+    }
+
+    #[test]
+    fn kto_needs_two_answers_in_a_batch_and_a_side_that_counts() {
+        let small = |loss| {
+            refused(Hyper {
+                batch_size: 1,
+                ..Hyper::for_loss(loss)
+            })
+        };
+        assert_eq!(small(Loss::Kto), ["hyper.batch_size"]);
+        assert_eq!(small(Loss::ApoZeroUnpaired), [""; 0]);
+        let hyper = Hyper {
+            desirable_weight: 0.0,
+            undesirable_weight: 0.0,
+            ..Hyper::for_loss(Loss::Kto)
+        };
+        assert_eq!(refused(hyper), ["hyper.desirable_weight"]);
     }
 
     #[test]

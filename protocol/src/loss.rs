@@ -25,6 +25,10 @@ pub enum Loss {
     Simpo,
     /// ORPO (Hong et al. 2024): no reference, imitates the chosen answer as well.
     Orpo,
+    /// KTO (Ethayarajh et al. 2024): answers judged one by one, measured from an estimate of the KL divergence.
+    Kto,
+    /// APO-zero (D'Oosterlinck et al. 2024) on answers judged one by one: KTO measured from 0.
+    ApoZeroUnpaired,
     /// Reward: Bradley-Terry. Ties are left out.
     BradleyTerry,
     /// Reward: Bradley-Terry with a threshold under which answers tie (Rao and Kupper 1967).
@@ -37,7 +41,7 @@ pub enum Loss {
 
 impl Loss {
     /// Every loss, the default of each kind first.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::CrossEntropy,
         Self::Sigmoid,
         Self::SigmoidNorm,
@@ -46,6 +50,8 @@ impl Loss {
         Self::Robust,
         Self::Simpo,
         Self::Orpo,
+        Self::Kto,
+        Self::ApoZeroUnpaired,
         Self::BradleyTerry,
         Self::RaoKupper,
         Self::Davidson,
@@ -62,6 +68,8 @@ impl Loss {
             Self::Robust => "robust",
             Self::Simpo => "simpo",
             Self::Orpo => "orpo",
+            Self::Kto => "kto",
+            Self::ApoZeroUnpaired => "apo_zero_unpaired",
             Self::BradleyTerry => "bradley_terry",
             Self::RaoKupper => "rao_kupper",
             Self::Davidson => "davidson",
@@ -79,7 +87,9 @@ impl Loss {
             | Self::Ipo
             | Self::Robust
             | Self::Simpo
-            | Self::Orpo => RoundKind::Dpo,
+            | Self::Orpo
+            | Self::Kto
+            | Self::ApoZeroUnpaired => RoundKind::Dpo,
             Self::BradleyTerry | Self::RaoKupper | Self::Davidson | Self::PlackettLuce => RoundKind::Reward,
         }
     }
@@ -97,6 +107,11 @@ impl Loss {
         self.kind() == RoundKind::Dpo && !matches!(self, Self::Simpo | Self::Orpo)
     }
 
+    /// Whether it learns from answers that are judged one by one, and takes a comparison as two such judgements.
+    pub fn is_unpaired(self) -> bool {
+        matches!(self, Self::Kto | Self::ApoZeroUnpaired)
+    }
+
     /// Whether ties are trained as ties. All others leave them out.
     pub fn trains_ties(self) -> bool {
         matches!(self, Self::RaoKupper | Self::Davidson)
@@ -112,7 +127,8 @@ impl Loss {
                 Self::Sigmoid | Self::SigmoidNorm | Self::Robust | Self::Simpo | Self::BradleyTerry
             ),
             Setting::Gamma => self == Self::Simpo,
-            Setting::NllWeight => self.kind() == RoundKind::Dpo && self != Self::Orpo,
+            Setting::NllWeight => self.kind() == RoundKind::Dpo && self != Self::Orpo && !self.is_unpaired(),
+            Setting::SideWeights => self.is_unpaired(),
             Setting::Margin => reward && self != Self::PlackettLuce,
             Setting::CenterRewards => reward,
             Setting::TieShare => self.trains_ties(),
@@ -129,6 +145,8 @@ pub enum Setting {
     LabelSmoothing,
     Gamma,
     NllWeight,
+    /// `desirable_weight` and `undesirable_weight`.
+    SideWeights,
     /// `margin` and `margin_scale`.
     Margin,
     CenterRewards,

@@ -159,7 +159,7 @@ pub enum Split {
 }
 
 /// Figures of one step. Names: `loss`, `accuracy`, `margin`, `chosen_reward`, `rejected_reward`,
-/// `tie_distance`, `chosen_logp`, `rejected_logp`, `learning_rate`, `grad_norm`, `tokens_per_second`.
+/// `tie_distance`, `chosen_logp`, `rejected_logp`, `kl`, `learning_rate`, `grad_norm`, `tokens_per_second`.
 /// Sending a (step, split) again replaces it: a resumed round repeats steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -30,6 +30,31 @@ pub struct ImplicitRow {
     pub provenance: Option<RowProvenance>,
 }
 
+/// TRL's unpaired preference row (for `KTOTrainer`): one answer with its judgement. A comparison makes two.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UnpairedRow {
+    pub prompt: Vec<Message>,
+    pub completion: Vec<Message>,
+    /// Desirable: the comparison chose it.
+    pub label: bool,
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<RowProvenance>,
+}
+
+impl PreferenceRow {
+    /// The chosen answer as desirable, then the rejected one as undesirable.
+    pub fn unpaired(self) -> [UnpairedRow; 2] {
+        let of = |completion, label| UnpairedRow {
+            prompt: self.prompt.clone(),
+            completion,
+            label,
+            provenance: self.provenance.clone(),
+        };
+        [of(self.chosen, true), of(self.rejected, false)]
+    }
+}
+
 /// Where a preference came from. `prompt_id` also groups rows for the held-out split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -86,6 +111,9 @@ pub enum ExportFormat {
     Preference,
     /// [`ImplicitRow`] a line.
     ImplicitPreference,
+    /// [`UnpairedRow`] a line; `kto` for short.
+    #[serde(alias = "kto")]
+    UnpairedPreference,
     /// [`RankingRow`] a line.
     Ranking,
 }

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import torch, torch.nn.functional as F
 import trl
 from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.kto_trainer import KTOTrainer
 from trl.trainer.reward_trainer import RewardTrainer
 from trl.experimental.cpo.cpo_trainer import CPOTrainer
 from trl.experimental.orpo.orpo_trainer import ORPOTrainer
@@ -257,6 +258,72 @@ def plackett_luce(it, sizes):
 
 for function in (k_wise, plackett_luce):
     case(function.__name__, function, {"scores": random(7, scale=2)}, {"sizes": [4, 3]})
+
+# Answers that are judged one by one: KTO, with z0 from other log-probabilities, and APO-zero.
+
+@of("logps")
+def kto(it, beta, kl, weights):
+    ratio = it["logps"] - it["ref_logps"]
+    loss = torch.where(it["sign"] == 1, 1 - torch.sigmoid(beta * (ratio - kl)), 1 - torch.sigmoid(beta * (kl - ratio)))
+    return (loss * it["weight"]).sum()
+
+
+def per_token(logps, n_tokens):
+    """A model's answer: token log-probabilities that sum to `logps`, with the mask of the completions."""
+    mask = torch.zeros(len(logps), max(n_tokens) + 1, dtype=torch.long)
+    values = torch.zeros(len(logps), max(n_tokens))
+    for row, n in enumerate(n_tokens):
+        mask[row, 1:n + 1] = 1
+        values[row, :n] = logps[row] / n
+    zeros = torch.zeros_like(values)
+    return SimpleNamespace(log_probs=values, entropy=zeros, mean_logits=zeros), mask
+
+
+def trl_kto(loss_type, mismatched=None):
+    """KTOTrainer._compute_loss; `mismatched` are the log-probabilities of the KL completions, by policy and reference."""
+    def run(it, beta, kl, weights):
+        n_tokens = [4, 9, 3, 11, 6, 2, 8, 5][:len(it["logps"])]
+        outputs, mask = per_token(it["logps"], n_tokens)
+        inputs = {"input_ids": torch.ones_like(mask), "attention_mask": torch.ones_like(mask), "completion_mask": mask,
+                  "label": it["sign"] == 1, "ref_logps": it["ref_logps"]}
+        answers = [outputs]
+        if mismatched is not None:
+            kl_outputs, kl_mask = per_token(mismatched[0], n_tokens)
+            inputs |= {"KL_input_ids": torch.ones_like(mask), "KL_attention_mask": torch.ones_like(mask),
+                       "KL_completion_mask": kl_mask, "ref_KL_logps": mismatched[1]}
+            answers.insert(0, kl_outputs)
+        accelerator = SimpleNamespace(device="cpu", gather_for_metrics=lambda x: x)
+        metrics = defaultdict(lambda: defaultdict(list))
+        trainer = SimpleNamespace(
+            accelerator=accelerator, aux_loss_enabled=False, precompute_ref_logps=True, loss_type=loss_type, beta=beta,
+            calculate_KL=mismatched is not None, desirable_weight=weights[0], undesirable_weight=weights[1],
+            model=SimpleNamespace(training=True), _total_train_tokens=0, _tp_size=1, _metrics=metrics)
+        model = lambda **_: answers.pop(0)
+        trainer._compute_kl_logps = lambda model, batch: (
+            KTOTrainer._compute_kl_logps(trainer, model, batch) if mismatched is not None else None)
+        model_answer = KTOTrainer._compute_loss(trainer, model, inputs, False)
+        assert abs(metrics["train"]["kl"][0] - kl) < 1e-9, (metrics["train"]["kl"], kl)
+        return model_answer
+    return run
+
+
+def judged(sign, weights):
+    sign = torch.tensor(sign)
+    answers = {"logps": -60 + random(len(sign), scale=8), "sign": sign,
+               "weight": torch.where(sign == 1, *weights) / len(sign)}
+    answers["ref_logps"] = answers["logps"] + random(len(sign), scale=6)
+    return answers
+
+
+both = [1.0, -1, -1, 1, 1, -1, 1, -1]
+for sign, beta, weights, shift in ((both, 0.1, (1.0, 1.0), 1.5), (both, 0.5, (1.3, 0.8), -2.0), ([1.0] * 5, 0.1, (1.0, 1.0), 4.0), ([-1.0] * 5, 0.1, (1.0, 2.0), 4.0)):
+    answers = judged(sign, weights)
+    mismatched = (random(len(sign), scale=8) - 50, None)
+    mismatched = (mismatched[0], mismatched[0] + random(len(sign), scale=3) - shift)
+    kl = max(0.0, float((mismatched[0] - mismatched[1]).mean()))
+    case("kto", kto, answers, {"beta": beta, "kl": kl, "weights": weights}, trl_kto("kto", mismatched), "KTOTrainer, kto")
+answers = judged(both, (1.0, 1.5))
+case("kto", kto, answers, {"beta": 0.1, "kl": 0.0, "weights": (1.0, 1.5)}, trl_kto("apo_zero_unpaired"), "KTOTrainer, apo_zero_unpaired")
 
 about = f"f64, torch {torch.__version__}, trl {trl.__version__}; made by tests/parity/losses.py"
 sys.stdout.write('{"about": ' + json.dumps(about) + ', "cases": [\n' + ",\n".join(map(json.dumps, cases)) + "\n]}\n")

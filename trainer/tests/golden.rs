@@ -1,5 +1,5 @@
 //! The trainer against PyTorch, transformers and PEFT on the real default model: log-probabilities, losses and
-//! gradient norms that `parity/golden.py` wrote. Token ids are in the file, so that a tokenizer takes part only in the test
+//! gradient norms that `parity/golden.py` and `parity/golden_more.py` wrote. Token ids are in the file, so that a tokenizer takes part only in the test
 //! of text to ids.
 //!
 //! The model is found through `LAUREL_MODEL` or in the cache folder, where `cargo xtask test` puts it.
@@ -11,9 +11,10 @@ use laurel_protocol::Precision;
 use laurel_trainer::{
     adapters::{Adapter, SCORE, Weight},
     data::{Row, Tokenizer, read_rows},
-    losses::{self, PairLogps, Pairs},
+    losses::{self, Judged, PairLogps, PairTokens, Pairs},
     model::{Model, Pack, TokenAt},
     ops::{Gradients, Tape, Traced},
+    rounds::cli::id_logps,
 };
 use serde::Deserialize;
 use std::{
@@ -32,6 +33,19 @@ struct Golden {
     dpo: Loss,
     sft: Loss,
     reward: Reward,
+}
+
+/// What `parity/golden_more.py` wrote.
+#[derive(Deserialize)]
+struct More {
+    logits: Logits,
+    /// The policy's log-probabilities of every token but the first, prompt included.
+    first_chosen_logps: Vec<f64>,
+    mean_nll_of_all_tokens: f64,
+    sft_reference_loss: f64,
+    mismatched: Mismatched,
+    kl: f64,
+    losses: MoreLosses,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +67,35 @@ struct Loss {
     gradient_norms: BTreeMap<String, f64>,
 }
 
+/// The policy's, where it predicts the first chosen completion's first token.
+#[derive(Deserialize)]
+struct Logits {
+    first: Vec<f64>,
+    likeliest: usize,
+    logsumexp: f64,
+}
+
+#[derive(Deserialize)]
+struct MoreLosses {
+    hinge: GlobalLoss,
+    ipo: GlobalLoss,
+    ipo_of_sums: GlobalLoss,
+    kto: GlobalLoss,
+}
+
+#[derive(Deserialize)]
+struct GlobalLoss {
+    loss: f64,
+    /// Over all weights together.
+    gradient_norm: f64,
+}
+
+#[derive(Deserialize)]
+struct Mismatched {
+    policy: Vec<f64>,
+    reference: Vec<f64>,
+}
+
 #[derive(Deserialize)]
 struct Reward {
     head: Vec<f32>,
@@ -68,6 +111,11 @@ fn folder() -> PathBuf {
 
 fn golden() -> Golden {
     let text = std::fs::read_to_string(folder().join("golden.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn more() -> More {
+    let text = std::fs::read_to_string(folder().join("more.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -266,10 +314,162 @@ fn sft_loss_and_every_gradients_norm_are_pytorchs() {
     let n_chosen = counts[..golden.pairs.len()].iter().sum();
     let loss = losses::cross_entropy(&values.narrow(0, 0, n_chosen).unwrap()).unwrap();
     close(scalar(&loss), golden.sft.loss, 1e-4, "loss");
+    let (reference, _) = logps(&pack, &Tape::off(), None);
+    let of_reference = losses::cross_entropy(&reference.value.narrow(0, 0, n_chosen).unwrap()).unwrap();
+    close(
+        scalar(&of_reference),
+        more().sft_reference_loss,
+        1e-4,
+        "the reference's loss",
+    );
     let mut gradients = Gradients::default();
     let gradient = loss.backward().unwrap().get(&values).unwrap().clone();
     tape.backward(&traced, gradient, &mut gradients).unwrap();
     same_gradient_norms(&gradients, &golden.sft.gradient_norms);
+}
+
+/// DPO's relatives and KTO on one pass through the model each: the loss, and the norm of its whole gradient.
+#[test]
+fn hinge_ipo_and_kto_losses_and_gradient_norms_are_pytorchs() {
+    let golden = golden();
+    let (pack, adapter) = (pack(&golden.pairs), adapter());
+    let (reference, counts) = logps(&pack, &Tape::off(), None);
+    let (ref_chosen, ref_rejected) = sums(&reference.value, &counts);
+    let n_pairs = golden.pairs.len();
+    let numbers = |values: Vec<f32>| {
+        let n = values.len();
+        Tensor::from_vec(values, n, &Device::Cpu).unwrap()
+    };
+    let counted = numbers(counts.iter().map(|&n| n as f32).collect());
+    let ones = numbers(vec![1.0; n_pairs]);
+    let more = more();
+    let kl = mismatched_kl(&golden, &more, &adapter);
+    let check = |what: &str, expected: &GlobalLoss, of: &dyn Fn(&PairLogps<'_>) -> Tensor| {
+        let tape = Tape::recording();
+        let (traced, counts) = logps(&pack, &tape, Some(&adapter));
+        let values = Var::from_tensor(&traced.value).unwrap();
+        let (chosen, rejected) = sums(&values, &counts);
+        let loss = of(&PairLogps {
+            chosen: &chosen,
+            rejected: &rejected,
+            ref_chosen: &ref_chosen,
+            ref_rejected: &ref_rejected,
+        });
+        close(scalar(&loss), expected.loss, 1e-4, what);
+        let mut gradients = Gradients::default();
+        let gradient = loss.backward().unwrap().get(&values).unwrap().clone();
+        tape.backward(&traced, gradient, &mut gradients).unwrap();
+        let squares = gradients
+            .0
+            .values()
+            .map(|x| scalar(&x.sqr().unwrap().sum_all().unwrap()));
+        close(squares.sum::<f64>().sqrt(), expected.gradient_norm, 1e-3, what);
+    };
+    check("hinge", &more.losses.hinge, &|it| {
+        losses::dpo_hinge(it, golden.beta).unwrap()
+    });
+    let n_tokens = PairTokens {
+        chosen: &counted.narrow(0, 0, n_pairs).unwrap(),
+        rejected: &counted.narrow(0, n_pairs, n_pairs).unwrap(),
+    };
+    check("IPO", &more.losses.ipo, &|it| {
+        losses::dpo_ipo(it, &n_tokens, golden.beta).unwrap()
+    });
+    // Completions that count as one token each leave the sums as they are: IPO as its paper has it.
+    let sums_alone = PairTokens {
+        chosen: &ones,
+        rejected: &ones,
+    };
+    check("IPO of sums", &more.losses.ipo_of_sums, &|it| {
+        losses::dpo_ipo(it, &sums_alone, golden.beta).unwrap()
+    });
+    check("KTO", &more.losses.kto, &|it| {
+        let both = |a: &Tensor, b: &Tensor| Tensor::cat(&[a, b], 0).unwrap();
+        let answers = Judged {
+            logps: &both(it.chosen, it.rejected),
+            ref_logps: &both(it.ref_chosen, it.ref_rejected),
+            sign: &both(&ones, &ones.neg().unwrap()),
+            weight: &numbers(vec![0.5 / n_pairs as f32; 2 * n_pairs]),
+        };
+        losses::kto(&answers, kl, golden.beta).unwrap()
+    });
+}
+
+/// KTO's z₀ of the golden pairs as one batch, all chosen before all rejected; its parts are compared as well.
+fn mismatched_kl(golden: &Golden, more: &More, adapter: &Adapter) -> f64 {
+    let chosen = golden.pairs.iter().map(|pair| (&pair.prompt, &pair.chosen));
+    let rejected = golden.pairs.iter().map(|pair| (&pair.prompt, &pair.rejected));
+    let all: Vec<(&Vec<u32>, &Vec<u32>)> = chosen.chain(rejected).collect();
+    let mut pack = Pack::default();
+    for (at, (prompt, _)) in all.iter().enumerate() {
+        pack.push(prompt, &[all[(at + all.len() - 1) % all.len()].1]);
+    }
+    let of = |adapter: Option<&Adapter>, expected: &[f64], what: &str| -> Vec<f32> {
+        let hidden = model().forward(&Tape::off(), &pack, adapter).unwrap();
+        let sum = |group: usize| {
+            let tokens: Vec<TokenAt> = pack.completion(group, 0).collect();
+            let logps = model().logprobs(&Tape::off(), &hidden, &tokens).unwrap().value;
+            logps.sum_all().unwrap().to_scalar::<f32>().unwrap()
+        };
+        let sums: Vec<f32> = (0..all.len()).map(sum).collect();
+        for (ours, theirs) in sums.iter().zip(expected) {
+            close(f64::from(*ours), *theirs, 1e-4, what);
+        }
+        sums
+    };
+    let policy = of(Some(adapter), &more.mismatched.policy, "policy, mismatched");
+    let reference = of(None, &more.mismatched.reference, "reference, mismatched");
+    let kl = losses::kl_estimate(&policy, &reference);
+    assert!((kl - more.kl).abs() < 1e-3, "z₀: {kl} against {}", more.kl);
+    kl
+}
+
+#[test]
+fn logits_and_log_probabilities_of_all_tokens_are_pytorchs() {
+    let (golden, more) = (golden(), more());
+    let adapter = adapter();
+    let mut sum = 0.0;
+    let mut n_tokens = 0;
+    for (at, pair) in golden.pairs.iter().enumerate() {
+        let ids = [pair.prompt.as_slice(), &pair.chosen].concat();
+        let logps = id_logps(model(), Some(&adapter), &ids, 1).unwrap();
+        if at == 0 {
+            let theirs = &more.first_chosen_logps;
+            assert_eq!(logps.len(), theirs.len());
+            for (ours, theirs) in logps.iter().zip(theirs) {
+                // Relative to a nat: a token that is nearly certain has a log-probability near 0.
+                let distance = (f64::from(*ours) - theirs).abs() / theirs.abs().max(1.0);
+                assert!(distance < 1e-4, "a token: {ours} against {theirs}");
+            }
+        }
+        sum += logps.iter().map(|logp| f64::from(*logp)).sum::<f64>();
+        n_tokens += logps.len();
+    }
+    close(-sum / n_tokens as f64, more.mean_nll_of_all_tokens, 1e-4, "NLL");
+
+    let first = &golden.pairs[0].prompt;
+    let mut pack = Pack::default();
+    pack.push(first, &[]);
+    let hidden = model().forward(&Tape::off(), &pack, Some(&adapter)).unwrap();
+    let state = model()
+        .states(&Tape::off(), &hidden, &[first.len() as u32 - 1])
+        .unwrap();
+    let logits = model().logits(&state.value).unwrap().flatten_all().unwrap();
+    let logits: Vec<f64> = logits
+        .to_vec1::<f32>()
+        .unwrap()
+        .into_iter()
+        .map(f64::from)
+        .collect();
+    for (ours, theirs) in logits.iter().zip(&more.logits.first) {
+        assert!((ours - theirs).abs() < 1e-3, "a logit: {ours} against {theirs}");
+    }
+    let likeliest = (0..logits.len())
+        .max_by(|a, b| logits[*a].total_cmp(&logits[*b]))
+        .unwrap();
+    assert_eq!(likeliest, more.logits.likeliest);
+    let logsumexp = logits.iter().map(|logit| logit.exp()).sum::<f64>().ln();
+    close(logsumexp, more.logits.logsumexp, 1e-4, "log-sum-exp");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::{DType, Device, Tensor, Var};
-use laurel_trainer::losses::{self, PairLogps, PairTokens, Pairs, Stages};
+use laurel_trainer::losses::{self, Judged, PairLogps, PairTokens, Pairs, Stages};
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::Path};
 
@@ -84,6 +84,15 @@ impl Case {
             "simpo" => {
                 let (chosen, rejected) = (vars.get("chosen"), vars.get("rejected"));
                 losses::simpo(chosen, rejected, set("beta"), set("gamma"), set("smoothing"))
+            }
+            "kto" => {
+                let answers = Judged {
+                    logps: vars.get("logps"),
+                    ref_logps: vars.get("ref_logps"),
+                    sign: vars.get("sign"),
+                    weight: vars.get("weight"),
+                };
+                losses::kto(&answers, set("kl"), set("beta"))
             }
             "orpo" => losses::orpo_odds_ratio(vars.get("chosen"), vars.get("rejected")),
             "bradley_terry" => losses::bradley_terry(&pairs(), set("smoothing")),
@@ -174,7 +183,7 @@ fn close(ours: f64, theirs: f64, tolerance: f64, what: &str) {
 #[test]
 fn values_and_gradients_are_pytorchs_and_trls() {
     let cases = cases();
-    assert_eq!(cases.iter().filter(|case| !case.trl.is_empty()).count(), 18);
+    assert_eq!(cases.iter().filter(|case| !case.trl.is_empty()).count(), 23);
     // In f32 the differences of log-probabilities around -60 have lost two digits before a loss sees them.
     for (dtype, value_tolerance, tolerance) in [(DType::F64, 1e-12, 1e-11), (DType::F32, 1e-5, 1e-4)] {
         for (at, case) in cases.iter().enumerate() {

@@ -37,7 +37,8 @@ pub struct Export {
     /// The project's number, as in its address.
     #[arg(long)]
     project: ProjectId,
-    /// TRL's explicit preference columns, its implicit form for reward models, or whole rankings.
+    /// TRL's explicit preference columns, its implicit form for reward models, its unpaired form for KTO, or whole
+    /// rankings.
     #[arg(long, value_enum)]
     format: FormatName,
     /// File to write; standard output where absent.
@@ -49,6 +50,8 @@ pub struct Export {
 enum FormatName {
     Preference,
     ImplicitPreference,
+    #[value(alias = "kto")]
+    UnpairedPreference,
     Ranking,
 }
 
@@ -99,6 +102,7 @@ pub async fn export(options: Export) -> Result<()> {
     let format = match options.format {
         FormatName::Preference => ExportFormat::Preference,
         FormatName::ImplicitPreference => ExportFormat::ImplicitPreference,
+        FormatName::UnpairedPreference => ExportFormat::UnpairedPreference,
         FormatName::Ranking => ExportFormat::Ranking,
     };
     projects::require(&db, options.project)

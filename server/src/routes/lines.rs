@@ -40,7 +40,7 @@ pub async fn export(
     Query(export): Query<Export>,
 ) -> Result<Response, Failure> {
     let format: ExportFormat = store::text::from_name(&export.format).map_err(|_| {
-        let detail = "The format must be preference, implicit_preference or ranking.";
+        let detail = "The format must be preference, implicit_preference, unpaired_preference or ranking.";
         Failure::new(ErrorCode::BadRequest, detail)
     })?;
     projects::require(&app.db, id).await?;

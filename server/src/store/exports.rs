@@ -35,7 +35,9 @@ impl Export {
     /// The next lines, or `None` once there are no more.
     pub async fn next_page(&mut self) -> Result<Option<String>> {
         let page = match self.format {
-            ExportFormat::Preference | ExportFormat::ImplicitPreference => {
+            ExportFormat::Preference
+            | ExportFormat::ImplicitPreference
+            | ExportFormat::UnpairedPreference => {
                 preferences(&mut self.tx, self.project, self.format, self.after).await?
             }
             ExportFormat::Ranking => rankings(&mut self.tx, self.project, self.after).await?,
@@ -67,6 +69,10 @@ async fn preferences(
                     rejected: whole(row.row.rejected.clone()),
                     provenance: row.row.provenance.clone(),
                 })?
+            }
+            ExportFormat::UnpairedPreference => {
+                let [chosen, rejected] = row.row.unpaired();
+                format!("{}\n{}", text::to_json(&chosen)?, text::to_json(&rejected)?)
             }
             _ => text::to_json(&row.row)?,
         };

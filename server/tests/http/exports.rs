@@ -99,6 +99,25 @@ async fn preferences_are_the_strict_choices_that_stand() {
 }
 
 #[tokio::test]
+async fn unpaired_preferences_are_both_sides_of_each_comparison_with_their_label() {
+    let (scene, shown) = labelled().await;
+    let rows: Vec<Value> = scene.export("unpaired_preference").await.lines();
+    let annotator = &rows[0]["annotator"];
+    let (a, b) = (text(&shown[0], 0), text(&shown[0], 1));
+    let (c, d) = (text(&shown[3], 1), text(&shown[3], 0));
+    let row = |prompt: &str, answer: &str, label: bool| json!({"prompt": [user(prompt)], "completion": [assistant(answer)], "label": label});
+    let expected = [
+        joined(row("question 1", a, true), provenance(1, a, b, 3, annotator)),
+        joined(row("question 1", b, false), provenance(1, a, b, 3, annotator)),
+        joined(row("question 4", c, true), provenance(5, c, d, 2, annotator)),
+        joined(row("question 4", d, false), provenance(5, c, d, 2, annotator)),
+    ];
+    assert_eq!(rows, expected);
+    let short: Vec<Value> = scene.export("kto").await.lines();
+    assert_eq!(short, rows);
+}
+
+#[tokio::test]
 async fn implicit_preferences_hold_the_prompt_in_both_conversations() {
     let (scene, shown) = labelled().await;
     let rows: Vec<Value> = scene.export("implicit_preference").await.lines();

@@ -41,6 +41,25 @@ impl PreferencePair {
         self.prompt.len() + self.chosen.len().max(self.rejected.len())
     }
 
+    /// The two answers as judged one by one: the chosen one desirable, the rejected one not. An answer that was
+    /// judged by itself stands in `chosen`, beside an empty `rejected`, and stays what it is.
+    pub fn unpaired(self) -> Vec<Self> {
+        if self.label.desirable.is_some() {
+            return vec![self];
+        }
+        let of = |completion: Vec<u32>, desirable: bool| Self {
+            prompt: self.prompt.clone(),
+            chosen: completion,
+            rejected: Vec::new(),
+            group: self.group,
+            label: Label {
+                desirable: Some(desirable),
+                ..self.label
+            },
+        };
+        vec![of(self.chosen, true), of(self.rejected, false)]
+    }
+
     /// The preferred answer as an example to imitate.
     pub fn demonstration(&self) -> Demonstration {
         Demonstration {

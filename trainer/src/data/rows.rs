@@ -43,14 +43,18 @@ pub struct Label {
     pub strength: u8,
     /// The annotation that it comes from: rows of one share it, a ranking's pairs among them.
     pub annotation: Option<u64>,
+    /// Of a completion that was judged by itself: whether it is desirable.
+    pub desirable: Option<bool>,
 }
 
-/// A prompt with a completion to imitate.
+/// A prompt with a completion to imitate, or one that was judged by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
     pub prompt: Side,
     pub completion: Side,
     pub group: Option<u64>,
+    /// TRL's column `label` of unpaired preferences.
+    pub desirable: Option<bool>,
 }
 
 /// An example in Alpaca's columns.
@@ -116,6 +120,7 @@ struct Columns {
     tie: Option<serde_json::Value>,
     margin: Option<serde_json::Value>,
     strength: Option<serde_json::Value>,
+    label: Option<serde_json::Value>,
 }
 
 impl Columns {
@@ -130,6 +135,7 @@ impl Columns {
                 .filter(|margin| margin.is_finite()),
             strength: number(&self.strength).filter(|it| *it <= 4).unwrap_or(0) as u8,
             annotation: number(&self.annotation_id),
+            desirable: None,
         }
     }
 }
@@ -138,6 +144,7 @@ impl Columns {
 pub fn parse(line: &str) -> Result<Row> {
     let columns = columns(line)?;
     let label = columns.label();
+    let desirable = columns.label.as_ref().and_then(serde_json::Value::as_bool);
     let group = columns.prompt_id.as_ref().and_then(serde_json::Value::as_u64);
     match columns {
         Columns {
@@ -172,6 +179,7 @@ pub fn parse(line: &str) -> Result<Row> {
                 prompt,
                 completion,
                 group,
+                desirable,
             }))
         }
         Columns {
@@ -183,6 +191,7 @@ pub fn parse(line: &str) -> Result<Row> {
                 prompt: Side::Messages(prompt),
                 completion: Side::Messages(completion),
                 group,
+                desirable: None,
             }))
         }
         Columns {
@@ -391,6 +400,7 @@ mod tests {
             margin: Some(0.5),
             strength: 3,
             annotation: Some(9),
+            desirable: None,
         };
         assert_eq!(row.label, expected);
         let row = preference(
@@ -435,6 +445,21 @@ mod tests {
         assert!(error(r#"{"instruction":"a","output":2}"#).contains("\"output\" is no text"));
         assert!(error("[1]").contains("one object a line"));
         assert!(error("3").contains("not a JSON object"));
+    }
+
+    #[test]
+    fn a_completion_that_was_judged_by_itself_carries_its_label() {
+        let desirable = |label: &str| {
+            let line = format!(r#"{{"prompt":"a","completion":" b","label":{label}}}"#);
+            match parse(&line).unwrap() {
+                Row::Example(row) => row.desirable,
+                other => panic!("{other:?} is no example"),
+            }
+        };
+        assert_eq!(
+            ["true", "false", "3"].map(desirable),
+            [Some(true), Some(false), None]
+        );
     }
 
     #[test]

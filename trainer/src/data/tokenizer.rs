@@ -273,6 +273,7 @@ impl Tokenizer {
             prompt,
             completion,
             group: row.group,
+            desirable: None,
         })
     }
 

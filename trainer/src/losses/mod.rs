@@ -5,10 +5,12 @@
 //! gradients with PyTorch and TRL.
 
 mod dpo;
+mod kto;
 mod reference_free;
 mod reward;
 
 pub use dpo::{PairLogps, PairTokens, dpo_hinge, dpo_ipo, dpo_robust, dpo_sigmoid, dpo_sigmoid_norm};
+pub use kto::{Judged, kl_estimate, kto};
 pub use reference_free::{orpo_odds_ratio, simpo};
 pub use reward::{
     Pairs, Stages, bradley_terry, center_rewards, davidson, davidson_nu, plackett_luce, rao_kupper,

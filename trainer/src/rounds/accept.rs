@@ -22,6 +22,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum LeftOut {
     Tie,
+    Bad,
     Long,
     Equal,
     Empty,
@@ -35,6 +36,7 @@ impl LeftOut {
                 "{n} ties are left out: the loss {} cannot use them",
                 spec.hyper.loss.as_str()
             ),
+            Self::Bad => format!("{n} rows whose label is false are left out: they are not to be imitated"),
             Self::Long => format!(
                 "{n} rows of more than {} tokens are left out",
                 longest(spec, model)
@@ -48,6 +50,7 @@ impl LeftOut {
     pub fn reason(self, spec: &RoundSpec, model: &Config) -> String {
         match self {
             Self::Tie => "a tie, which the loss cannot use".to_owned(),
+            Self::Bad => "its label is false, so it is not to be imitated".to_owned(),
             Self::Long => format!("more than {} tokens", longest(spec, model)),
             Self::Equal => "both completions are equal".to_owned(),
             Self::Empty => "an empty prompt or completion".to_owned(),
@@ -60,14 +63,22 @@ fn longest(spec: &RoundSpec, model: &Config) -> usize {
     (spec.hyper.max_length as usize).min(model.max_positions)
 }
 
+/// Whether a row has a rejected completion that counts: answers to imitate, or judged by themselves, have none.
+pub(super) fn compares(row: &PreferencePair, spec: &RoundSpec) -> bool {
+    let alone = spec.hyper.loss.is_unpaired() && row.label.desirable.is_some();
+    spec.kind != RoundKind::Sft && !alone
+}
+
 pub(super) fn left_out(row: &PreferencePair, spec: &RoundSpec, model: &Config) -> Option<LeftOut> {
-    let compares = spec.kind != RoundKind::Sft;
+    let compares = compares(row, spec);
     let length = match compares {
         true => row.longest(),
         false => row.prompt.len() + row.chosen.len(),
     };
     if row.label.tie && !spec.hyper.loss.trains_ties() {
         Some(LeftOut::Tie)
+    } else if spec.kind == RoundKind::Sft && row.label.desirable == Some(false) {
+        Some(LeftOut::Bad)
     } else if length > longest(spec, model) {
         Some(LeftOut::Long)
     } else if row.prompt.is_empty() || row.chosen.is_empty() || (compares && row.rejected.is_empty()) {

@@ -1,7 +1,7 @@
 //! What can be seen to be wrong with a round before its first step: a tokenizer, template or model that do not belong
 //! together, and rows that teach something else than was meant. A fatal finding ends the round, others are warnings.
 
-use super::accept::{left_out, pair_hash};
+use super::accept::{compares, left_out, pair_hash};
 use crate::{
     data::{PreferencePair, TokenTexts, Tokenizer},
     model::Config,
@@ -158,7 +158,7 @@ impl Findings {
                 known.join(" and ")
             ));
         }
-        let completions = completions(rows, spec.kind);
+        let completions = completions(rows, spec);
         let endless = completions
             .iter()
             .filter(|ids| !ids.iter().any(|id| ends.contains(id)))
@@ -187,10 +187,7 @@ impl Findings {
         let blank = |ids: &&[u32]| {
             ids.len() <= SHORT && tokenizer.decode(ids).is_ok_and(|text| text.trim().is_empty())
         };
-        let blanks = completions(rows, spec.kind)
-            .iter()
-            .filter(|ids| blank(ids))
-            .count();
+        let blanks = completions(rows, spec).iter().filter(|ids| blank(ids)).count();
         if blanks > 0 {
             self.warn(format!("{blanks} completions are blank but for their end token"));
         }
@@ -210,8 +207,8 @@ impl Findings {
 }
 
 /// The token ids that the round's loss is on.
-fn completions<'a>(rows: &[&'a PreferencePair], kind: RoundKind) -> Vec<&'a [u32]> {
-    let rejected = |row: &&'a PreferencePair| (kind != RoundKind::Sft).then_some(row.rejected.as_slice());
+fn completions<'a>(rows: &[&'a PreferencePair], spec: &RoundSpec) -> Vec<&'a [u32]> {
+    let rejected = |row: &&'a PreferencePair| compares(row, spec).then_some(row.rejected.as_slice());
     let chosen = rows.iter().map(|row| row.chosen.as_slice());
     chosen.chain(rows.iter().filter_map(rejected)).collect()
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
 use indicatif::{ProgressBar, ProgressStyle};
 use laurel_protocol::{
-    Template,
+    Loss, Template,
     adapter::AdapterConfig,
     round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split},
 };
@@ -99,7 +99,7 @@ pub fn round(args: &RoundArgs) -> Result<()> {
     let located = hub::locate_in(folder, &files.model)?;
     let (device, facts) = (device::open(&args.device)?, Facts::read(&located.path)?);
     let tokenizer = Tokenizer::read(&located.path)?.with_template(&files.template)?;
-    let rows = pairs(&folder.join(&files.data), &tokenizer, spec.kind)?;
+    let rows = pairs(&folder.join(&files.data), &tokenizer, spec.hyper.loss)?;
     let mut terminal = Terminal::new();
     check(&tokenizer, &facts.config, &spec, &rows, &mut terminal)?;
     let adapter = match &files.starting_adapter {
@@ -184,8 +184,9 @@ fn rows(path: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Rows as token ids. Supervised fine-tuning takes demonstrations as well.
-pub(super) fn pairs(path: &Path, tokenizer: &Tokenizer, kind: RoundKind) -> Result<Vec<PreferencePair>> {
+/// Rows as token ids. Supervised fine-tuning takes demonstrations as well, and KTO answers that were judged by
+/// themselves.
+pub(super) fn pairs(path: &Path, tokenizer: &Tokenizer, loss: Loss) -> Result<Vec<PreferencePair>> {
     let mut pairs = Vec::new();
     for (at, row) in rows(path)?.iter().enumerate() {
         let example = |it: Demonstration| PreferencePair {
@@ -197,8 +198,21 @@ pub(super) fn pairs(path: &Path, tokenizer: &Tokenizer, kind: RoundKind) -> Resu
         };
         let pair = match row {
             Row::Preference(row) => tokenizer.preference(row),
-            Row::Example(row) if kind == RoundKind::Sft => tokenizer.demonstration(row).map(example),
-            Row::Alpaca(row) if kind == RoundKind::Sft => tokenizer.alpaca(row).map(example),
+            Row::Example(row)
+                if loss.kind() == RoundKind::Sft || loss.is_unpaired() && row.desirable.is_some() =>
+            {
+                let label = Label {
+                    desirable: row.desirable,
+                    ..Label::default()
+                };
+                tokenizer
+                    .demonstration(row)
+                    .map(|it| PreferencePair { label, ..example(it) })
+            }
+            Row::Alpaca(row) if loss.kind() == RoundKind::Sft => tokenizer.alpaca(row).map(example),
+            _ if loss.is_unpaired() => Err(anyhow::anyhow!(
+                "a row with neither a completion and its label (true or false) nor a chosen and a rejected completion"
+            )),
             _ => Err(anyhow::anyhow!(
                 "a row without a chosen and a rejected completion"
             )),
@@ -277,7 +291,7 @@ pub fn score(args: &ScoreArgs) -> Result<()> {
     }
     let tokenizer = Tokenizer::read(&path)?.with_template(&template::named(&args.template)?)?;
     let mut out = std::io::stdout().lock();
-    for (at, pair) in pairs(&args.data, &tokenizer, RoundKind::Reward)?
+    for (at, pair) in pairs(&args.data, &tokenizer, Loss::BradleyTerry)?
         .into_iter()
         .enumerate()
     {
@@ -317,7 +331,7 @@ impl Reporter for Terminal {
     }
 
     fn metrics(&mut self, point: &MetricPoint) {
-        let shown = ["loss", "accuracy", "margin", "tokens_per_second"];
+        let shown = ["loss", "accuracy", "margin", "kl", "tokens_per_second"];
         let text: Vec<String> = shown
             .iter()
             .filter_map(|name| point.values.get(*name).map(|value| format!("{name} {value:.4}")))

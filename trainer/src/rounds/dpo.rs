@@ -4,7 +4,7 @@
 use super::{
     completion_logps,
     logps::{Completions, Pass, passes},
-    references::{References, reference_logps},
+    references::{References, check_same, reference_logps},
     session::Session,
     tally::Tally,
 };
@@ -13,7 +13,7 @@ use crate::{
     losses::{self, PairLogps, PairTokens},
     ops::{Gradients, Tape},
 };
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 use laurel_protocol::{Loss, round::Split};
 
@@ -21,7 +21,9 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     // 1. The reference is a frozen copy of the adapter that the policy starts from. Its log-probabilities never
     //    change: compute them once, and keep them for a resumed round.
     let references = match session.spec.hyper.loss.needs_reference() {
-        true => reference_logps(session)?,
+        true => reference_logps(session, |session| {
+            session.rows_in_use().into_iter().cloned().collect()
+        })?,
         false => Some(References::None),
     };
     let Some(references) = references else {
@@ -201,10 +203,6 @@ fn evaluate(session: &mut Session<'_>, references: &References) -> Result<()> {
     session.report(Split::Eval, &tally)
 }
 
-/// How far policy and reference may lie apart at the start, in nats a token. The same weights in another packing
-/// differ by rounding, about a hundredth of this; the bound does not depend on β, which only scales it.
-const ROUNDING: f32 = 1e-4;
-
 fn check_start(session: &Session<'_>, references: &References) -> Result<()> {
     if matches!(references, References::None) {
         return Ok(());
@@ -213,17 +211,8 @@ fn check_start(session: &Session<'_>, references: &References) -> Result<()> {
     let policy = completion_logps(session.model, Some(&session.adapter), &first)?;
     for (pair, policy) in first.iter().zip(policy) {
         let reference = references.get(pair)?;
-        let sides = [
-            (policy.0, reference.0, pair.chosen.len()),
-            (policy.1, reference.1, pair.rejected.len()),
-        ];
-        for (policy, reference, n_tokens) in sides {
-            ensure!(
-                (policy - reference).abs() <= ROUNDING * n_tokens as f32,
-                "before the first step policy and reference differ: they give a completion of {n_tokens} tokens \
-                 the log-probabilities {policy} and {reference}"
-            );
-        }
+        check_same(policy.0, reference.0, pair.chosen.len())?;
+        check_same(policy.1, reference.1, pair.rejected.len())?;
     }
     Ok(())
 }

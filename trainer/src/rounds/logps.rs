@@ -106,15 +106,20 @@ impl Pass {
 
     /// Sums of each completion's log-probabilities, on candle's graph: chosen and rejected, both `(pairs,)`.
     pub fn sums(&self) -> Result<(Tensor, Tensor)> {
+        let sums = self.each_sum()?;
+        let n_pairs = sums.dim(0)? / 2;
+        Ok((sums.narrow(0, 0, n_pairs)?, sums.narrow(0, n_pairs, n_pairs)?))
+    }
+
+    /// The same, all in one, `(completions,)`.
+    pub fn each_sum(&self) -> Result<Tensor> {
         let mut sums = Vec::with_capacity(self.counts.len());
         let mut at = 0;
         for &n in &self.counts {
             sums.push(self.values.narrow(0, at, n)?.sum_all()?);
             at += n;
         }
-        let sums = Tensor::stack(&sums, 0)?;
-        let n_pairs = sums.dim(0)? / 2;
-        Ok((sums.narrow(0, 0, n_pairs)?, sums.narrow(0, n_pairs, n_pairs)?))
+        Ok(Tensor::stack(&sums, 0)?)
     }
 
     /// Runs `loss` back through candle's graph to [`Pass::values`] and from there through the tape. Other
@@ -161,6 +166,16 @@ pub fn completion_logps(
                 .into_iter()
                 .zip(rejected.to_vec1::<f32>()?),
         );
+    }
+    Ok(logps)
+}
+
+/// Summed log-probabilities of the chosen side alone: of answers that are judged one by one.
+pub fn answer_logps(model: &Model, adapter: Option<&Adapter>, rows: &[&PreferencePair]) -> Result<Vec<f32>> {
+    let mut logps = Vec::with_capacity(rows.len());
+    for pass in passes(rows) {
+        let pass = Pass::logps(model, adapter, &pass, Completions::Chosen, Tape::off())?;
+        logps.extend(pass.each_sum()?.to_vec1::<f32>()?);
     }
     Ok(logps)
 }

@@ -1,6 +1,6 @@
 //! Rounds: one training run each, from token ids and a starting adapter to a new adapter.
 //!
-//! [`run`] picks the kind; `sft.rs`, `reward.rs` and `dpo.rs` each read like the algorithm in the paper, and
+//! [`run`] picks the kind; `sft.rs`, `reward.rs`, `dpo.rs` and `kto.rs` each read like the algorithm in the paper, and
 //! lean on [`Session`] for what all rounds share: the order of the data, the optimiser's step, evaluation's
 //! rhythm, metrics, checkpoints and resuming.
 
@@ -8,6 +8,7 @@ mod accept;
 mod announce;
 mod check;
 mod dpo;
+mod kto;
 mod logps;
 mod outcome;
 mod rankings;
@@ -65,6 +66,7 @@ pub fn run(input: Input<'_>, reporter: &mut dyn Reporter) -> Result<RoundOutcome
     match kind {
         RoundKind::Sft => sft::run(&mut session)?,
         RoundKind::Reward => reward::run(&mut session)?,
+        RoundKind::Dpo if session.spec.hyper.loss.is_unpaired() => kto::run(&mut session)?,
         RoundKind::Dpo => dpo::run(&mut session)?,
     }
     session.finish(match kind {

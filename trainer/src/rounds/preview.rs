@@ -2,7 +2,7 @@
 //! the data; before a round, or as the first thing that a round tells its server.
 
 use super::{
-    accept::{about_rows, left_out},
+    accept::{about_rows, compares, left_out},
     check::findings,
     cli::{pairs, read_spec},
 };
@@ -45,7 +45,7 @@ pub fn run(args: &PreviewArgs) -> Result<()> {
     let path = hub::locate_in(folder, &files.model)?.path;
     let model = Facts::read(&path)?.config;
     let tokenizer = Tokenizer::read(&path)?.with_template(&files.template)?;
-    let rows = pairs(&folder.join(&files.data), &tokenizer, spec.kind)?;
+    let rows = pairs(&folder.join(&files.data), &tokenizer, spec.hyper.loss)?;
     let preview = preview(&tokenizer, &model, &spec, &rows, args.rows, usize::MAX)?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -74,7 +74,7 @@ pub fn preview(
     for (at, row) in rows.iter().take(n_rows).enumerate() {
         let why = left_out(row, spec, model).map(|why| why.reason(spec, model));
         let mut sides = vec![(PreviewSide::Chosen, &row.chosen)];
-        if spec.kind != RoundKind::Sft {
+        if compares(row, spec) {
             sides.push((PreviewSide::Rejected, &row.rejected));
         }
         for (side, completion) in sides {

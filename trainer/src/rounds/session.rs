@@ -101,6 +101,10 @@ impl<'a> Session<'a> {
         let n_rows = rows.len();
         let rows = usable(rows, spec, &model.config, reporter)?;
         let n_left_out = n_rows - rows.len();
+        let rows = match spec.hyper.loss.is_unpaired() {
+            true => rows.into_iter().flat_map(PreferencePair::unpaired).collect(),
+            false => rows,
+        };
         let rng = Rng::new(spec.seed);
         let (train, eval) = hold_out(rows, spec.hyper.held_out, rng);
 
@@ -224,10 +228,17 @@ impl<'a> Session<'a> {
         }
         self.step_started = Instant::now();
         self.passes.set(0);
-        let elements = self.sampler.batch(self.step());
-        Ok(Some(Batch(
-            elements.into_iter().map(|at| self.elements[at].clone()).collect(),
-        )))
+        Ok(Some(self.batch(self.step())))
+    }
+
+    fn batch(&self, step: u64) -> Batch {
+        let elements = self.sampler.batch(step).into_iter();
+        Batch(elements.map(|at| self.elements[at].clone()).collect())
+    }
+
+    /// Those of all steps, done and to come.
+    pub fn batches(&self) -> impl Iterator<Item = Batch> + '_ {
+        (0..self.sampler.n_steps).map(|step| self.batch(step))
     }
 
     /// Applies a step's complete gradients and reports it; answers whether an evaluation is due.
@@ -328,6 +339,10 @@ impl<'a> Session<'a> {
         self.reporter.log(LogLevel::Info, text);
     }
 
+    pub fn warn(&mut self, text: &str) {
+        self.reporter.log(LogLevel::Warning, text);
+    }
+
     /// The tape of the step's next pass, with the dropout that the adapter has. Evaluations, the reference and sampling
     /// have tapes without.
     pub fn tape(&self) -> Tape {
@@ -347,6 +362,10 @@ impl<'a> Session<'a> {
     /// Steps done.
     pub fn step(&self) -> u64 {
         self.optimiser.n_steps
+    }
+
+    pub fn trained(&self) -> &[PreferencePair] {
+        &self.train
     }
 
     pub fn held_out(&self) -> Vec<&PreferencePair> {

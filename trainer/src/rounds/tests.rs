@@ -2,6 +2,7 @@
 
 mod adapters;
 mod keeping;
+mod kto;
 mod losses;
 mod memory;
 

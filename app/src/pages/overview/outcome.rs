@@ -117,6 +117,7 @@ pub fn exports(live: Live) -> AnyView {
             <ul class="rows">
                 {link("export-preference", "preference", "Preferences", "prompt, chosen, rejected: for TRL's DPOTrainer")}
                 {link("export-implicit", "implicit_preference", "Implicit preferences", "chosen, rejected with the prompt inside: for TRL's RewardTrainer")}
+                {link("export-unpaired", "unpaired_preference", "Single judgements", "prompt, completion, label: for TRL's KTOTrainer")}
                 {link("export-ranking", "ranking", "Full rankings", "every completion with its rank, ties and the order shown")}
             </ul>
         </section>

@@ -28,6 +28,10 @@ const LOGPS: &[Line] = &[
     ("chosen_logp", Split::Train, "chosen", "line-a"),
     ("rejected_logp", Split::Train, "rejected", "line-c"),
 ];
+const KL: &[Line] = &[
+    ("kl", Split::Train, "train", "line-a"),
+    ("kl", Split::Eval, "held out", "line-b"),
+];
 const LEARNING_RATE: &[Line] = &[("learning_rate", Split::Train, "rate", "line-a")];
 const GRADIENT: &[Line] = &[("grad_norm", Split::Train, "norm", "line-a")];
 const SPEED: &[Line] = &[("tokens_per_second", Split::Train, "tokens/s", "line-a")];
@@ -40,6 +44,7 @@ pub fn view(live: Live) -> AnyView {
             {chart(live, "Margin", "round-chart-margin", MARGIN, false)}
             {chart(live, "Rewards", "round-chart-rewards", REWARDS, false)}
             {chart(live, "Log-probabilities", "round-chart-logps", LOGPS, false)}
+            {chart(live, "KL estimate", "round-chart-kl", KL, false)}
             {chart(live, "Learning rate", "round-chart-learning-rate", LEARNING_RATE, false)}
             {chart(live, "Gradient norm", "round-chart-gradient", GRADIENT, false)}
             {chart(live, "Tokens per second", "round-chart-speed", SPEED, false)}

@@ -48,14 +48,16 @@ macro_rules! knob {
 }
 
 /// In the order of the form; the first few are all that most rounds need.
-pub static BASIC: [Knob; 9] = [
+pub static BASIC: [Knob; 11] = [
     knob!(learning_rate: f64, When::Always, "Learning rate", "Peak rate of AdamW, 0 to 0.1. Halve it when the loss jumps.", "round-learning-rate"),
     knob!(epochs: u32, When::Always, "Epochs", "Times through the data, 1 to 100.", "round-epochs"),
-    knob!(batch_size: u32, When::Always, "Batch size", "Comparisons (or rankings) per step, 1 to 1024.", "round-batch-size"),
+    knob!(batch_size: u32, When::Always, "Batch size", "Comparisons (or rankings, or single answers) per step, 1 to 1024.", "round-batch-size"),
     knob!(max_steps: u32, When::Always, "Longest, in steps", "Stops there even if epochs are left; 0 is no limit.", "round-max-steps"),
     knob!(beta: f64, When::Uses(Setting::Beta), "β", "How strongly the model is held to where it started; without a reference, the scale of the loss. 0.0001 to 100.", "round-beta"),
     knob!(gamma: f64, When::Uses(Setting::Gamma), "γ", "How far the chosen answer is to be ahead, 0 to 100.", "round-gamma"),
     knob!(label_smoothing: f64, When::Uses(Setting::LabelSmoothing), "Label smoothing", "Share of the labels taken to be wrong, 0 to 0.49.", "round-label-smoothing"),
+    knob!(desirable_weight: f64, When::Uses(Setting::SideWeights), "Weight of desirable answers", "0 to 100. Raise it where there are fewer of them.", "round-desirable-weight"),
+    knob!(undesirable_weight: f64, When::Uses(Setting::SideWeights), "Weight of undesirable answers", "0 to 100. Lower it where there are more of them.", "round-undesirable-weight"),
     knob!(tie_share: f64, When::Uses(Setting::TieShare), "Ties between equals", "How often two equally good answers tie, 0.01 to 0.99.", "round-tie-share"),
     knob!(margin_scale: f64, When::HasMargin, "Margin scale", "Margins are multiplied by it, 0 to 100. Strength gives 0 to 3.", "round-margin-scale"),
 ];
@@ -91,6 +93,8 @@ pub fn loss_name(loss: Loss) -> &'static str {
         Loss::Robust => "Robust DPO",
         Loss::Simpo => "SimPO",
         Loss::Orpo => "ORPO",
+        Loss::Kto => "KTO, answers one by one",
+        Loss::ApoZeroUnpaired => "APO-zero, answers one by one",
         Loss::BradleyTerry => "Bradley-Terry",
         Loss::RaoKupper => "Rao-Kupper, with ties",
         Loss::Davidson => "Davidson, with ties",
@@ -109,6 +113,12 @@ pub fn loss_help(loss: Loss) -> &'static str {
         Loss::Simpo => "Needs no reference: compares the average per token and asks for a lead of γ.",
         Loss::Orpo => {
             "Needs no reference: imitates the chosen answer and lowers the odds of the rejected one."
+        }
+        Loss::Kto => {
+            "Judges each answer by itself, chosen as good and rejected as bad, against how far the model has moved on the whole."
+        }
+        Loss::ApoZeroUnpaired => {
+            "KTO without that measure: makes chosen answers likelier and rejected ones less likely than they were."
         }
         Loss::BradleyTerry => "The usual one: the chosen answer is to score higher. Ties are left out.",
         Loss::RaoKupper => {
