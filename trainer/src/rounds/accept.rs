@@ -9,7 +9,7 @@ use crate::{
     ops::FIRST_NUMBERS,
     report::Reporter,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};
 use laurel_protocol::{
     Margin,
@@ -17,6 +17,18 @@ use laurel_protocol::{
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fs, path::Path};
+
+/// Refuses settings that are out of bounds or do not go together.
+pub(super) fn settings(spec: &RoundSpec) -> Result<()> {
+    let Err(errors) = spec.validate() else {
+        return Ok(());
+    };
+    let reasons: Vec<String> = errors
+        .iter()
+        .map(|error| format!("{} {}", error.field, error.reason))
+        .collect();
+    bail!("the round's settings are not valid: {}", reasons.join("; "))
+}
 
 /// Why a round leaves a row out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! What can be seen to be wrong with a round before its first step: a tokenizer, template or model that do not belong
 //! together, and rows that teach something else than was meant. A fatal finding ends the round, others are warnings.
 
-use super::accept::{compares, left_out, pair_hash};
+use super::accept::{about_rows, compares, left_out, pair_hash, settings};
 use crate::{
     data::{PreferencePair, TokenTexts, Tokenizer},
     model::Config,
@@ -25,6 +25,9 @@ pub fn check(
     rows: &[PreferencePair],
     reporter: &mut dyn Reporter,
 ) -> Result<()> {
+    settings(spec)?;
+    // What is left out is logged where the round takes its rows.
+    about_rows(rows, spec, model)?;
     for finding in findings(tokenizer, model, spec, rows)? {
         if finding.fatal {
             bail!("{}", finding.text);

@@ -3,7 +3,7 @@
 
 use super::{
     Input,
-    accept::{fingerprint, is_finished, take_folder, usable},
+    accept::{fingerprint, is_finished, settings, take_folder, usable},
     outcome::{RoundOutcome, write_adapter},
     rankings::{Ranking, elements},
     sampler::{Sampler, hold_out},
@@ -87,13 +87,7 @@ impl<'a> Session<'a> {
             rows,
             out,
         } = input;
-        if let Err(errors) = spec.validate() {
-            let reasons: Vec<String> = errors
-                .iter()
-                .map(|e| format!("{} {}", e.field, e.reason))
-                .collect();
-            bail!("the round's settings are not valid: {}", reasons.join("; "));
-        }
+        settings(spec)?;
         let fingerprint = fingerprint(spec, base_model, model, starting_adapter, &rows)?;
         if is_finished(out, &fingerprint)? {
             return Ok(None);
