@@ -20,7 +20,7 @@ use crate::{
     report::{Directive, Progress, Reporter},
     rng::Rng,
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use laurel_protocol::{
     Keep,
     round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split},
