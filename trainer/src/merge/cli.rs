@@ -12,7 +12,7 @@ use std::{path::PathBuf, time::Duration};
 /// Nothing is written over: the place must be free. On an error nothing is left there.
 #[derive(clap::Args)]
 pub struct MergeArgs {
-    /// GGUF file or Hugging Face folder
+    /// GGUF file, Hugging Face folder or hub id
     #[arg(long)]
     model: PathBuf,
     /// PEFT folder

@@ -21,6 +21,7 @@ pub use verify::Difference;
 use crate::{
     adapters::{Adapter, WEIGHTS_FILE, effective},
     data::{Tokenizer, template::hex},
+    hub,
     model::{Config, Linear, Model},
     rounds,
 };
@@ -99,7 +100,7 @@ pub struct Allowed {
     pub divergence: f64,
 }
 
-/// Merges the adapter of the PEFT folder `adapter` into the model at `model`; writes the folder `out`, or the file
+/// Merges the adapter of the PEFT folder `adapter` into the model at `model`, a path or a hub id; writes the folder `out`, or the file
 /// where its name ends with `.gguf`. `say` hears what is going on. On an error nothing is left.
 pub fn merge(
     model: &Path,
@@ -110,6 +111,10 @@ pub fn merge(
 ) -> Result<Report> {
     place::check(out)?;
     let to_gguf = place::is_gguf(out);
+    let located = hub::locate(model)?;
+    // A model from the hub lies in a folder that is named by a revision.
+    let hub_id = (located.path != model).then_some(located.name);
+    let model = located.path.as_path();
     say("Read base and adapter");
     let loaded = Model::load(model, &options.device, DType::F32)?;
     let source = Base::open(model)?;
@@ -148,7 +153,7 @@ pub fn merge(
     let draft = Draft::begin(out)?;
     let mut notes = Vec::new();
     let names = Names {
-        base: source.name(),
+        base: hub_id.unwrap_or_else(|| source.name()),
         adapter: base::name_of(adapter_path),
         adapter_sha256: sha256(&adapter_path.join(WEIGHTS_FILE))?,
     };
