@@ -39,6 +39,8 @@ pub struct Finished {
     pub ids: Vec<u32>,
     /// Of each token of `ids`, at temperature 1.
     pub logprobs: Vec<f32>,
+    /// The stop token that ended it and its log-probability, where one did.
+    pub end: Option<(u32, f32)>,
     pub reason: FinishReason,
 }
 
@@ -122,11 +124,13 @@ impl Engine {
                     Some(reason) => {
                         // The token that was drawn last is not part of the completion.
                         let logprobs = slot.logprobs[..slot.ids.len()].to_vec();
+                        let end = slot.logprobs.last().map(|&logprob| (slot.next, logprob));
                         let done = Finished {
                             key: slot.key,
                             index: slot.index,
                             ids: slot.ids,
                             logprobs,
+                            end: end.filter(|_| reason == FinishReason::Stop),
                             reason,
                         };
                         if !finished(done)? {
