@@ -1,5 +1,5 @@
 //! Training speed and memory on the default model: SFT, reward and DPO rounds by the trainer's own command line on the
-//! rows in `tests/bench/`; with a Python environment also TRL on the same rows, in turn. One line of JSON a round.
+//! rows in `tests/bench/`; with a Python environment also TRL and, for DPO, an expert's own loop on the same rows, in turn. One line of JSON a round.
 //!
 //! Usage: bench_train ROWS_FOLDER PRECISION CHECKPOINTING N_STEPS [VENV]
 
@@ -20,12 +20,20 @@ const WARM_UP: usize = 2;
 /// Weights of the default model that a token is multiplied with: the matrices of its blocks and the output layer.
 const N_WEIGHTS: f64 = 134.5e6;
 
+/// Debian's libtcmalloc-minimal4 or libgoogle-perftools4.
+const TCMALLOC: [&str; 2] = [
+    "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4",
+    "/usr/lib/x86_64-linux-gnu/libtcmalloc.so.4",
+];
+
 struct Task {
     name: &'static str,
     kind: &'static str,
     rows: &'static str,
     /// What TRL is fastest with (`peers/bench_train.py`).
     trl: &'static [&'static str],
+    /// An expert's loop in PyTorch without a trainer around it (`peers/bench_handloop.py`), at its best.
+    by_hand: &'static [&'static str],
 }
 
 const TASKS: [Task; 3] = [
@@ -34,18 +42,21 @@ const TASKS: [Task; 3] = [
         kind: "sft",
         rows: "sft.jsonl",
         trl: &["--task", "sft"],
+        by_hand: &[],
     },
     Task {
         name: "reward",
         kind: "reward",
         rows: "pref.jsonl",
         trl: &["--task", "rm"],
+        by_hand: &[],
     },
     Task {
         name: "dpo",
         kind: "dpo",
         rows: "pref.jsonl",
         trl: &["--task", "dpo", "--precompute"],
+        by_hand: &["--task", "dpo", "--precompute", "--sort"],
     },
 ];
 
@@ -78,15 +89,28 @@ fn main() -> Result<()> {
             "share_of_f32_product_peak": round(ours.tokens_per_second * 4.0 * N_WEIGHTS / 1e9 / peak),
         });
         if let Some(trl) = &trl {
-            let theirs = trl.run(task, rows, n_steps)?;
-            let speed = theirs["real_tok_per_s"].as_f64().context("TRL's speed")?;
-            let memory = theirs["rss_peak_process_mb"].as_f64().context("TRL's memory")?;
-            line["trl"] = json!({
-                "dtype": theirs["dtype"], "real_tokens_per_second": speed, "peak_memory_mb": memory,
-                "versions": theirs["v"],
-            });
-            line["speed_ratio"] = json!(round(ours.tokens_per_second / speed));
-            line["memory_ratio"] = json!(round(ours.peak_mb / memory));
+            let mut beside = |name: &str, script: &str, options: &[&str]| -> Result<()> {
+                let theirs = trl.run(script, task, rows, options, n_steps)?;
+                let speed = theirs["real_tok_per_s"].as_f64().context("the peer's speed")?;
+                let memory = theirs["rss_peak_process_mb"]
+                    .as_f64()
+                    .context("the peer's memory")?;
+                line[name] = json!({
+                    "dtype": theirs["dtype"], "real_tokens_per_second": speed, "peak_memory_mb": memory,
+                    "versions": theirs["v"], "tcmalloc": trl.allocator.is_some(),
+                    "speed_ratio": round(ours.tokens_per_second / speed),
+                    "memory_ratio": round(ours.peak_mb / memory),
+                });
+                Ok(())
+            };
+            beside("trl", "bench_train.py", task.trl)?;
+            if !task.by_hand.is_empty() {
+                let in_bf16: &[&str] = match multiplies_bf16() {
+                    true => &["--dtype", "bf16", "--lora-bf16"],
+                    false => &[],
+                };
+                beside("by_hand", "bench_handloop.py", &[task.by_hand, in_bf16].concat())?;
+            }
         }
         println!("{line}");
     }
@@ -198,6 +222,8 @@ struct Trl {
     scripts: PathBuf,
     model: PathBuf,
     dtype: &'static str,
+    /// tcmalloc, with which PyTorch is fastest; where it is installed.
+    allocator: Option<PathBuf>,
 }
 
 impl Trl {
@@ -226,16 +252,24 @@ impl Trl {
             scripts,
             model: if has_bf16 { bf16 } else { model },
             dtype: if has_bf16 { "bf16amp" } else { "f32" },
+            allocator: TCMALLOC
+                .map(PathBuf::from)
+                .into_iter()
+                .find(|path| path.is_file()),
         })
     }
 
-    fn run(&self, task: &Task, rows: &Path, n_steps: usize) -> Result<Value> {
-        let output = Command::new(&self.python)
-            .arg(self.scripts.join("bench_train.py"))
+    fn run(&self, script: &str, task: &Task, rows: &Path, options: &[&str], n_steps: usize) -> Result<Value> {
+        let mut command = Command::new(&self.python);
+        if let Some(allocator) = &self.allocator {
+            command.env("LD_PRELOAD", allocator);
+        }
+        let output = command
+            .arg(self.scripts.join(script))
             .arg(&self.model)
             .arg(rows.join(task.rows))
-            .args(task.trl)
             .args(["--bs", &BATCH.to_string(), "--dtype", self.dtype])
+            .args(options)
             .args(["--warmup", &WARM_UP.to_string(), "--steps", &n_steps.to_string()])
             .stderr(Stdio::null())
             .output()?;
@@ -243,7 +277,7 @@ impl Trl {
         let line = text
             .lines()
             .find_map(|line| line.strip_prefix("RESULT "))
-            .with_context(|| format!("TRL's {} ended without a result", task.name))?;
+            .with_context(|| format!("{script} ended without a result for {}", task.name))?;
         Ok(serde_json::from_str(line)?)
     }
 }

@@ -8,10 +8,11 @@ pub(crate) fn exp(x: f32) -> f32 {
     // ln 2 in two parts, so that x - n ln 2 loses nothing.
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    // Adding 1.5 · 2^23 rounds to the nearest integer.
+    // Adding 1.5 · 2^23 rounds to the nearest integer n, which then stands in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.3, 88.3);
-    let n = (clamped * LOG2_E + ROUND) - ROUND;
+    let shifted = clamped * LOG2_E + ROUND;
+    let n = shifted - ROUND;
     let r = clamped - n * LN_2_HIGH - n * LN_2_LOW;
     let mut p = 1.987_569_1e-4_f32;
     p = p * r + 1.398_2e-3;
@@ -20,7 +21,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     p = p * r + 0.166_666_65;
     p = p * r + 0.5;
     let p = p * r * r + r + 1.0;
-    let power = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    // 2^n. A conversion to an integer would keep the compiler from making vectors.
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
     let value = p * power;
     let value = if x < -87.3 { 0.0 } else { value };
     // A comparison with NaN is false: NaN stays NaN through `clamped`.
