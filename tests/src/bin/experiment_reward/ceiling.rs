@@ -13,11 +13,11 @@ use std::ops::Range;
 
 const LENGTH: Length = Length {
     n_words: 5,
-    n_fillers: 3,
+    n_fillers: 1,
 };
 /// What the best scores agree with on average.
 const CEILING: f64 = 0.8;
-const N_COMPARISONS: usize = 2400;
+const N_COMPARISONS: usize = 3200;
 /// Fresh questions and answers each: C(8, 2) pairs of each question make 4200.
 const N_QUESTIONS: usize = 150;
 const N_ANSWERS: usize = 8;
@@ -37,7 +37,7 @@ pub fn run(seeds: Range<u64>, precision: &str) -> Result<()> {
             &Settings {
                 adapter: json!({"type": "lora", "rank": 16, "alpha": 32.0}),
                 hyper: json!({
-                    "learning_rate": 5e-4, "batch_size": 16, "epochs": 1, "held_out": 0.0, "eval_every": 0,
+                    "learning_rate": 1e-3, "batch_size": 8, "epochs": 1, "held_out": 0.0, "eval_every": 0,
                     "checkpoint_every": 100_000, "schedule": "linear", "warmup": 0.1, "precision": precision,
                 }),
                 seed,

@@ -101,8 +101,9 @@ impl World {
         let mut parts: Vec<&str> = words.iter().map(|&word| WORDS[word]).collect();
         parts.extend(rng.choose_multiple(FILLERS, self.length.n_fillers));
         rng.shuffle(&mut parts);
+        let separator = if self.length.n_fillers > 0 { ", " } else { " " };
         Answer {
-            text: format!(" {}.", parts.join(", ")),
+            text: format!(" {}", parts.join(separator)),
             utility,
         }
     }
