@@ -3,10 +3,11 @@
 use crate::{Answered, Api, TestServer};
 use anyhow::{Context, Result, ensure};
 use laurel_protocol::{
-    CompletionJob, DEFAULT_MODEL, FinishReason, FinishedCompletion, FinishedCompletions, Hyper, ImportReport,
-    LEASE_HEADER, LabelType, LeaseRequest, LeasedJob, LogLevel, LogLine, MetricPoint, NewRound, Outcome,
-    Project, ProjectCounts, ProjectId, ProjectSettings, RankingRow, Report, Round, RoundId, RoundKind,
-    RoundSpec, Sample, Split, Timestamp, WorkPrompt,
+    CompletionJob, DEFAULT_MODEL, Finding, FinishReason, FinishedCompletion, FinishedCompletions, Hyper,
+    ImportReport, LEASE_HEADER, LabelType, LeaseRequest, LeasedJob, LogLevel, LogLine, MetricPoint, NewRound,
+    Outcome, Preview, PreviewRow, PreviewSide, PreviewToken, Project, ProjectCounts, ProjectId,
+    ProjectSettings, RankingRow, Report, Round, RoundId, RoundKind, RoundSpec, Sample, Split, Timestamp,
+    WorkPrompt,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -33,18 +34,22 @@ impl Scripted {
     /// A project with one task for each of `n` prompts: "question 1" with "answer 0 to question 1" and so on.
     pub fn project(&self, settings: &ProjectSettings, n: usize) -> Result<ProjectId> {
         let project: Project = self.admin.post("/projects", settings)?;
-        let id = project.id;
+        self.fill(project.id, settings.completions_per_task, n)?;
+        Ok(project.id)
+    }
+
+    /// Gives a project without prompts `n` of them, each with a task.
+    pub fn fill(&self, id: ProjectId, completions_per_task: u8, n: usize) -> Result<()> {
         let lines: String = (1..=n)
             .map(|n| json!({"prompt": format!("question {n}")}).to_string() + "\n")
             .collect();
         let report: ImportReport = self.admin.post_text(&format!("/projects/{id}/prompts"), &lines)?;
         ensure!(report.n_imported == n as u64, "{report:?}");
-        let order = crate::scene::completions(settings.completions_per_task, 24, 0, None);
+        let order = crate::scene::completions(completions_per_task, 24, 0, None);
         let _: CompletionJob = self
             .admin
             .post(&format!("/projects/{id}/completion-jobs"), &order)?;
-        self.complete()?;
-        Ok(id)
+        self.complete()
     }
 
     /// Does the completion job that waits. The second answer to each prompt was cut off.
@@ -99,7 +104,7 @@ impl Scripted {
                 .collect(),
         };
         let report = Report {
-            preview: None,
+            preview: Some(preview()),
             step: Some(3),
             n_steps: Some(10),
             seconds_left: Some(60.0),
@@ -161,6 +166,50 @@ impl Scripted {
             .send(method, &path, &[(LEASE_HEADER, &job.lease)], body)?;
         ensure!(answered.status < 300, "{method} {path}: {answered:?}");
         Ok(answered)
+    }
+}
+
+/// A row that is trained, one that is not, and something odd of either weight.
+fn preview() -> Preview {
+    let token = |id, text: &str, trained| PreviewToken {
+        id,
+        text: text.to_owned(),
+        trained,
+    };
+    let row = |side, tokens: Vec<PreviewToken>, left_out: Option<&str>| PreviewRow {
+        row: 1,
+        side,
+        n_prompt: tokens.iter().filter(|token| !token.trained).count() as u64,
+        n_completion: tokens.iter().filter(|token| token.trained).count() as u64,
+        tokens,
+        n_before: 3,
+        n_behind: 0,
+        left_out: left_out.map(str::to_owned),
+    };
+    let finding = |fatal, text: &str| Finding {
+        fatal,
+        text: text.to_owned(),
+    };
+    Preview {
+        template_hash: "t".into(),
+        findings: vec![finding(true, "a fatal finding"), finding(false, "a warning")],
+        rows: vec![
+            row(
+                PreviewSide::Chosen,
+                vec![
+                    token(1, "question", false),
+                    token(2, "\n", false),
+                    token(3, "<b>answer</b>", true),
+                    token(4, "<|im_end|>", true),
+                ],
+                None,
+            ),
+            row(
+                PreviewSide::Rejected,
+                vec![token(1, "question", false)],
+                Some("it is longer than 16 tokens"),
+            ),
+        ],
     }
 }
 

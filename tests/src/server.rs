@@ -110,7 +110,7 @@ impl TestServer {
         Ok(())
     }
 
-    /// A new worker token's file.
+    /// The file of a worker token, made by the first call.
     pub fn worker_token(&self) -> Result<PathBuf> {
         self.token("worker", None)
     }
@@ -124,6 +124,9 @@ impl TestServer {
     fn token(&self, scope: &str, user: Option<&str>) -> Result<PathBuf> {
         let name = format!("{scope}-{}", user.unwrap_or("trainer"));
         let file = self.folder.path().join(format!("{name}.token"));
+        if file.exists() {
+            return Ok(file);
+        }
         let mut add = self.command(&["token", "add", "--name", &name, "--scope", scope]);
         if let Some(user) = user {
             add.args(["--user", user]);

@@ -12,6 +12,7 @@ mod check;
 mod compress;
 mod cuda;
 mod dist;
+mod experiment;
 mod model;
 mod parity;
 mod place;
@@ -52,6 +53,8 @@ enum Task {
     Screenshots,
     /// Measure something and print one line of JSON.
     Bench(bench::Options),
+    /// Train on data whose truth is known, and print how near the models come to it.
+    Experiment(experiment::Options),
     /// Compare export, adapter and log-probabilities with TRL and PEFT (installs several GB of Python packages).
     Parity(parity::Options),
 }
@@ -82,6 +85,7 @@ fn perform(task: Task) -> Result<()> {
         }
         Task::Screenshots => screenshots::run(&place),
         Task::Bench(options) => bench::run(&place, &options),
+        Task::Experiment(options) => experiment::run(&place, &options),
         Task::Parity(options) => parity::run(&place, &options),
     }
 }

@@ -1,7 +1,8 @@
 //! The tokenizer that a GGUF file describes in its metadata (`tokenizer.ggml.…`), built as a `tokenizers`
-//! pipeline. Only byte-level BPE vocabularies, and only pre-tokenizers that are known: a guess would give other
+//! pipeline: SentencePiece's BPE, and byte-level BPE with the pre-tokenizers that are known. A guess would give other
 //! token ids than the model was trained on.
 
+use super::sentencepiece;
 use anyhow::{Context, Result, bail};
 use candle_core::quantized::gguf_file::{Content, Value};
 use serde_json::json;
@@ -27,6 +28,9 @@ const CONTROL: u32 = 3;
 /// `tokenizer.ggml.token_type` of a token that was added to the vocabulary by hand.
 const USER_DEFINED: u32 = 4;
 
+/// `tokenizer.ggml.model` of a SentencePiece BPE vocabulary.
+const SENTENCEPIECE: &str = "llama";
+
 /// The pre-tokenizers that differ, by the name that a file gives them.
 pub const PRE_TOKENIZERS: [&str; 4] = ["smollm", "gpt-2", "qwen2", "llama-bpe"];
 
@@ -35,10 +39,23 @@ const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}
 const LLAMA3_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 pub fn tokenizer(content: &Content) -> Result<Tokenizer> {
-    let model = text(content, "tokenizer.ggml.model")?;
-    if model != "gpt2" {
-        bail!("the GGUF file has a {model:?} vocabulary; only byte-level BPE (\"gpt2\") is supported");
+    match text(content, "tokenizer.ggml.model")? {
+        "gpt2" => byte_level(content),
+        SENTENCEPIECE => sentencepiece::tokenizer(&sentencepiece::Vocabulary {
+            pieces: &texts(content, "tokenizer.ggml.tokens")?,
+            scores: &floats(content, "tokenizer.ggml.scores")?,
+            types: &numbers(content, "tokenizer.ggml.token_type")?,
+            adds_space: flag(content, "tokenizer.ggml.add_space_prefix").unwrap_or(true),
+            strips_behind_special: text(content, "general.architecture").is_ok_and(|name| name == "phi3"),
+        }),
+        other => bail!(
+            "the GGUF file has a {other:?} vocabulary; only byte-level BPE (\"gpt2\") and SentencePiece's BPE \
+             (\"llama\") are supported"
+        ),
     }
+}
+
+fn byte_level(content: &Content) -> Result<Tokenizer> {
     let pre = text(content, "tokenizer.ggml.pre")?;
     let tokens = texts(content, "tokenizer.ggml.tokens")?;
     let merges = texts(content, "tokenizer.ggml.merges")?
@@ -116,9 +133,19 @@ pub fn write_folder(content: &Content, dir: &Path) -> Result<()> {
     fs::write(&file, serde_json::to_string_pretty(&config)? + "\n").with_context(|| format!("write {file:?}"))
 }
 
-/// An id that the metadata give a role, for example `tokenizer.ggml.eot_token_id`.
+/// An id that the metadata give a role, for example `tokenizer.ggml.eot_token_id`. Old files of SentencePiece
+/// vocabularies leave out those that are Llama's.
 pub fn token_id(content: &Content, name: &str) -> Option<u32> {
-    number(content.metadata.get(&format!("tokenizer.ggml.{name}_token_id"))?).ok()
+    match (
+        content.metadata.get(&format!("tokenizer.ggml.{name}_token_id")),
+        name,
+    ) {
+        (Some(id), _) => number(id).ok(),
+        (None, "unknown") if is_sentencepiece(content) => Some(0),
+        (None, "bos") if is_sentencepiece(content) => Some(1),
+        (None, "eos") if is_sentencepiece(content) => Some(2),
+        _ => None,
+    }
 }
 
 /// The text of a token that the metadata name by its id, for example `tokenizer.ggml.eos_token_id`.
@@ -130,12 +157,14 @@ pub fn named_token(content: &Content, name: &str) -> Option<String> {
     tokens.get(id as usize)?.to_string().ok().cloned()
 }
 
-/// Whether plain text begins with the BOS token (a chat template writes its own).
+/// Whether plain text begins with the BOS token (a chat template writes its own). A file that does not say means what
+/// llama.cpp takes it to mean.
 pub fn adds_bos(content: &Content) -> bool {
-    matches!(
-        content.metadata.get("tokenizer.ggml.add_bos_token"),
-        Some(Value::Bool(true))
-    )
+    flag(content, "tokenizer.ggml.add_bos_token").unwrap_or(is_sentencepiece(content))
+}
+
+fn is_sentencepiece(content: &Content) -> bool {
+    text(content, "tokenizer.ggml.model").is_ok_and(|model| model == SENTENCEPIECE)
 }
 
 fn pre_tokenizer(pre: &str) -> Result<PreTokenizerWrapper> {
@@ -180,6 +209,15 @@ fn texts(content: &Content, key: &str) -> Result<Vec<String>> {
 
 fn numbers(content: &Content, key: &str) -> Result<Vec<u32>> {
     value(content, key)?.to_vec()?.iter().map(number).collect()
+}
+
+fn floats(content: &Content, key: &str) -> Result<Vec<f32>> {
+    let list = value(content, key)?.to_vec()?;
+    list.iter().map(|item| Ok(item.to_f32()?)).collect()
+}
+
+fn flag(content: &Content, key: &str) -> Option<bool> {
+    content.metadata.get(key)?.to_bool().ok()
 }
 
 fn number(value: &Value) -> Result<u32> {

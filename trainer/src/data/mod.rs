@@ -7,6 +7,7 @@
 pub(crate) mod gguf;
 pub mod jinja;
 pub mod rows;
+mod sentencepiece;
 pub mod template;
 pub mod token_text;
 pub mod tokenizer;
