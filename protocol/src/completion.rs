@@ -131,6 +131,8 @@ pub enum JobStatus {
     /// Waits for a trainer, at first or again after a lease ran out.
     Queued,
     Running,
+    /// A round that an admin stopped for a while: no trainer takes it until it is resumed.
+    Paused,
     Done,
     Failed,
     Aborted,

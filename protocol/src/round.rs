@@ -121,11 +121,14 @@ pub struct Round {
     pub starting_adapter: Option<AdapterId>,
     pub snapshot: Snapshot,
     pub status: JobStatus,
+    /// What an admin has asked of the round and its trainer has yet to do.
+    #[serde(default)]
+    pub asked: Option<Asked>,
     pub step: u64,
     /// Known once the trainer has read the data.
     pub n_steps: Option<u64>,
     pub seconds_left: Option<f64>,
-    /// Times a trainer took the round up, more than one after a lost lease.
+    /// Times a trainer took the round up, more than one after a lost lease or a pause.
     pub n_attempts: u32,
     pub worker: Option<String>,
     pub error: Option<String>,
@@ -134,6 +137,15 @@ pub struct Round {
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
+}
+
+/// What a trainer hears of in the answer to its next report, and does at the next step boundary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    Pause,
+    Abort,
 }
 
 /// The frozen list of rows that a round trains on.

@@ -41,7 +41,7 @@ pub struct LeasedJob {
     pub lease: String,
     /// A report is due within this time.
     pub lease_seconds: u32,
-    /// 1 at first, more after a lost lease: look for a checkpoint.
+    /// 1 at first, more after a lost lease or a pause: look for a checkpoint.
     pub attempt: u32,
     pub base_model: String,
     /// The chat template that the project had when the job was made.
@@ -138,11 +138,15 @@ pub struct Report {
 }
 
 /// The server's answer to a report or to completions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Directive {
     /// The admin has aborted the job: stop, then finish with [`Outcome::Aborted`].
     pub abort: bool,
+    /// The admin has paused the round: stop at the end of the step with a checkpoint, then finish with
+    /// [`Outcome::Paused`]. The checkpoint stays: whoever leases the round next goes on from it.
+    #[serde(default)]
+    pub pause: bool,
 }
 
 /// What an adapter was made with and the server does not know of itself.
@@ -182,4 +186,7 @@ pub enum Outcome {
         error: String,
     },
     Aborted,
+    /// Stopped as a [`Directive`] asked, with a checkpoint. Where the admin has changed his mind meanwhile, the round
+    /// waits for a trainer instead.
+    Paused,
 }

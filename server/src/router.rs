@@ -68,6 +68,8 @@ fn table() -> OpenApiRouter<AppState> {
         // Rounds
         .routes(routes!(rounds::list, rounds::create))
         .routes(routes!(rounds::get))
+        .routes(routes!(rounds::pause))
+        .routes(routes!(rounds::resume))
         .routes(routes!(rounds::abort))
         .routes(routes!(rounds::list_metrics))
         .routes(routes!(rounds::log))

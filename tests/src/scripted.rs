@@ -3,10 +3,10 @@
 use crate::{Answered, Api, TestServer};
 use anyhow::{Context, Result, ensure};
 use laurel_protocol::{
-    CompletionJob, DEFAULT_MODEL, FinishReason, FinishedCompletion, FinishedCompletions, Hyper, ImportReport,
-    LEASE_HEADER, LabelType, LeaseRequest, LeasedJob, LogLevel, LogLine, MetricPoint, NewRound, Outcome,
-    Project, ProjectCounts, ProjectId, ProjectSettings, RankingRow, Report, Round, RoundId, RoundKind,
-    RoundSpec, Sample, Split, Timestamp, WorkPrompt,
+    Answer, Choice, CompletionJob, DEFAULT_MODEL, FinishReason, FinishedCompletion, FinishedCompletions,
+    Held, Hold, Hyper, ImportReport, Judgement, LEASE_HEADER, LabelType, LeaseRequest, LeasedJob, LogLevel,
+    LogLine, MetricPoint, NewRound, Outcome, Project, ProjectCounts, ProjectId, ProjectSettings, RankingRow,
+    Report, Round, RoundId, RoundKind, RoundSpec, Sample, Split, Timestamp, WorkPrompt,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -73,6 +73,27 @@ impl Scripted {
         };
         self.send(&job, "completions", &finished)?;
         self.send(&job, "finish", &Outcome::Done { made_with: None })
+    }
+
+    /// An admin's script answers so many tasks, one after the other: A is better.
+    pub fn answer(&self, project: ProjectId, n: usize) -> Result<()> {
+        for _ in 0..n {
+            let path = format!("/projects/{project}/assignments");
+            let held: Held = self.admin.post(&path, &Hold { n: 1 })?;
+            let task = held.assignments.first().context("there is a task")?;
+            let answer = Answer {
+                judgement: Judgement::Pick {
+                    choice: Choice::First,
+                    strength: None,
+                },
+                comment: String::new(),
+                seconds: 1.0,
+                revision: task.revision,
+            };
+            let path = format!("/assignments/{}/annotation", task.id);
+            let _: Held = self.admin.post(&path, &answer)?;
+        }
+        Ok(())
     }
 
     /// A DPO round in the middle of its work, with figures, a log and samples.

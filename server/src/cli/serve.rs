@@ -8,7 +8,7 @@ use crate::{
     router,
     routes::worker,
     state::{AppState, Settings},
-    store::{self, Db, accounts, jobs, snapshots},
+    store::{self, Db, accounts, jobs, leases, snapshots},
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -81,7 +81,7 @@ pub async fn run(options: Options) -> Result<()> {
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
     let (stop, stopping) = watch::channel(false);
-    jobs::resume(&db, options.lease_seconds, clock::now()).await?;
+    leases::resume(&db, options.lease_seconds, clock::now()).await?;
     snapshots::clear_unfinished(&db).await?;
     clear_uploads(&db, &options.data).await;
     let state = AppState {
@@ -145,7 +145,7 @@ async fn sweep(app: AppState) {
     let mut every = tokio::time::interval(Duration::from_secs(2));
     loop {
         every.tick().await;
-        match jobs::sweep(&app.db, clock::now()).await {
+        match leases::sweep(&app.db, clock::now()).await {
             Ok(released) => worker::took_back(&app, &released).await,
             Err(error) => tracing::warn!(%error, "Jobs could not be looked through"),
         }

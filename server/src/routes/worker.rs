@@ -6,7 +6,7 @@ use crate::{
     extract::{Body, Path},
     guards::{Leased, Worker},
     state::AppState,
-    store::{self, completion_jobs, completions, jobs, metrics, rounds},
+    store::{self, completion_jobs, completions, jobs, leases, metrics, rounds},
 };
 use axum::{
     Json,
@@ -45,7 +45,7 @@ pub async fn took_back(app: &AppState, released: &[jobs::Job]) {
             discard_uploads(app, job.id).await;
         }
     }
-    if released.iter().any(|job| !job.status.is_over()) {
+    if released.iter().any(|job| job.status == JobStatus::Queued) {
         app.events.work_arrived();
     }
 }
@@ -71,7 +71,7 @@ pub async fn lease(
     let mut stopping = app.stopping.clone();
     loop {
         let arrived = app.events.work().notified();
-        let leased = jobs::lease(&app.db, &request, app.settings.lease_seconds, clock::now()).await?;
+        let leased = leases::lease(&app.db, &request, app.settings.lease_seconds, clock::now()).await?;
         took_back(&app, &leased.released).await;
         if let Some((leased, job)) = leased.job {
             notify(&app, &job).await?;
@@ -129,7 +129,7 @@ pub async fn upload(
     Path((job, name)): Path<(JobId, String)>,
     body: Upload,
 ) -> Result<StatusCode, Failure> {
-    jobs::renew(&app.db, &lease, clock::now()).await?;
+    leases::renew(&app.db, &lease, clock::now()).await?;
     let name = adapter_files::known_name(&name).ok_or_else(Failure::not_found)?;
     let folder = adapter_files::upload_folder(&app.settings.data, job);
     receive(&folder, name, body).await?;
@@ -162,7 +162,7 @@ async fn receive(folder: &std::path::Path, name: &str, body: Upload) -> Result<(
         .map_err(Failure::internal)
 }
 
-/// Ends the job. A finish that is sent twice is answered alike.
+/// Ends the job, or puts it down. A finish that is sent twice is answered alike.
 #[utoipa::path(post, path = "/worker/jobs/{job}/finish", tag = "worker", params(("job" = i64, Path)),
     request_body = Outcome, responses((status = 204), (status = 409, body = ApiError)))]
 pub async fn finish(
@@ -171,10 +171,10 @@ pub async fn finish(
     Body(outcome): Body<Outcome>,
 ) -> Result<StatusCode, Failure> {
     let now = clock::now();
-    if jobs::is_over(&app.db, &lease).await? {
+    if leases::is_over(&app.db, &lease).await? {
         return Ok(StatusCode::NO_CONTENT);
     }
-    let job = jobs::renew(&app.db, &lease, now).await?;
+    let job = leases::renew(&app.db, &lease, now).await?;
     match (&outcome, job.kind) {
         (Outcome::Done { made_with }, jobs::JobKind::Round) => {
             let missing = || {
@@ -191,12 +191,17 @@ pub async fn finish(
             rounds::finish(&app.db, &lease, &installed, made_with, now).await?;
         }
         (Outcome::Done { .. }, jobs::JobKind::Completions) => {
-            jobs::finish(&app.db, &lease, JobStatus::Done, None, now).await?
+            leases::finish(&app.db, &lease, JobStatus::Done, None, now).await?
         }
         (Outcome::Failed { error }, _) => {
-            jobs::finish(&app.db, &lease, JobStatus::Failed, Some(error), now).await?
+            leases::finish(&app.db, &lease, JobStatus::Failed, Some(error), now).await?
         }
-        (Outcome::Aborted, _) => jobs::finish(&app.db, &lease, JobStatus::Aborted, None, now).await?,
+        (Outcome::Aborted, _) => leases::finish(&app.db, &lease, JobStatus::Aborted, None, now).await?,
+        (Outcome::Paused, _) => {
+            if leases::put_down(&app.db, &lease, now).await? == JobStatus::Queued {
+                app.events.work_arrived();
+            }
+        }
     }
     discard_uploads(&app, job.id).await;
     notify(&app, &job).await?;

@@ -11,6 +11,7 @@ pub mod completions;
 pub mod db;
 pub mod exports;
 pub mod jobs;
+pub mod leases;
 pub mod metrics;
 pub mod projects;
 pub mod prompts;

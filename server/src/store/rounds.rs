@@ -1,9 +1,11 @@
 //! Rounds: an admin starts one on a frozen snapshot, a trainer runs it under a lease, and an adapter comes out.
 
-use super::{Db, Error, Result, adapters, completion_jobs::BASE_MODEL, jobs, projects, snapshots, text};
+use super::{
+    Db, Error, Result, adapters, completion_jobs::BASE_MODEL, jobs, leases, projects, snapshots, text,
+};
 use crate::adapter_files::Installed;
 use laurel_protocol::{
-    AdapterId, FieldError, JobId, JobStatus, MadeWith, NewRound, Preview, ProjectId, PromptId, Round,
+    AdapterId, Asked, FieldError, JobId, JobStatus, MadeWith, NewRound, Preview, ProjectId, PromptId, Round,
     RoundId, RoundKind, RoundSpec, Sample, Snapshot, SnapshotId, Timestamp, UserId, Work, WorkPrompt,
 };
 use sqlx::SqliteConnection;
@@ -87,13 +89,27 @@ pub async fn get(db: &Db, id: RoundId) -> Result<Round> {
     read(&mut conn, id).await
 }
 
-pub async fn abort(db: &Db, id: RoundId, now: Timestamp) -> Result<Round> {
+/// What an admin does to a round that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Pause,
+    Resume,
+    Abort,
+}
+
+/// Gives an order; where a trainer holds the round, it hears of it in the next answer.
+pub async fn order(db: &Db, id: RoundId, order: Order, now: Timestamp) -> Result<Round> {
     let mut tx = db.write().await?;
     let job: Option<i64> = sqlx::query_scalar("select job_id from round where id = ?1")
         .bind(id.0)
         .fetch_optional(&mut *tx)
         .await?;
-    jobs::abort(&mut tx, JobId(job.ok_or(Error::NotFound)?), now).await?;
+    let job = JobId(job.ok_or(Error::NotFound)?);
+    match order {
+        Order::Pause => jobs::pause(&mut tx, job, now).await?,
+        Order::Resume => jobs::unpause(&mut tx, job, now).await?,
+        Order::Abort => jobs::abort(&mut tx, job, now).await?,
+    }
     let round = read(&mut tx, id).await?;
     tx.commit().await?;
     Ok(round)
@@ -147,13 +163,13 @@ pub async fn preview(db: &Db, id: RoundId) -> Result<Option<Preview>> {
 /// Ends a round well: its adapter, whose files are in place, is entered in the same transaction.
 pub async fn finish(
     db: &Db,
-    lease: &jobs::Lease,
+    lease: &leases::Lease,
     installed: &Installed,
     made_with: &MadeWith,
     now: Timestamp,
 ) -> Result<()> {
     let mut tx = db.write().await?;
-    let job = jobs::require_lease(&mut tx, lease, now).await?;
+    let job = leases::require_lease(&mut tx, lease, now).await?;
     let round = read_by_job(&mut tx, job.id).await?;
     let maker = adapters::Maker {
         project: job.project_id,
@@ -289,7 +305,7 @@ async fn read(conn: &mut SqliteConnection, id: RoundId) -> Result<Round> {
     let row: Option<RoundRow> = sqlx::query_as(
         "select r.id, j.project_id, r.name, r.spec, j.adapter_id as starting_adapter,
                 s.id as snapshot_id, s.hash, s.n_rows, s.n_ties_left_out, s.created_at as snapshot_at,
-                j.status, r.step, r.n_steps, j.seconds_left, j.n_attempts, j.worker, j.error,
+                j.status, j.abort_asked, j.pause_asked, r.step, r.n_steps, j.seconds_left, j.n_attempts, j.worker, j.error,
                 a.id as adapter_id, j.created_at, j.started_at, j.finished_at
          from round r
          join job j on j.id = r.job_id
@@ -316,6 +332,8 @@ struct RoundRow {
     n_ties_left_out: i64,
     snapshot_at: i64,
     status: String,
+    abort_asked: bool,
+    pause_asked: bool,
     step: i64,
     n_steps: Option<i64>,
     seconds_left: Option<f64>,
@@ -333,6 +351,13 @@ impl TryFrom<RoundRow> for Round {
 
     fn try_from(row: RoundRow) -> Result<Self> {
         let spec: RoundSpec = text::from_json(&row.spec)?;
+        let status: JobStatus = text::from_name(&row.status)?;
+        let asked = match (row.abort_asked, row.pause_asked) {
+            _ if status != JobStatus::Running => None,
+            (true, _) => Some(Asked::Abort),
+            (false, true) => Some(Asked::Pause),
+            (false, false) => None,
+        };
         Ok(Self {
             id: RoundId(row.id),
             project_id: ProjectId(row.project_id),
@@ -346,7 +371,8 @@ impl TryFrom<RoundRow> for Round {
                 n_ties_left_out: text::count(row.n_ties_left_out),
                 created_at: Timestamp(row.snapshot_at),
             },
-            status: text::from_name(&row.status)?,
+            status,
+            asked,
             step: text::count(row.step),
             n_steps: row.n_steps.map(text::count),
             seconds_left: row.seconds_left,

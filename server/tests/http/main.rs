@@ -12,6 +12,7 @@ mod events;
 mod exports;
 mod origin;
 mod pages;
+mod pause;
 mod prompts;
 mod roles;
 mod scene;

@@ -74,6 +74,18 @@ pub fn outcome(wishes: &Wishes, end: Outcome) -> Option<Outcome> {
     }
 }
 
+/// The end to report of a round that was stopped before its own end.
+pub fn stopped(wishes: &Wishes) -> Option<Outcome> {
+    if wishes.lost.load(Ordering::SeqCst) {
+        None
+    } else if wishes.abort.load(Ordering::SeqCst) {
+        Some(Outcome::Aborted)
+    } else {
+        // Told to quit, it is left to whoever leases it next.
+        wishes.pause.load(Ordering::SeqCst).then_some(Outcome::Paused)
+    }
+}
+
 /// One sentence about a failure: what was tried last. Why it failed stands in this program's log, for it may name
 /// paths and addresses that are nobody's business elsewhere.
 fn for_an_admin(error: &anyhow::Error) -> String {
@@ -208,6 +220,11 @@ impl Worker {
             return Ok(());
         };
         match client.post_raw("finish", &end) {
+            Ok(_) if end == Outcome::Paused => {
+                // The checkpoints stay for whenever it is resumed.
+                tracing::info!(job.id = %job.job_id, "Job {} is paused", job.job_id);
+                return Ok(());
+            }
             Ok(_) => tracing::info!(job.id = %job.job_id, "Job {} has ended", job.job_id),
             // Whoever has the job now may be working in this very folder.
             Err(error) if error.is::<LeaseLost>() => return Ok(()),
@@ -289,6 +306,7 @@ impl Worker {
                 snapshot_hash,
                 sample_prompts,
                 folder,
+                attempt: job.attempt,
                 wishes,
             }),
         }

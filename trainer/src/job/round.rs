@@ -46,6 +46,8 @@ pub struct Task<'a> {
     pub sample_prompts: &'a [WorkPrompt],
     /// Keeps the checkpoints of this job.
     pub folder: &'a Path,
+    /// Above 1 some trainer had the round before: this one, or one with another work folder.
+    pub attempt: u32,
     pub wishes: &'a Wishes,
 }
 
@@ -67,6 +69,11 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         pairs.push(pair.map_err(|error| anyhow!("row {} of the snapshot: {error:#}", at + 1))?);
     }
     let mut reporter = ToServer::new(task);
+    if task.attempt > 1 && !has_begun(task.folder) {
+        let text =
+            "This trainer has no checkpoint of the round: it starts over, and comes to the same weights";
+        reporter.log(LogLevel::Warning, text);
+    }
     // An admin sees what is trained, and what is wrong with it, before the first sample is drawn.
     let preview = preview(
         task.tokenizer,
@@ -106,7 +113,7 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
     let outcome = rounds::run(input, &mut reporter)?;
     reporter.send();
     if outcome == RoundOutcome::Stopped || task.wishes.stop() {
-        return Ok(super::cli::outcome(task.wishes, Outcome::Aborted));
+        return Ok(super::cli::stopped(task.wishes));
     }
     let made = task.folder.join("adapter");
     if task.spec.kind != RoundKind::Reward {
@@ -127,6 +134,16 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         made_with: Some(made_with),
     };
     Ok(super::cli::outcome(task.wishes, done))
+}
+
+/// Whether the folder holds a checkpoint or the result of this round.
+fn has_begun(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder.join("checkpoints"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut steps = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("step-"));
+    steps.next().is_some() || folder.join("report.json").exists()
 }
 
 /// The answer to each fixed prompt, by its number.
@@ -280,7 +297,7 @@ mod tests {
             reporter.send_by(|report| {
                 n = report.log.len();
                 ensure!(goes, "refused");
-                Ok(ServerDirective { abort: false })
+                Ok(ServerDirective::default())
             });
             n
         };
