@@ -49,6 +49,9 @@ pub struct LeasedJob {
     pub template: Template,
     /// Start from, or sample with, this adapter. Files: `GET /worker/adapters/{id}/files/{name}`.
     pub adapter: Option<AdapterRef>,
+    /// The reward model of a PPO round, from the same address.
+    #[serde(default)]
+    pub reward_adapter: Option<AdapterRef>,
     pub work: Work,
 }
 
@@ -69,7 +72,8 @@ pub struct AdapterRef {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Work {
-    /// `GET /worker/jobs/{job}/rows` streams the snapshot: one `PreferenceRow` a line.
+    /// `GET /worker/jobs/{job}/rows` streams the snapshot: one `PreferenceRow` a line. A PPO round takes each prompt
+    /// once and reads lines of prompts alone as well.
     Round {
         round_id: RoundId,
         spec: RoundSpec,

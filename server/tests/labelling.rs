@@ -310,12 +310,14 @@ async fn a_round_freezes_what_the_export_holds_and_a_lost_lease_brings_it_back()
         kind: RoundKind::Dpo,
         adapter: AdapterConfig::default(),
         hyper: Hyper::default(),
+        reward: None,
         seed: 0,
     };
     let new = NewRound {
         name: String::new(),
         spec,
         starting_adapter: None,
+        reward_adapter: None,
     };
     let round = rounds::create(&fixture.db, fixture.project, &new, who.user, NOW)
         .await

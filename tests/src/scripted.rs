@@ -104,9 +104,11 @@ impl Scripted {
                 kind: RoundKind::Dpo,
                 adapter: Default::default(),
                 hyper: Hyper::for_kind(RoundKind::Dpo),
+                reward: None,
                 seed: 0,
             },
             starting_adapter: None,
+            reward_adapter: None,
         };
         let round: Round = self.admin.post(&format!("/projects/{project}/rounds"), &round)?;
         let job = self.lease()?;
@@ -139,6 +141,7 @@ impl Scripted {
                 prompt: Vec::new(),
                 before: "before".into(),
                 after: String::new(),
+                rollouts: Vec::new(),
             }],
         };
         self.send(&job, "report", &report)?;

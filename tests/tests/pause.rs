@@ -78,9 +78,11 @@ fn queue(scripted: &Scripted, project: ProjectId) -> Result<RoundId> {
             kind: RoundKind::Reward,
             adapter: Default::default(),
             hyper,
+            reward: None,
             seed: 3,
         },
         starting_adapter: None,
+        reward_adapter: None,
     };
     let round: Round = scripted
         .admin

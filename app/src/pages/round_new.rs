@@ -169,6 +169,7 @@ impl Draft {
                 ..LoraConfig::default()
             }),
             hyper,
+            reward: None,
             seed: seed as u64,
         };
         reasons.extend(spec.validate().err().unwrap_or_default());
@@ -179,6 +180,7 @@ impl Draft {
             name: self.name.get_untracked().trim().to_owned(),
             spec,
             starting_adapter: self.start.get_untracked().parse::<AdapterId>().ok(),
+            reward_adapter: None,
         })
     }
 }

@@ -42,7 +42,7 @@ pub async fn create(
     Path(id): Path<ProjectId>,
     Body(new): Body<NewRound>,
 ) -> Answer<Round> {
-    new.spec.validate()?;
+    new.validate()?;
     let round = rounds::create(&app.db, id, &new, admin.id, clock::now()).await?;
     app.events.round(id, round.id);
     app.events.work_arrived();

@@ -86,6 +86,7 @@ pub async fn lease(db: &Db, request: &LeaseRequest, lease_seconds: u32, now: Tim
             Some(adapter) => Some(adapters::reference(&mut tx, adapter).await?),
             None => None,
         },
+        reward_adapter: None,
         work: work_of(&mut tx, &job).await?,
     };
     tx.commit().await?;

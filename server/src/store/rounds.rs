@@ -267,6 +267,7 @@ async fn free_name(conn: &mut SqliteConnection, project: ProjectId, new: &NewRou
         RoundKind::Sft => "SFT",
         RoundKind::Reward => "Reward",
         RoundKind::Dpo => "DPO",
+        RoundKind::Ppo => "PPO",
     };
     let name = (1..).map(|n| format!("{kind} {n}")).find(|name| is_free(name));
     Ok(name.expect("some number is free: a project has finitely many rounds"))
@@ -364,6 +365,7 @@ impl TryFrom<RoundRow> for Round {
             name: row.name,
             spec,
             starting_adapter: row.starting_adapter.map(AdapterId),
+            reward_adapter: None,
             snapshot: Snapshot {
                 id: SnapshotId(row.snapshot_id),
                 hash: row.hash,

@@ -133,12 +133,14 @@ impl Scene {
             kind: RoundKind::Dpo,
             adapter: AdapterConfig::default(),
             hyper: Hyper::default(),
+            reward: None,
             seed: 0,
         };
         let new = NewRound {
             name: String::new(),
             spec,
             starting_adapter: None,
+            reward_adapter: None,
         };
         let _: Round = self.admin.make(&self.path("/rounds"), &new).await;
         self.lease().await

@@ -190,6 +190,7 @@ fn samples(task: &Task<'_>, before: &HashMap<u64, String>, after: &HashMap<u64, 
         prompt: prompt.messages.clone(),
         before: text(before, prompt),
         after: text(after, prompt),
+        rollouts: Vec::new(),
     };
     task.sample_prompts.iter().map(sample).collect()
 }

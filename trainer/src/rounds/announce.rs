@@ -104,6 +104,7 @@ mod tests {
                 batch_size,
                 ..Hyper::for_kind(kind)
             },
+            reward: None,
             seed: 0,
         };
         let rows = [row(10, 20, 30), row(10, 5, 5), row(10, 2000, 1)];

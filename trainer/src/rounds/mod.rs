@@ -68,10 +68,11 @@ pub fn run(input: Input<'_>, reporter: &mut dyn Reporter) -> Result<RoundOutcome
         RoundKind::Reward => reward::run(&mut session)?,
         RoundKind::Dpo if session.spec.hyper.loss.is_unpaired() => kto::run(&mut session)?,
         RoundKind::Dpo => dpo::run(&mut session)?,
+        RoundKind::Ppo => anyhow::bail!("PPO rounds are not there yet"),
     }
     session.finish(match kind {
         RoundKind::Reward => TaskType::SeqCls,
-        RoundKind::Sft | RoundKind::Dpo => TaskType::CausalLm,
+        RoundKind::Sft | RoundKind::Dpo | RoundKind::Ppo => TaskType::CausalLm,
     })
 }
 

@@ -114,7 +114,7 @@ fn sequence(
     // A reward model's score is read at the last token, and at no other.
     let first_trained = match kind {
         RoundKind::Reward => ids.len().saturating_sub(1),
-        RoundKind::Sft | RoundKind::Dpo => prompt.len(),
+        RoundKind::Sft | RoundKind::Dpo | RoundKind::Ppo => prompt.len(),
     };
     let begin = match ids.len() <= n_tokens {
         true => 0,
@@ -186,7 +186,7 @@ fn for_terminal(preview: &Preview, kind: RoundKind, colours: bool) -> String {
     }
     let what = match kind {
         RoundKind::Reward => "The score is read at",
-        RoundKind::Sft | RoundKind::Dpo => "The loss is on",
+        RoundKind::Sft | RoundKind::Dpo | RoundKind::Ppo => "The loss is on",
     };
     let how = if colours {
         "green tokens"

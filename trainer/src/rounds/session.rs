@@ -114,7 +114,7 @@ impl<'a> Session<'a> {
             RoundKind::Reward if adapter.score.is_none() => adapter.add_score(model, &rng)?,
             RoundKind::Reward => {}
             // A policy has no score head, whatever it started from.
-            RoundKind::Sft | RoundKind::Dpo => adapter.score = None,
+            RoundKind::Sft | RoundKind::Dpo | RoundKind::Ppo => adapter.score = None,
         }
         let optimiser = AdamW::new(adapter.variables(), &spec.hyper)?;
         take_folder(out, &fingerprint)?;

@@ -48,6 +48,7 @@ fn spec(kind: RoundKind) -> RoundSpec {
         kind,
         adapter,
         hyper,
+        reward: None,
         seed: 7,
     }
 }

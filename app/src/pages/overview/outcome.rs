@@ -18,6 +18,7 @@ pub fn kind_name(kind: RoundKind) -> &'static str {
         RoundKind::Sft => "SFT",
         RoundKind::Reward => "Reward model",
         RoundKind::Dpo => "DPO",
+        RoundKind::Ppo => "PPO",
     }
 }
 

@@ -25,7 +25,7 @@ pub fn view(live: Live, kind: RoundKind) -> AnyView {
 fn shown(preview: Preview, kind: RoundKind) -> AnyView {
     let legend = match kind {
         RoundKind::Reward => "The score is read at the last token of each text, in colour here.",
-        RoundKind::Sft | RoundKind::Dpo => {
+        RoundKind::Sft | RoundKind::Dpo | RoundKind::Ppo => {
             "The loss is on the tokens in colour; the model only reads the others."
         }
     };

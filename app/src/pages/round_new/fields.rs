@@ -109,5 +109,8 @@ pub fn kind_help(kind: RoundKind) -> &'static str {
         RoundKind::Dpo => {
             "Direct preference optimisation: the model learns to prefer the chosen over the rejected answer."
         }
+        RoundKind::Ppo => {
+            "Reinforcement learning: the model answers the prompts itself and learns from how its answers are scored."
+        }
     }
 }

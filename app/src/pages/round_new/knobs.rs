@@ -99,6 +99,9 @@ pub fn loss_name(loss: Loss) -> &'static str {
         Loss::RaoKupper => "Rao-Kupper, with ties",
         Loss::Davidson => "Davidson, with ties",
         Loss::PlackettLuce => "Plackett-Luce, whole rankings",
+        Loss::Ppo => "PPO",
+        Loss::Grpo => "GRPO, answers to one prompt as a group",
+        Loss::Rloo => "RLOO, each answer against the others",
     }
 }
 
@@ -128,5 +131,10 @@ pub fn loss_help(loss: Loss) -> &'static str {
         Loss::PlackettLuce => {
             "Explains each whole ranking as picking the best of what is left. Ties are left out."
         }
+        Loss::Ppo => {
+            "Learns with a value head what to expect, token by token, and from what turns out better."
+        }
+        Loss::Grpo => "Needs no value head: measures an answer by the mean and the spread of its group.",
+        Loss::Rloo => "Needs no value head: measures an answer by the mean of the others to its prompt.",
     }
 }
