@@ -75,6 +75,10 @@ pub async fn lease(db: &Db, request: &LeaseRequest, lease_seconds: u32, now: Tim
     .await?;
     jobs::set_status(&mut tx, id, JobStatus::Queued, JobStatus::Running, None, now).await?;
     let job = jobs::read(&mut tx, id).await?;
+    let scorer = match job.kind {
+        JobKind::Round => rounds::reward_adapter(&mut tx, id).await?,
+        JobKind::Completions => None,
+    };
     let leased = LeasedJob {
         job_id: id,
         lease: secret,
@@ -82,11 +86,8 @@ pub async fn lease(db: &Db, request: &LeaseRequest, lease_seconds: u32, now: Tim
         attempt: job.n_attempts.try_into().unwrap_or(u32::MAX),
         base_model: job.base_model.clone(),
         template: job.template.clone(),
-        adapter: match job.adapter_id {
-            Some(adapter) => Some(adapters::reference(&mut tx, adapter).await?),
-            None => None,
-        },
-        reward_adapter: None,
+        adapter: adapters::reference(&mut tx, job.adapter_id).await?,
+        reward_adapter: adapters::reference(&mut tx, scorer).await?,
         work: work_of(&mut tx, &job).await?,
     };
     tx.commit().await?;

@@ -13,6 +13,7 @@ pub mod exports;
 pub mod jobs;
 pub mod leases;
 pub mod metrics;
+mod new_rounds;
 pub mod projects;
 pub mod prompts;
 pub mod rounds;

@@ -1,8 +1,11 @@
 //! A round, live: its state, charts, log, and what it changed.
 
+mod alarms;
 mod charts;
+mod facts;
 mod preview;
 mod record;
+mod rollouts;
 
 use super::overview::{fresh_seed, kind_name};
 use crate::{
@@ -120,13 +123,14 @@ fn body(live: Live) -> AnyView {
         </div>
         {action.error_line()}
         {move || state.get().map(standing)}
+        {alarms::view(live)}
         {after(live, first.spec.kind)}
-        {charts::view(live)}
+        {charts::view(live, first.spec.kind)}
         {preview::view(live, first.spec.kind)}
         {record::samples(live, first.spec.kind)}
         <div class="columns">
             {record::log(live)}
-            {record::facts(live)}
+            {facts::view(live, project)}
         </div>
     }
     .into_any()
