@@ -13,6 +13,7 @@ mod exports;
 mod origin;
 mod pages;
 mod pause;
+mod ppo;
 mod prompts;
 mod roles;
 mod scene;
