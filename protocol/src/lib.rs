@@ -7,6 +7,7 @@
 pub mod account;
 pub mod adapter;
 pub mod adapter_config;
+pub mod chat;
 pub mod completion;
 pub mod error;
 pub mod hyper;
@@ -24,6 +25,7 @@ pub mod worker;
 
 pub use account::*;
 pub use adapter::*;
+pub use chat::*;
 pub use completion::*;
 pub use error::*;
 pub use hyper::*;

@@ -1,7 +1,7 @@
 //! The worker part of the API: how a trainer leases a job, fetches its input and hands in its output.
 //!
 //! Order of calls, all with a worker token: `POST /worker/lease` → (`GET …/rows` | `GET …/prompts`, the
-//! starting adapter's files) → many `POST …/report` or `…/completions` (each renews the lease) →
+//! starting adapter's files) → many `POST …/report`, `…/completions` or `…/chat` (each renews the lease) →
 //! `PUT …/adapter/{file}` → `POST …/finish`. Every call after the lease carries the lease in the header
 //! `Laurel-Lease`; a lost lease answers 409 `lease_lost` and the trainer drops the job.
 
@@ -88,6 +88,20 @@ pub enum Work {
         completion_job_id: CompletionJobId,
         sampling: Sampling,
     },
+    /// A turn of a chat: the answers are told by `POST /worker/jobs/{job}/chat` while they are written.
+    Chat {
+        sides: Vec<ChatWork>,
+        sampling: Sampling,
+    },
+}
+
+/// A conversation whose next answer is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChatWork {
+    /// None answers with the base model.
+    pub adapter: Option<AdapterRef>,
+    pub messages: Vec<Message>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // a failed step fails the test
 
 use laurel_protocol::*;
+use laurel_server::chats::Chats;
 use laurel_server::store::{
     Db, accounts, annotations,
     assignments::{self, Annotator},
@@ -105,7 +106,7 @@ impl Fixture {
             models: vec![DEFAULT_MODEL.into()],
             wait_seconds: 0,
         };
-        let (leased, _) = leases::lease(&self.db, &request, 60, NOW)
+        let (leased, _) = leases::lease(&self.db, &Chats::default(), &request, 60, NOW)
             .await
             .unwrap()
             .job

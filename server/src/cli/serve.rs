@@ -2,13 +2,15 @@
 //! told to stop.
 
 use crate::{
-    adapter_files, clock,
+    adapter_files,
+    chats::Chats,
+    clock,
     events::Events,
     listen::{self, Patience},
     router,
-    routes::worker,
+    routes::{chat, worker},
     state::{AppState, Settings},
-    store::{self, Db, accounts, jobs, leases, snapshots},
+    store::{self, Db, accounts, chat_jobs, jobs, leases, snapshots},
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -83,6 +85,7 @@ pub async fn run(options: Options) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     leases::resume(&db, options.lease_seconds, clock::now()).await?;
     snapshots::clear_unfinished(&db).await?;
+    chat_jobs::clear(&db).await?;
     clear_uploads(&db, &options.data).await;
     let state = AppState {
         db: db.clone(),
@@ -96,6 +99,7 @@ pub async fn run(options: Options) -> Result<()> {
             trusted_proxies: options.trusted_proxy,
         }),
         events: Events::default(),
+        chats: Chats::default(),
         sign_ins: Arc::default(),
         stopping,
     };
@@ -140,7 +144,7 @@ async fn clear_uploads(db: &Db, data: &Path) {
     }
 }
 
-/// Takes jobs back whose trainers fell silent.
+/// Takes jobs back whose trainers fell silent, and gives up turns of chats that nobody watches.
 async fn sweep(app: AppState) {
     let mut every = tokio::time::interval(Duration::from_secs(2));
     loop {
@@ -149,6 +153,7 @@ async fn sweep(app: AppState) {
             Ok(released) => worker::took_back(&app, &released).await,
             Err(error) => tracing::warn!(%error, "Jobs could not be looked through"),
         }
+        chat::tidy(&app).await;
     }
 }
 

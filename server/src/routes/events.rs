@@ -40,9 +40,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// Jobs and rounds that are over and still part of a project's state.
 const N_NEWEST: usize = 5;
 
-type Events = Sse<KeepAliveStream<Pin<Box<dyn Stream<Item = Result<Event, Infallible>> + Send>>>>;
+pub type Events = Sse<KeepAliveStream<Pin<Box<dyn Stream<Item = Result<Event, Infallible>> + Send>>>>;
 
-fn event(value: &impl Serialize) -> Event {
+pub fn event(value: &impl Serialize) -> Event {
     let event = Event::default().event("update");
     event
         .json_data(value)

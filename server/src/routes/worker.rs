@@ -5,6 +5,7 @@ use crate::{
     error::Failure,
     extract::{Body, Path},
     guards::{Leased, Worker},
+    routes::chat,
     state::AppState,
     store::{self, completion_jobs, completions, jobs, leases, metrics, rounds},
 };
@@ -30,6 +31,9 @@ pub async fn notify(app: &AppState, job: &jobs::Job) -> store::Result<()> {
         jobs::JobKind::Round => app
             .events
             .round(job.project_id, rounds::id_of(&app.db, job.id).await?),
+        // Its end is told by whoever ends it.
+        jobs::JobKind::Chat if !job.status.is_over() => app.chats.set(job.id, job.status, None),
+        jobs::JobKind::Chat => {}
     }
     Ok(())
 }
@@ -43,6 +47,13 @@ pub async fn took_back(app: &AppState, released: &[jobs::Job]) {
         }
         if job.status.is_over() {
             discard_uploads(app, job.id).await;
+            if job.kind == jobs::JobKind::Chat {
+                let why = (job.status == JobStatus::Failed)
+                    .then(|| "No trainer could answer: see the trainer's log.".to_owned());
+                if let Err(error) = chat::end(app, job.id, job.status, why).await {
+                    tracing::warn!(%error, job.id = %job.id, "The turn {} was not ended", job.id);
+                }
+            }
         }
     }
     if released.iter().any(|job| job.status == JobStatus::Queued) {
@@ -71,7 +82,14 @@ pub async fn lease(
     let mut stopping = app.stopping.clone();
     loop {
         let arrived = app.events.work().notified();
-        let leased = leases::lease(&app.db, &request, app.settings.lease_seconds, clock::now()).await?;
+        let leased = leases::lease(
+            &app.db,
+            &app.chats,
+            &request,
+            app.settings.lease_seconds,
+            clock::now(),
+        )
+        .await?;
         took_back(&app, &leased.released).await;
         if let Some((leased, job)) = leased.job {
             notify(&app, &job).await?;
@@ -175,6 +193,9 @@ pub async fn finish(
         return Ok(StatusCode::NO_CONTENT);
     }
     let job = leases::renew(&app.db, &lease, now).await?;
+    if job.kind == jobs::JobKind::Chat {
+        return finish_chat(&app, &job, outcome).await;
+    }
     match (&outcome, job.kind) {
         (Outcome::Done { made_with }, jobs::JobKind::Round) => {
             let missing = || {
@@ -190,7 +211,7 @@ pub async fn finish(
             let installed = installed.await.map_err(Failure::internal)??;
             rounds::finish(&app.db, &lease, &installed, made_with, now).await?;
         }
-        (Outcome::Done { .. }, jobs::JobKind::Completions) => {
+        (Outcome::Done { .. }, jobs::JobKind::Completions | jobs::JobKind::Chat) => {
             leases::finish(&app.db, &lease, JobStatus::Done, None, now).await?
         }
         (Outcome::Failed { error }, _) => {
@@ -206,5 +227,16 @@ pub async fn finish(
     discard_uploads(&app, job.id).await;
     notify(&app, &job).await?;
     app.events.counts(job.project_id);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A turn of a chat leaves nothing behind.
+async fn finish_chat(app: &AppState, job: &jobs::Job, outcome: Outcome) -> Result<StatusCode, Failure> {
+    let (status, error) = match outcome {
+        Outcome::Done { .. } => (JobStatus::Done, None),
+        Outcome::Failed { error } => (JobStatus::Failed, Some(jobs::shortened(&error).into_owned())),
+        Outcome::Aborted | Outcome::Paused => (JobStatus::Aborted, None),
+    };
+    chat::end(app, job.id, status, error).await?;
     Ok(StatusCode::NO_CONTENT)
 }

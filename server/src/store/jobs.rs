@@ -1,4 +1,4 @@
-//! Jobs: what trainers lease (see [`super::leases`]). A round and a completion job each own one. Every change of a
+//! Jobs: what trainers lease (see [`super::leases`]). A round, a completion job and a turn of a chat each own one. Every change of a
 //! job's status goes through [`set_status`].
 
 use super::{Db, Error, Result, text};
@@ -14,6 +14,7 @@ const MAX_ERROR_BYTES: usize = 1024;
 pub enum JobKind {
     Completions,
     Round,
+    Chat,
 }
 
 /// A job as far as those who lease, end and watch it need it.
@@ -135,7 +136,7 @@ pub async fn end(
 }
 
 /// What a trainer says of its failure, cut to what fits a page. Its log has the rest.
-pub(super) fn shortened(error: &str) -> Cow<'_, str> {
+pub fn shortened(error: &str) -> Cow<'_, str> {
     let error = error.trim();
     if error.len() <= MAX_ERROR_BYTES {
         return error.into();

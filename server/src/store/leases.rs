@@ -2,10 +2,11 @@
 //! [`require_lease`], which renews it.
 
 use super::{
-    Db, Error, Result, adapters, completion_jobs,
+    Db, Error, Result, adapters, chat_jobs, completion_jobs,
     jobs::{self, Job, JobKind},
     rounds, text,
 };
+use crate::chats::Chats;
 use laurel_protocol::{JobId, JobStatus, LeaseRequest, LeasedJob, Timestamp, Work};
 use sqlx::SqliteConnection;
 
@@ -29,14 +30,21 @@ pub struct Leased {
     pub released: Vec<Job>,
 }
 
-/// Hands the oldest job that waits to the trainer, or none when there is none for its models.
-pub async fn lease(db: &Db, request: &LeaseRequest, lease_seconds: u32, now: Timestamp) -> Result<Leased> {
+/// Hands the oldest job that waits to the trainer, a turn of a chat before all others, or none when there is none for
+/// its models.
+pub async fn lease(
+    db: &Db,
+    chats: &Chats,
+    request: &LeaseRequest,
+    lease_seconds: u32,
+    now: Timestamp,
+) -> Result<Leased> {
     let models = text::to_json(&request.models)?;
     let waiting: Option<i64> = sqlx::query_scalar(
         "select id from job
          where (status = 'queued' or (status = 'running' and lease_until < ?2))
            and base_model in (select value from json_each(?1))
-         order by id limit 1",
+         limit 1",
     )
     .bind(&models)
     .bind(now.0)
@@ -51,7 +59,7 @@ pub async fn lease(db: &Db, request: &LeaseRequest, lease_seconds: u32, now: Tim
     let id: Option<i64> = sqlx::query_scalar(
         "select id from job
          where status = 'queued' and base_model in (select value from json_each(?1))
-         order by id limit 1",
+         order by kind <> 'chat', id limit 1",
     )
     .bind(&models)
     .fetch_optional(&mut *tx)
@@ -77,7 +85,7 @@ pub async fn lease(db: &Db, request: &LeaseRequest, lease_seconds: u32, now: Tim
     let job = jobs::read(&mut tx, id).await?;
     let scorer = match job.kind {
         JobKind::Round => rounds::reward_adapter(&mut tx, id).await?,
-        JobKind::Completions => None,
+        JobKind::Completions | JobKind::Chat => None,
     };
     let leased = LeasedJob {
         job_id: id,
@@ -88,7 +96,7 @@ pub async fn lease(db: &Db, request: &LeaseRequest, lease_seconds: u32, now: Tim
         template: job.template.clone(),
         adapter: adapters::reference(&mut tx, job.adapter_id).await?,
         reward_adapter: adapters::reference(&mut tx, scorer).await?,
-        work: work_of(&mut tx, &job).await?,
+        work: work_of(&mut tx, chats, &job).await?,
     };
     tx.commit().await?;
     Ok(Leased {
@@ -97,8 +105,12 @@ pub async fn lease(db: &Db, request: &LeaseRequest, lease_seconds: u32, now: Tim
     })
 }
 
-async fn work_of(conn: &mut SqliteConnection, job: &Job) -> Result<Work> {
+async fn work_of(conn: &mut SqliteConnection, chats: &Chats, job: &Job) -> Result<Work> {
     match job.kind {
+        JobKind::Chat => {
+            let turn = chats.asked(job.id).ok_or(Error::NotFound)?;
+            chat_jobs::work_of(conn, &turn).await
+        }
         JobKind::Completions => completion_jobs::work_of(conn, job.id).await,
         JobKind::Round => rounds::work_of(conn, job.id).await,
     }

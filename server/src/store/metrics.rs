@@ -18,7 +18,7 @@ pub async fn report(
     let mut tx = db.write().await?;
     let job = leases::require_lease(&mut tx, lease, now).await?;
     let forward = match job.kind {
-        jobs::JobKind::Completions => false,
+        jobs::JobKind::Completions | jobs::JobKind::Chat => false,
         jobs::JobKind::Round => store(&mut tx, &job, report).await?,
     };
     let seconds_left = report

@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod adapters;
 pub mod annotations;
 pub mod assignments;
+pub mod chat_jobs;
 pub mod comparisons;
 pub mod completion_jobs;
 pub mod completions;

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod app;
+mod chat;
 mod cli;
 mod document;
 mod errors;

@@ -44,8 +44,8 @@ fn lora_words(lora: &LoraConfig) -> String {
 fn adapter_link(id: AdapterId, known: &[Adapter]) -> AnyView {
     match known.iter().find(|adapter| adapter.id == id) {
         Some(adapter) => {
-            let href = format!("/rounds/{}", adapter.round_id);
-            view! { <A href>{adapter.name.clone()}</A> }.into_any()
+            let (href, name) = (format!("/rounds/{}", adapter.round_id), adapter.name.clone());
+            view! { <A href>{name}</A> }.into_any()
         }
         None => format!("adapter {id}").into_any(),
     }

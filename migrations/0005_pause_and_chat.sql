@@ -1,8 +1,9 @@
--- A round can be paused: status 'paused' waits for an admin and not for a trainer. SQLite cannot change a check, so the
+-- A round can be paused: status 'paused' waits for an admin and not for a trainer. A turn of a chat is a job whose row
+-- goes at its end; what is said lies in the server's memory alone. SQLite cannot change a check, so the
 -- table is made anew (foreign keys are off while migrations run, and checked afterwards).
 create table job_new (
     id           integer primary key,
-    kind         text not null check (kind in ('completions', 'round')),
+    kind         text not null check (kind in ('completions', 'round', 'chat')),
     project_id   integer not null references project (id) on delete cascade,
     status       text not null check (status in ('queued', 'running', 'paused', 'done', 'failed', 'aborted')),
     abort_asked  integer not null default 0 check (abort_asked in (0, 1)),
