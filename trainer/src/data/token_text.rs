@@ -32,13 +32,7 @@ impl<'a> TokenTexts<'a> {
         let Some(spelling) = self.tokenizer.vocabulary().id_to_token(id) else {
             return format!("<{id}>");
         };
-        let bytes: Option<Vec<u8>> = self.bytes.as_ref().and_then(|letters| {
-            spelling
-                .chars()
-                .map(|letter| letters.get(&letter).copied())
-                .collect()
-        });
-        match bytes {
+        match self.spelt(&spelling) {
             Some(bytes) => bytes
                 .utf8_chunks()
                 .flat_map(|chunk| {
@@ -50,10 +44,37 @@ impl<'a> TokenTexts<'a> {
             None => spelling.replace('▁', " "),
         }
     }
+
+    /// The bytes that a token stands for.
+    pub fn bytes(&self, id: u32) -> Vec<u8> {
+        if let Some(text) = self.added.get(&id) {
+            return text.clone().into_bytes();
+        }
+        let spelling = self.tokenizer.vocabulary().id_to_token(id).unwrap_or_default();
+        if let Some(bytes) = self.spelt(&spelling) {
+            return bytes;
+        }
+        let byte = spelling
+            .strip_prefix("<0x")
+            .and_then(|rest| rest.strip_suffix('>'));
+        match byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => vec![byte],
+            None => spelling.replace('▁', " ").into_bytes(),
+        }
+    }
+
+    /// The bytes that the letters of a spelling stand for, where tokens are spelt so.
+    fn spelt(&self, spelling: &str) -> Option<Vec<u8>> {
+        let letters = self.bytes.as_ref()?;
+        spelling
+            .chars()
+            .map(|letter| letters.get(&letter).copied())
+            .collect()
+    }
 }
 
 /// GPT-2's spelling of bytes: printable ones stand for themselves, the others for the characters from 256 on.
-fn byte_letters() -> HashMap<char, u8> {
+pub(super) fn byte_letters() -> HashMap<char, u8> {
     let mut next = 256;
     let letter = |byte: u8| {
         let stays = matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
@@ -79,5 +100,14 @@ mod tests {
         assert_eq!(letters.len(), 256);
         assert_eq!((letters[&'Ġ'], letters[&'Ċ'], letters[&'a']), (b' ', b'\n', b'a'));
         assert_eq!(letters[&'Ń'], 0xAD, "the last one that does not stand for itself");
+    }
+
+    #[test]
+    fn a_tokens_bytes_are_what_it_stands_for() {
+        let tokenizer = crate::data::tokenizer::tests::of_bytes(&["ab"]);
+        let texts = TokenTexts::new(&tokenizer);
+        let ids = tokenizer.encode("ab €").unwrap();
+        let bytes: Vec<Vec<u8>> = ids.iter().map(|&id| texts.bytes(id)).collect();
+        assert_eq!(bytes, [&b"ab"[..], b" ", b"\xE2", b"\x82", b"\xAC"]);
     }
 }

@@ -24,6 +24,14 @@ pub struct Tokenizer {
     stop_ids: Vec<u32>,
 }
 
+/// Where [`Tokenizer::decode_next`] stands in a sequence: tokens whose text is known, and behind them those that are
+/// not a whole character yet.
+#[derive(Clone, Debug, Default)]
+pub struct Decoding {
+    ids: Vec<u32>,
+    n_known: usize,
+}
+
 /// How messages become text.
 #[derive(Clone)]
 enum Format {
@@ -199,6 +207,27 @@ impl Tokenizer {
         self.inner
             .decode(ids, true)
             .map_err(|error| anyhow!("turn tokens into text: {error}"))
+    }
+
+    /// What the next token adds to the text of a sequence, without special tokens; nothing as long as a character is
+    /// not whole.
+    pub fn decode_next(&self, at: &mut Decoding, id: u32) -> Result<Option<String>> {
+        // The text of a token may depend on the one before it: both texts begin with the same tokens.
+        let known = self.decode(&at.ids[..at.n_known])?;
+        at.ids.push(id);
+        let whole = self.decode(&at.ids)?;
+        let Some(more) = whole
+            .get(known.len()..)
+            .filter(|more| !more.ends_with('\u{fffd}'))
+        else {
+            return Ok(None);
+        };
+        if more.is_empty() {
+            return Ok(None);
+        }
+        at.ids.drain(..at.n_known);
+        at.n_known = at.ids.len();
+        Ok(Some(more.to_owned()))
     }
 
     /// A conversation up to where the assistant's answer begins.
@@ -441,7 +470,7 @@ fn end_ids(path: &Path) -> Vec<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use candle_core::quantized::gguf_file::Value;
     use std::io::Cursor;
@@ -487,5 +516,31 @@ mod tests {
         file.set_position(0);
         let content = gguf_file::Content::read(&mut file).unwrap();
         assert_eq!(Tokenizer::from_gguf(&content).unwrap().stop_ids(), [1, 2]);
+    }
+
+    /// A tokenizer whose tokens are the bytes, GPT-2's spelling, and some pairs of letters; no token is special.
+    pub fn of_bytes(pairs: &[&str]) -> Tokenizer {
+        let mut letters: Vec<char> = crate::data::token_text::byte_letters().into_keys().collect();
+        letters.sort_unstable();
+        let tokens = letters
+            .into_iter()
+            .map(String::from)
+            .chain(pairs.iter().map(|&pair| pair.to_owned()));
+        let vocabulary: serde_json::Map<_, _> = tokens.zip((0..).map(serde_json::Value::from)).collect();
+        let merges: Vec<_> = pairs.iter().map(|pair| pair.split_at(1)).collect();
+        let bytes = serde_json::json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false,
+        });
+        let file = serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+            "added_tokens": [], "pre_tokenizer": bytes, "decoder": bytes,
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+                "vocab": vocabulary, "merges": merges,
+            },
+        });
+        let inner = file.to_string().parse().unwrap();
+        Tokenizer::new(inner, None, TokenizerConfig::default(), Vec::new())
     }
 }

@@ -45,7 +45,7 @@ pub fn run(
         });
     }
     let n_total: usize = requests.iter().map(|request| request.indexes.len()).sum();
-    let engine = Engine::new(model, adapter, sampling, tokenizer.stop_ids())?;
+    let engine = Engine::new(model, adapter, sampling, tokenizer.stop_ids())?.reading(tokenizer);
     let begun = Instant::now();
     let mut n_done = 0;
     let mut last_sent = Instant::now();
@@ -63,7 +63,7 @@ pub fn run(
         batch.push(FinishedCompletion {
             prompt_id: PromptId(done.key as i64),
             index: done.index,
-            text: tokenizer.decode(&done.ids)?,
+            text: done.text(tokenizer)?,
             n_tokens: done.ids.len() as u32,
             finish_reason: done.reason,
         });

@@ -153,6 +153,7 @@ fn complete(task: &Task<'_>, adapter: Option<&Adapter>) -> Result<HashMap<u64, S
         top_p: 1.0,
         max_tokens: SAMPLE_TOKENS,
         seed: task.spec.seed,
+        ..Sampling::default()
     };
     let mut requests = Vec::new();
     for prompt in task.sample_prompts {
