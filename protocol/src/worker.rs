@@ -31,6 +31,9 @@ pub struct LeaseRequest {
     pub models: Vec<String>,
     /// Wait for work up to so long, at most 30.
     pub wait_seconds: u32,
+    /// Only a turn of a chat is wanted: for trainers that answer one between two steps of other work.
+    #[serde(default)]
+    pub chat_only: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -165,6 +168,10 @@ pub struct Directive {
     /// [`Outcome::Paused`]. The checkpoint stays: whoever leases the round next goes on from it.
     #[serde(default)]
     pub pause: bool,
+    /// A turn of a chat waits for a trainer of this job's base model. It may be leased (`chat_only`) and answered before
+    /// the job goes on.
+    #[serde(default)]
+    pub chat: bool,
 }
 
 /// What an adapter was made with and the server does not know of itself.

@@ -26,6 +26,7 @@ pub struct Told {
 
 struct Turn {
     by: UserId,
+    base_model: String,
     asked: NewChatTurn,
     told: watch::Sender<Told>,
     n_watchers: usize,
@@ -69,7 +70,7 @@ impl Chats {
         self.turns().values().filter(|turn| !turn.is_over()).count() < MAX_OPEN
     }
 
-    pub fn add(&self, job: JobId, by: UserId, asked: &NewChatTurn) {
+    pub fn add(&self, job: JobId, by: UserId, base_model: &str, asked: &NewChatTurn) {
         let told = Told {
             status: JobStatus::Queued,
             answers: vec![ChatAnswer::default(); asked.sides.len()],
@@ -77,6 +78,7 @@ impl Chats {
         };
         let turn = Turn {
             by,
+            base_model: base_model.to_owned(),
             asked: asked.clone(),
             told: watch::Sender::new(told),
             n_watchers: 0,
@@ -104,6 +106,15 @@ impl Chats {
 
     pub fn is_by(&self, job: JobId, who: UserId) -> bool {
         self.turns().get(&job).is_some_and(|turn| turn.by == who)
+    }
+
+    /// Whether a turn waits that a trainer of this base model could answer.
+    pub fn waits_for(&self, base_model: &str) -> bool {
+        let turns = self.turns();
+        let waits = |turn: &Turn| turn.told.borrow().status == JobStatus::Queued;
+        turns
+            .values()
+            .any(|turn| turn.base_model == base_model && waits(turn))
     }
 
     /// Turns that wait before this one.
@@ -174,7 +185,7 @@ mod tests {
     #[test]
     fn a_turn_is_given_up_when_its_watcher_has_left_for_a_while() {
         let chats = Chats::default();
-        chats.add(JobId(1), ADA, &asked());
+        chats.add(JobId(1), ADA, "m", &asked());
         let watching = chats.watch(JobId(1), ADA).unwrap();
         let later = Instant::now() + PATIENCE * 2;
         assert!(chats.tidy(later).is_empty());
@@ -189,7 +200,7 @@ mod tests {
     #[test]
     fn only_who_began_a_turn_watches_it() {
         let chats = Chats::default();
-        chats.add(JobId(1), ADA, &asked());
+        chats.add(JobId(1), ADA, "m", &asked());
         assert!(chats.watch(JobId(1), UserId(2)).is_none());
         assert!(chats.watch(JobId(2), ADA).is_none());
         assert!(chats.is_by(JobId(1), ADA) && !chats.is_by(JobId(1), UserId(2)));
@@ -199,17 +210,18 @@ mod tests {
     fn the_place_in_the_queue_counts_turns_that_wait() {
         let chats = Chats::default();
         for job in [3, 5, 8] {
-            chats.add(JobId(job), ADA, &asked());
+            chats.add(JobId(job), ADA, "m", &asked());
         }
         assert_eq!(chats.n_ahead(JobId(8)), 2);
         chats.set(JobId(3), JobStatus::Running, None);
         assert_eq!(chats.n_ahead(JobId(8)), 1);
+        assert!(chats.waits_for("m") && !chats.waits_for("another"));
     }
 
     #[test]
     fn a_turn_that_a_trainer_lost_begins_anew_and_one_that_has_ended_stays_as_it_is() {
         let chats = Chats::default();
-        chats.add(JobId(1), ADA, &asked());
+        chats.add(JobId(1), ADA, "m", &asked());
         let watching = chats.watch(JobId(1), ADA).unwrap();
         let text = |text: &str| {
             vec![ChatAnswer {

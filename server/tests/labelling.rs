@@ -105,6 +105,7 @@ impl Fixture {
             device: "cpu".into(),
             models: vec![DEFAULT_MODEL.into()],
             wait_seconds: 0,
+            chat_only: false,
         };
         let (leased, _) = leases::lease(&self.db, &Chats::default(), &request, 60, NOW)
             .await

@@ -196,6 +196,7 @@ impl Scripted {
             device: "cpu".into(),
             models: vec![DEFAULT_MODEL.into()],
             wait_seconds: 0,
+            chat_only: false,
         };
         self.worker.post("/worker/lease", &request)
     }

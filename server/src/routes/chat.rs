@@ -41,8 +41,7 @@ pub async fn start(
         let detail = "Too many turns wait for a trainer: try again when some have been answered.";
         return Err(Failure::new(ErrorCode::RateLimited, detail));
     }
-    let job = chat_jobs::create(&app.db, project, &turn, admin.id, clock::now()).await?;
-    app.chats.add(job, admin.id, &turn);
+    let job = chat_jobs::create(&app.db, &app.chats, project, &turn, admin.id, clock::now()).await?;
     app.events.work_arrived();
     let watching = app.chats.watch(job, admin.id).ok_or_else(Failure::not_found)?;
     let told = watching.told.borrow().clone();

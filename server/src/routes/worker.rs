@@ -116,7 +116,8 @@ pub async fn report(
     Leased(lease): Leased,
     Body(report): Body<Report>,
 ) -> Result<Json<Directive>, Failure> {
-    let (job, directive) = metrics::report(&app.db, &lease, &report, clock::now()).await?;
+    let (job, mut directive) = metrics::report(&app.db, &lease, &report, clock::now()).await?;
+    directive.chat = job.kind != jobs::JobKind::Chat && app.chats.waits_for(&job.base_model);
     if report != Report::default() {
         notify(&app, &job).await?;
     }
@@ -134,7 +135,11 @@ pub async fn completions(
     let stored = completions::store(&app.db, &lease, &finished, clock::now()).await?;
     notify(&app, &stored.job).await?;
     app.events.counts(stored.job.project_id);
-    Ok(Json(stored.directive))
+    let chat = app.chats.waits_for(&stored.job.base_model);
+    Ok(Json(Directive {
+        chat,
+        ..stored.directive
+    }))
 }
 
 /// A file of the adapter that the round made, streamed to disk.

@@ -4,14 +4,16 @@ use super::{
     Db, Error, Result, adapters,
     jobs::{self, JobKind},
 };
+use crate::chats::Chats;
 use laurel_protocol::{
     ChatWork, FieldError, JobId, JobStatus, NewChatTurn, ProjectId, Timestamp, UserId, Work,
 };
 use sqlx::SqliteConnection;
 
-/// Queues a turn. Its adapters must be policies of the project.
+/// Queues a turn, and keeps what is said in `chats`. Its adapters must be policies of the project.
 pub async fn create(
     db: &Db,
+    chats: &Chats,
     project: ProjectId,
     turn: &NewChatTurn,
     created_by: UserId,
@@ -38,6 +40,8 @@ pub async fn create(
         created_by,
     };
     let job = jobs::insert(&mut tx, &job, now).await?;
+    // Before a trainer can see the job.
+    chats.add(job, created_by, &base_model, turn);
     tx.commit().await?;
     Ok(job)
 }

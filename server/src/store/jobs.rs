@@ -40,6 +40,7 @@ impl Job {
         Directive {
             abort: self.abort_asked,
             pause: self.pause_asked,
+            chat: false,
         }
     }
 }

@@ -43,11 +43,12 @@ pub async fn lease(
     let waiting: Option<i64> = sqlx::query_scalar(
         "select id from job
          where (status = 'queued' or (status = 'running' and lease_until < ?2))
-           and base_model in (select value from json_each(?1))
+           and base_model in (select value from json_each(?1)) and (not ?3 or kind = 'chat')
          limit 1",
     )
     .bind(&models)
     .bind(now.0)
+    .bind(request.chat_only)
     .fetch_optional(db.read())
     .await?;
     if waiting.is_none() {
@@ -58,10 +59,11 @@ pub async fn lease(
     let released = release_expired(&mut tx, now).await?;
     let id: Option<i64> = sqlx::query_scalar(
         "select id from job
-         where status = 'queued' and base_model in (select value from json_each(?1))
+         where status = 'queued' and base_model in (select value from json_each(?1)) and (not ?2 or kind = 'chat')
          order by kind <> 'chat', id limit 1",
     )
     .bind(&models)
+    .bind(request.chat_only)
     .fetch_optional(&mut *tx)
     .await?;
     let Some(id) = id.map(JobId) else {

@@ -88,6 +88,7 @@ async fn watchers_hear_of_a_job_that_another_trainers_lease_took_back() {
         device: "cpu".into(),
         models: vec![DEFAULT_MODEL.into()],
         wait_seconds: 0,
+        chat_only: false,
     };
     // Five leases without progress: the next trainer that asks ends the job, and gets nothing.
     for n in 0..5 {

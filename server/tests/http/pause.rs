@@ -33,6 +33,7 @@ async fn nobody_gets_work(scene: &Scene) -> bool {
         device: "cpu".into(),
         models: vec![DEFAULT_MODEL.into()],
         wait_seconds: 0,
+        chat_only: false,
     };
     scene.worker.post("/worker/lease", &request).await.status == 204
 }

@@ -91,6 +91,7 @@ impl Scene {
             device: "cpu".into(),
             models: vec![DEFAULT_MODEL.into()],
             wait_seconds: 0,
+            chat_only: false,
         };
         let job: LeasedJob = self.worker.make("/worker/lease", &request).await;
         let holder = self.worker.with(LEASE_HEADER, &job.lease);

@@ -18,6 +18,7 @@ mod sample;
 mod tests;
 mod text;
 
-pub use batch::{Event, Order, Piece, PieceToken};
+pub use batch::{Batch, Event, Order, Piece, PieceToken};
 pub use engine::{Engine, Finished, Request, SLOTS};
 pub use live::{Bounds, Live, Refused};
+pub use network::Network;

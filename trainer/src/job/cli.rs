@@ -1,6 +1,7 @@
 //! The subcommand `work`: lease, run, hand in, again, until it is told to stop.
 
 use super::{
+    chat,
     client::{Client, JobClient, LeaseLost, TokenRefused},
     completions,
     heart::{Heart, Wishes},
@@ -14,18 +15,21 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Device;
-use laurel_protocol::{AdapterRef, LeaseRequest, LeasedJob, Outcome, Precision, Work};
+use laurel_protocol::{AdapterRef, ChatWork, LeaseRequest, LeasedJob, Outcome, Precision, Sampling, Work};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
 
-/// Lease rounds and completion jobs from a server and run them.
+/// Lease rounds, completion jobs and turns of chats from a server and run them.
 #[derive(clap::Args)]
 pub struct WorkArgs {
     /// The server's address, for example http://127.0.0.1:8080
@@ -43,7 +47,7 @@ pub struct WorkArgs {
     /// auto, cpu, cuda:N or metal
     #[arg(long, default_value = "auto")]
     device: String,
-    /// What completion jobs hold the base model in: f32, bf16 or quantized (rounds say it themselves)
+    /// What completion jobs and chats hold the base model in: f32, bf16 or quantized (rounds say it themselves)
     #[arg(long, default_value = "f32", value_parser = precision)]
     precision: Precision,
 }
@@ -114,6 +118,8 @@ struct Worker {
     /// Of completion jobs.
     precision: Precision,
     loaded: Option<Loaded>,
+    /// How it asks for work.
+    request: LeaseRequest,
 }
 
 pub fn run(args: &WorkArgs) -> Result<()> {
@@ -141,6 +147,7 @@ pub fn run(args: &WorkArgs) -> Result<()> {
         device: device::name(&device),
         models: args.models.iter().map(|(name, _)| name.clone()).collect(),
         wait_seconds: 10,
+        chat_only: false,
     };
     let mut worker = Worker {
         client: Client::new(&args.server, token.trim(), wishes.quit.clone()),
@@ -149,6 +156,7 @@ pub fn run(args: &WorkArgs) -> Result<()> {
         device,
         precision: args.precision,
         loaded: None,
+        request: request.clone(),
     };
     tracing::info!(server = args.server, "Waiting for work from {}", args.server);
     let mut pause = Duration::from_millis(250);
@@ -190,7 +198,7 @@ fn start_anew() -> Result<()> {
 
 impl Worker {
     /// Runs one job to its end and reports the end.
-    fn work(&mut self, job: &LeasedJob, quit: &std::sync::Arc<std::sync::atomic::AtomicBool>) -> Result<()> {
+    fn work(&mut self, job: &LeasedJob, quit: &Arc<AtomicBool>) -> Result<()> {
         let client = self.client.with_lease(job);
         let wishes = Wishes {
             quit: quit.clone(),
@@ -201,21 +209,7 @@ impl Worker {
         let heart = Heart::start(client.clone(), job.lease_seconds, wishes.clone());
         let end = self.run(job, &client, &folder, &wishes);
         drop(heart);
-        let end = match end {
-            Ok(end) => end,
-            Err(error) if error.is::<LeaseLost>() => None,
-            Err(error) if quit.load(Ordering::SeqCst) => {
-                tracing::warn!(job.id = %job.job_id, "Job {} is left as it is: {error:#}", job.job_id);
-                None
-            }
-            Err(error) => {
-                tracing::error!(job.id = %job.job_id, "Job {} failed: {error:#}", job.job_id);
-                Some(Outcome::Failed {
-                    error: for_an_admin(&error),
-                })
-            }
-        };
-        let Some(end) = end else {
+        let Some(end) = settled(job, end, quit) else {
             tracing::info!(job.id = %job.job_id, "Left job {} to whoever takes it next", job.job_id);
             return Ok(());
         };
@@ -254,6 +248,11 @@ impl Worker {
         let precision = match &job.work {
             Work::Completions { .. } => self.precision,
             Work::Round { spec, .. } => spec.hyper.precision,
+            // What lies in memory answers.
+            Work::Chat { .. } => match &self.loaded {
+                Some(loaded) if loaded.name == job.base_model => loaded.precision,
+                _ => self.precision,
+            },
         };
         if self
             .loaded
@@ -269,9 +268,14 @@ impl Worker {
                 tokenizer: Tokenizer::read(path)?,
             });
         }
-        let Some(loaded) = &self.loaded else {
+        let worker: &Self = self;
+        let Some(loaded) = &worker.loaded else {
             bail!("no model is loaded")
         };
+        if let Work::Chat { sides, sampling } = &job.work {
+            return worker.chat(job, client, loaded, sides, sampling, wishes);
+        }
+        let talk = || worker.answer_waiting(loaded, wishes);
         // A template's own complaint has no secrets of this machine: an admin sees it whole.
         let tokenizer = loaded
             .tokenizer
@@ -289,7 +293,9 @@ impl Worker {
                 adapter.as_ref(),
                 sampling,
                 wishes,
+                &talk,
             ),
+            Work::Chat { .. } => bail!("a turn of a chat was answered before"),
             Work::Round {
                 spec,
                 snapshot_hash,
@@ -308,7 +314,105 @@ impl Worker {
                 folder,
                 attempt: job.attempt,
                 wishes,
+                talk: &talk,
             }),
+        }
+    }
+
+    /// Answers turns of chats that wait for the base model in memory, between two steps of other work. That work goes on
+    /// whatever comes of them.
+    fn answer_waiting(&self, loaded: &Loaded, during: &Wishes) {
+        let request = LeaseRequest {
+            models: vec![loaded.name.clone()],
+            wait_seconds: 0,
+            chat_only: true,
+            ..self.request.clone()
+        };
+        while !during.stop() {
+            match self.client.lease(&request) {
+                Ok(Some(job)) => self.answer(&job, loaded, &during.quit),
+                Ok(None) => return,
+                Err(error) => return tracing::warn!("No turn of a chat: {error:#}"),
+            }
+        }
+    }
+
+    fn answer(&self, job: &LeasedJob, loaded: &Loaded, quit: &Arc<AtomicBool>) {
+        let client = self.client.with_lease(job);
+        let wishes = Wishes {
+            quit: quit.clone(),
+            ..Wishes::default()
+        };
+        let heart = Heart::start(client.clone(), job.lease_seconds, wishes.clone());
+        let end = match &job.work {
+            Work::Chat { sides, sampling } => self.chat(job, &client, loaded, sides, sampling, &wishes),
+            Work::Completions { .. } | Work::Round { .. } => {
+                Err(anyhow!("only a turn of a chat was asked for"))
+            }
+        };
+        drop(heart);
+        if let Some(end) = settled(job, end, quit)
+            && let Err(error) = client.post_raw("finish", &end)
+        {
+            tracing::warn!(job.id = %job.job_id, "The end of job {} was not taken: {error:#}", job.job_id);
+        }
+    }
+
+    fn chat(
+        &self,
+        job: &LeasedJob,
+        client: &JobClient,
+        loaded: &Loaded,
+        sides: &[ChatWork],
+        sampling: &Sampling,
+        wishes: &Wishes,
+    ) -> Result<Option<Outcome>> {
+        let tokenizer = loaded
+            .tokenizer
+            .with_template(&job.template)
+            .map_err(|error| anyhow!("{error:#}"))?;
+        let mut known: Vec<&str> = Vec::new();
+        let mut adapters = Vec::new();
+        let mut chosen = Vec::new();
+        for side in sides {
+            let Some(reference) = &side.adapter else {
+                chosen.push(None);
+                continue;
+            };
+            let at = known.iter().position(|hash| *hash == reference.hash);
+            if at.is_none() {
+                known.push(&reference.hash);
+                adapters.push(fetch(&self.work_dir, client, reference, &loaded.model)?);
+            }
+            chosen.push(Some(at.unwrap_or(adapters.len() - 1)));
+        }
+        chat::run(&chat::Task {
+            client,
+            model: &loaded.model,
+            tokenizer: &tokenizer,
+            sides,
+            adapters: &adapters,
+            chosen: &chosen,
+            sampling,
+            wishes,
+        })
+    }
+}
+
+/// The end to report of a piece of work, its failure in a sentence; none leaves the job to whoever takes it next.
+fn settled(job: &LeasedJob, end: Result<Option<Outcome>>, quit: &AtomicBool) -> Option<Outcome> {
+    match end {
+        Ok(end) => end,
+        Err(error) if error.is::<LeaseLost>() => None,
+        Err(error) if quit.load(Ordering::SeqCst) => {
+            tracing::warn!(job.id = %job.job_id, "Job {} is left as it is: {error:#}", job.job_id);
+            None
+        }
+        Err(error) => {
+            tracing::error!(job.id = %job.job_id, "Job {} failed: {error:#}", job.job_id);
+            Some(Outcome::Failed {
+                error: for_an_admin(&error),
+            })
         }
     }
 }
@@ -322,6 +426,7 @@ fn folder_name(job: &LeasedJob) -> String {
             .take(12)
             .collect(),
         Work::Completions { .. } => "completions".to_owned(),
+        Work::Chat { .. } => "chat".to_owned(),
     };
     format!("job-{}-{data}", job.job_id)
 }

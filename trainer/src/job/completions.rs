@@ -11,12 +11,15 @@ use anyhow::{Context, Result, anyhow};
 use laurel_protocol::{
     Directive, FinishedCompletion, FinishedCompletions, Outcome, PromptId, Report, Sampling, WorkPrompt,
 };
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 /// Finished completions wait this long at most for others to be sent with.
 const GATHER: Duration = Duration::from_millis(1500);
 
-/// Samples what is missing. `None` when the job was stopped without an end of its own.
+/// Samples what is missing; `talk` answers a turn of a chat that waits meanwhile. `None` when the job was stopped without an end of its own.
 pub fn run(
     client: &JobClient,
     model: &Model,
@@ -24,6 +27,7 @@ pub fn run(
     adapter: Option<&Adapter>,
     sampling: &Sampling,
     wishes: &Wishes,
+    talk: &dyn Fn(),
 ) -> Result<Option<Outcome>> {
     let lines = client.get("prompts")?;
     let mut requests = Vec::new();
@@ -76,6 +80,9 @@ pub fn run(
                 ..Report::default()
             };
             wishes.heed(client.post::<Directive>("report", &report)?);
+            if wishes.chat.swap(false, Ordering::SeqCst) {
+                talk();
+            }
         }
         Ok(true)
     })?;

@@ -19,6 +19,8 @@ pub struct Wishes {
     /// Stop at the next boundary with a checkpoint; the job then waits for an admin.
     pub pause: Arc<AtomicBool>,
     pub lost: Arc<AtomicBool>,
+    /// A turn of a chat waits for the base model in memory.
+    pub chat: Arc<AtomicBool>,
     /// SIGTERM: stop at the next boundary, the job stays open.
     pub quit: Arc<AtomicBool>,
 }
@@ -34,6 +36,7 @@ impl Wishes {
         if directive.abort {
             self.abort.store(true, Ordering::SeqCst);
         }
+        self.chat.store(directive.chat, Ordering::SeqCst);
         if directive.pause {
             self.pause.store(true, Ordering::SeqCst);
         }

@@ -23,6 +23,7 @@ use std::{
     collections::HashMap,
     fs,
     path::Path,
+    sync::atomic::Ordering,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -49,6 +50,8 @@ pub struct Task<'a> {
     /// Above 1 some trainer had the round before: this one, or one with another work folder.
     pub attempt: u32,
     pub wishes: &'a Wishes,
+    /// Answers turns of chats that wait, between two steps.
+    pub talk: &'a dyn Fn(),
 }
 
 /// Runs the round. `None` when it was stopped without an end of its own.
@@ -200,6 +203,7 @@ fn samples(task: &Task<'_>, before: &HashMap<u64, String>, after: &HashMap<u64, 
 struct ToServer<'a> {
     client: &'a JobClient,
     wishes: &'a Wishes,
+    talk: &'a dyn Fn(),
     pending: Report,
     /// The pending report could not be sent once already.
     kept: bool,
@@ -211,6 +215,7 @@ impl<'a> ToServer<'a> {
         Self {
             client: task.client,
             wishes: task.wishes,
+            talk: task.talk,
             pending: Report::default(),
             kept: false,
             last_sent: Instant::now(),
@@ -231,7 +236,7 @@ impl<'a> ToServer<'a> {
         match post(&report) {
             Ok(directive) => self.wishes.heed(directive),
             Err(error) if error.is::<super::client::LeaseLost>() => {
-                self.wishes.lost.store(true, std::sync::atomic::Ordering::SeqCst);
+                self.wishes.lost.store(true, Ordering::SeqCst);
             }
             Err(error) if kept => tracing::warn!("A report could not be sent, twice, and is lost: {error:#}"),
             Err(error) => {
@@ -263,6 +268,9 @@ impl Reporter for ToServer<'_> {
         if self.last_sent.elapsed() > GATHER {
             self.send();
         }
+        if !self.wishes.stop() && self.wishes.chat.swap(false, Ordering::SeqCst) {
+            (self.talk)();
+        }
         if self.wishes.stop() {
             Directive::Stop
         } else {
@@ -289,6 +297,7 @@ mod tests {
         let mut reporter = ToServer {
             client: &client,
             wishes: &wishes,
+            talk: &|| {},
             pending: Report::default(),
             kept: false,
             last_sent: Instant::now(),
