@@ -227,6 +227,10 @@ pub enum Split {
 /// `tie_distance`, `chosen_logp`, `rejected_logp`, `kl`, `learning_rate`, `grad_norm`, `tokens_per_second`.
 /// Sending a (step, split) again replaces it: a resumed round repeats steps.
 ///
+/// A reward round's evaluations tell besides how far the scores can be trusted: `length_correlation` (Pearson's, of score
+/// and tokens), and of each fifth of the predicted probabilities from ½ to 1 that has pairs `calibration_50_predicted`,
+/// `calibration_50_observed`, `calibration_50_pairs` (60, 70, 80, 90), with `calibration_error` over all of them.
+///
 /// A PPO round has, with TRL's names behind them:
 /// - of the answers, trained and held out: `reward` (mean score, the penalty for a missing end included; `objective/scores`),
 ///   `reward_deviation`, `kl` (mean over answers of Σ_t log π − log π_ref in nats; `objective/kl`), `rlhf_reward`

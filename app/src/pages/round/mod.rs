@@ -3,6 +3,7 @@
 mod alarms;
 mod charts;
 mod facts;
+mod health;
 mod preview;
 mod record;
 mod rollouts;
@@ -126,6 +127,7 @@ fn body(live: Live) -> AnyView {
         {alarms::view(live)}
         {after(live, first.spec.kind)}
         {charts::view(live, first.spec.kind)}
+        {health::view(live, first.spec.kind)}
         {preview::view(live, first.spec.kind)}
         {record::samples(live, first.spec.kind)}
         <div class="columns">
