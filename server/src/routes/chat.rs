@@ -82,8 +82,9 @@ pub async fn events(
 pub async fn stop(
     State(app): State<AppState>,
     Admin(admin): Admin,
-    Path((_, job)): Path<(ProjectId, JobId)>,
+    Path((project, job)): Path<(ProjectId, JobId)>,
 ) -> Result<StatusCode, Failure> {
+    projects::require(&app.db, project).await?;
     if !app.chats.is_by(job, admin.id) {
         return Err(Failure::not_found());
     }
