@@ -404,6 +404,7 @@ fn run_to(scene: &Scene, step: u64) {
         starting_adapter: None,
         rows: pairs.collect(),
         out: &scene.path("run"),
+        environment: None,
     };
     let outcome = rounds::run(input, &mut StopAt(step)).unwrap();
     assert_eq!(outcome, RoundOutcome::Stopped);
