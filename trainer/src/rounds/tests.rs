@@ -5,6 +5,8 @@ mod keeping;
 mod kto;
 mod losses;
 mod memory;
+mod ppo;
+mod ppo_step;
 
 use super::*;
 use crate::{

@@ -4,15 +4,15 @@
 //!
 //! Policy, reference, reward model and value head are adapters and heads over the one base model.
 
-mod advantage;
+pub(super) mod advantage;
 mod endpoint;
 mod evaluate;
-mod forward;
+pub(super) mod forward;
 mod health;
 mod prompts;
-mod rollout;
-mod score;
-mod update;
+pub(super) mod rollout;
+pub(super) mod score;
+pub(super) mod update;
 
 pub use endpoint::Endpoint;
 pub use evaluate::ShownPrompt;
