@@ -121,6 +121,10 @@ impl RoundSpec {
             );
             errors.push(FieldError::new("hyper.loss", reason));
         }
+        if self.kind == RoundKind::Ppo && self.adapter.dropout() > 0.0 {
+            let reason = "must be 0 in a PPO round: its ratios would not begin at 1";
+            errors.push(FieldError::new("adapter.dropout", reason));
+        }
         if self.seed > 1 << 53 {
             errors.push(FieldError::new("seed", "must be at most 2^53"));
         }

@@ -19,6 +19,8 @@ pub enum Row {
     Example(Example),
     Alpaca(Alpaca),
     Ids(Ids),
+    /// A prompt alone.
+    Prompt(Prompt),
 }
 
 /// A prompt with a better and a worse completion, or with two equally good ones.
@@ -55,6 +57,13 @@ pub struct Example {
     pub group: Option<u64>,
     /// TRL's column `label` of unpaired preferences.
     pub desirable: Option<bool>,
+}
+
+/// A prompt without an answer, for a round that answers it itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    pub prompt: Side,
+    pub group: Option<u64>,
 }
 
 /// An example in Alpaca's columns.
@@ -205,9 +214,20 @@ pub fn parse(line: &str) -> Result<Row> {
             output: text("output", &output)?,
             group,
         })),
+        Columns {
+            prompt: Some(prompt),
+            chosen: None,
+            rejected: None,
+            ..
+        } => {
+            let prompt = Side::from(prompt);
+            let is_empty = matches!(&prompt, Side::Messages(turns) if turns.is_empty());
+            ensure!(!is_empty, "the prompt has no message");
+            Ok(Row::Prompt(Prompt { prompt, group }))
+        }
         _ => bail!(
             "the columns are none of: prompt, chosen, rejected; chosen, rejected; prompt, completion; messages; \
-             instruction, input, output; ids"
+             instruction, input, output; prompt; ids"
         ),
     }
 }

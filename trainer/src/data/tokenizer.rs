@@ -230,6 +230,13 @@ impl Tokenizer {
         Ok(Some(more.to_owned()))
     }
 
+    /// The text of `ids`, special tokens included.
+    pub fn decode_all(&self, ids: &[u32]) -> Result<String> {
+        self.inner
+            .decode(ids, false)
+            .map_err(|error| anyhow!("turn tokens into text: {error}"))
+    }
+
     /// A conversation up to where the assistant's answer begins.
     pub fn prompt_ids(&self, prompt: &[Message]) -> Result<Vec<u32>> {
         self.message_ids(&self.render(prompt, None)?)
@@ -285,11 +292,7 @@ impl Tokenizer {
 
     /// A row with Alpaca's columns: in Stanford's text, or as one user turn where another template was chosen.
     pub fn alpaca(&self, row: &super::rows::Alpaca) -> Result<Demonstration> {
-        let as_messages = matches!(
-            self.choice,
-            Template::AlpacaLf | Template::Chatml | Template::Jinja(_)
-        );
-        let (prompt, completion) = if as_messages {
+        let (prompt, completion) = if self.alpaca_is_a_turn() {
             (
                 Side::Messages(vec![Message::user(row.user_turn())]),
                 Side::Messages(vec![Message::assistant(&row.output)]),
@@ -304,6 +307,43 @@ impl Tokenizer {
             group: row.group,
             desirable: None,
         })
+    }
+
+    /// Whether a row with Alpaca's columns goes through the template.
+    pub fn alpaca_is_a_turn(&self) -> bool {
+        matches!(
+            self.choice,
+            Template::AlpacaLf | Template::Chatml | Template::Jinja(_)
+        )
+    }
+
+    /// A prompt without an answer, whose completion is empty.
+    pub fn prompt(&self, row: &super::rows::Prompt) -> Result<Demonstration> {
+        let text = self.text(&row.prompt, None)?;
+        let prompt = self.ids(&row.prompt, &text)?;
+        Ok(Demonstration {
+            group: row.group.unwrap_or_else(|| group_of(&prompt)),
+            prompt,
+            completion: Vec::new(),
+        })
+    }
+
+    /// SHA-256 over all tokens and their texts, hex: another tokenizer has another one.
+    pub fn vocabulary_hash(&self) -> String {
+        let mut tokens: Vec<(u32, String)> = self
+            .inner
+            .get_vocab(true)
+            .into_iter()
+            .map(|(text, id)| (id, text))
+            .collect();
+        tokens.sort_unstable();
+        let mut hash = Sha256::new();
+        for (id, text) in tokens {
+            hash.update(id.to_le_bytes());
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        }
+        template::hex(&hash.finalize())
     }
 
     /// The text of a prompt up to where the answer begins, or of a whole row.
@@ -384,17 +424,30 @@ impl Tokenizer {
             .collect())
     }
 
-    /// The special token that the template puts right behind an answer.
-    pub fn turn_end(&self) -> Result<Option<u32>> {
+    /// All tokens that stand behind an answer in the data: for messages what the template puts there, else EOS.
+    pub fn ending(&self, of_messages: bool) -> Result<Vec<u32>> {
+        match (&self.format, of_messages) {
+            (Format::Jinja { .. }, true) => self.behind_answer(),
+            _ => self.encode(self.eos().unwrap_or("")),
+        }
+    }
+
+    /// What the template puts behind an answer.
+    fn behind_answer(&self) -> Result<Vec<u32>> {
         let Format::Jinja { template, .. } = &self.format else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         let turns = [Message::user("question"), Message::assistant("answer")];
         let whole = template.render(&turns, false)?;
-        let Some((_, behind)) = whole.rsplit_once("answer") else {
-            return Ok(None);
-        };
-        let first = self.encode(behind)?.first().copied();
+        match whole.rsplit_once("answer") {
+            Some((_, behind)) => self.encode(behind),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The special token that the template puts right behind an answer.
+    pub fn turn_end(&self) -> Result<Option<u32>> {
+        let first = self.behind_answer()?.first().copied();
         let special = self.inner.get_added_tokens_decoder();
         Ok(first.filter(|id| special.get(id).is_some_and(|token| token.special)))
     }

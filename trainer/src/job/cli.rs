@@ -285,6 +285,10 @@ impl Worker {
             Some(reference) => Some(fetch(&self.work_dir, client, reference, &loaded.model)?),
             None => None,
         };
+        let reward_adapter = match &job.reward_adapter {
+            Some(reference) => Some(fetch(&self.work_dir, client, reference, &loaded.model)?),
+            None => None,
+        };
         match &job.work {
             Work::Completions { sampling, .. } => completions::run(
                 client,
@@ -308,6 +312,7 @@ impl Worker {
                 tokenizer: &tokenizer,
                 base_model: &job.base_model,
                 adapter: adapter.as_ref(),
+                reward_adapter: reward_adapter.as_ref(),
                 spec,
                 snapshot_hash,
                 sample_prompts,

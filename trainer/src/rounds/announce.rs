@@ -8,7 +8,7 @@ use crate::{
     report::Reporter,
 };
 use candle_core::Device;
-use laurel_protocol::{AdapterConfig, LogLevel, Precision, RoundKind, RoundSpec};
+use laurel_protocol::{AdapterConfig, LogLevel, Ppo, Precision, RoundKind, RoundSpec};
 
 /// Logs the weights' memory in each precision and what the round will take; warns where the machine has less left.
 /// `is_loaded`: the weights are in memory already. A worker samples before and after a policy's round.
@@ -58,6 +58,9 @@ pub fn announce(
 /// Tokens of the longest pass that the rows can make; those too long for the round are left out.
 fn pass_tokens(rows: &[PreferencePair], spec: &RoundSpec) -> usize {
     let hyper = &spec.hyper;
+    if let Some(ppo) = &hyper.ppo {
+        return ppo_pass_tokens(rows, spec, ppo);
+    }
     let compares = spec.kind != RoundKind::Sft;
     let size = |row: &PreferencePair| {
         let rejected = if compares { row.rejected.len() } else { 0 };
@@ -80,6 +83,16 @@ fn pass_tokens(rows: &[PreferencePair], spec: &RoundSpec) -> usize {
     sizes
         .first()
         .map_or(0, |longest| batch.min(PASS_TOKENS.max(*longest)))
+}
+
+/// The longest prompt that an answer fits behind, with an answer of full length; a pass may take several.
+fn ppo_pass_tokens(rows: &[PreferencePair], spec: &RoundSpec, ppo: &Ppo) -> usize {
+    let room = (spec.hyper.max_length as usize).saturating_sub(ppo.max_new_tokens as usize);
+    let prompts = rows.iter().map(|row| row.prompt.len()).filter(|n| *n <= room);
+    let Some(longest) = prompts.max() else { return 0 };
+    let sequence = longest + ppo.max_new_tokens as usize;
+    let answers = (spec.hyper.batch_size * ppo.samples_per_prompt).div_ceil(ppo.minibatches);
+    (sequence * answers as usize).min(PASS_TOKENS.max(sequence))
 }
 
 #[cfg(test)]

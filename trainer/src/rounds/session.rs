@@ -4,7 +4,9 @@
 use super::{
     Input,
     accept::{fingerprint, is_finished, settings, take_folder, usable},
+    by_prompt::{elements_by_prompt, groups_by_prompt},
     outcome::{RoundOutcome, write_adapter},
+    ppo::Carried,
     rankings::{Ranking, elements},
     sampler::{Sampler, hold_out},
     tally::{ADVICE, Tally, check_finite},
@@ -17,12 +19,12 @@ use crate::{
     model::Model,
     ops::{Dropout, Gradients, Tape},
     optim::{AdamW, learning_rate},
-    report::{Directive, Progress, Reporter},
+    report::{Directive, Progress, Reporter, ShownAnswers},
     rng::Rng,
 };
 use anyhow::{Context, Result, ensure};
 use laurel_protocol::{
-    Keep,
+    Keep, Loss,
     round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split},
 };
 use std::{
@@ -48,6 +50,14 @@ pub struct Session<'a> {
     n_left_out: usize,
     sampler: Sampler,
     optimiser: AdamW,
+    /// Steps done. A PPO step is several of the optimiser's.
+    step: u64,
+    /// What a PPO round hands on from step to step beside the weights.
+    pub carried: Carried,
+    /// All figures so far, those before a resumed round's checkpoint included.
+    pub history: Vec<MetricPoint>,
+    ended_by: Option<String>,
+    saved_step: Option<u64>,
     out: &'a Path,
     fingerprint: String,
     metrics: File,
@@ -74,6 +84,14 @@ impl Batch {
     pub fn rankings<'s>(&self, session: &'s Session<'_>) -> Vec<Ranking<'s>> {
         rankings(&session.train, &self.0)
     }
+
+    /// The prompts of a batch whose elements are all rows of a prompt, each with its place among the trained rows.
+    pub fn prompts(&self, session: &Session<'_>) -> Vec<(u64, Vec<u32>)> {
+        let first = self.0.iter().map(|rows| rows[0]);
+        first
+            .map(|row| (row as u64, session.train[row].prompt.clone()))
+            .collect()
+    }
 }
 
 impl<'a> Session<'a> {
@@ -86,9 +104,10 @@ impl<'a> Session<'a> {
             starting_adapter,
             rows,
             out,
+            environment,
         } = input;
         settings(spec)?;
-        let fingerprint = fingerprint(spec, base_model, model, starting_adapter, &rows)?;
+        let fingerprint = fingerprint(spec, base_model, model, (starting_adapter, environment), &rows)?;
         if is_finished(out, &fingerprint)? {
             return Ok(None);
         }
@@ -98,6 +117,10 @@ impl<'a> Session<'a> {
         let rows = match spec.hyper.loss.is_unpaired() {
             true => rows.into_iter().flat_map(PreferencePair::unpaired).collect(),
             false => rows,
+        };
+        let rows = match spec.kind {
+            RoundKind::Ppo => groups_by_prompt(rows),
+            _ => rows,
         };
         let rng = Rng::new(spec.seed);
         let (train, eval) = hold_out(rows, spec.hyper.held_out, rng);
@@ -116,6 +139,11 @@ impl<'a> Session<'a> {
             // A policy has no score head, whatever it started from.
             RoundKind::Sft | RoundKind::Dpo | RoundKind::Ppo => adapter.score = None,
         }
+        match spec.hyper.loss {
+            Loss::Ppo if adapter.value.is_none() => adapter.add_value(model)?,
+            Loss::Ppo => {}
+            _ => adapter.value = None,
+        }
         let optimiser = AdamW::new(adapter.variables(), &spec.hyper)?;
         take_folder(out, &fingerprint)?;
         let metrics = OpenOptions::new()
@@ -125,7 +153,10 @@ impl<'a> Session<'a> {
             .truncate(false)
             .open(out.join("metrics.jsonl"))
             .with_context(|| format!("open metrics.jsonl in {out:?}"))?;
-        let elements = elements(&train, spec.hyper.batch_by);
+        let elements = match spec.kind {
+            RoundKind::Ppo => elements_by_prompt(&train),
+            _ => elements(&train, spec.hyper.batch_by),
+        };
         let sampler = Sampler::new(rng, elements.len(), &spec.hyper);
         let mut session = Self {
             spec,
@@ -139,6 +170,11 @@ impl<'a> Session<'a> {
             n_left_out,
             sampler,
             optimiser,
+            step: 0,
+            carried: Carried::new(&spec.hyper),
+            history: Vec::new(),
+            ended_by: None,
+            saved_step: None,
             out,
             fingerprint,
             metrics,
@@ -160,9 +196,16 @@ impl<'a> Session<'a> {
     fn introduce(&mut self) {
         let (n_train, n_eval, n_ties) = (self.train.len(), self.eval.len(), self.n_ties());
         let n_steps = self.sampler.n_steps;
-        let text = format!(
-            "{n_train} rows to train on, {n_eval} held out, {n_ties} of all are ties, {n_steps} steps"
-        );
+        let text = match self.spec.kind {
+            RoundKind::Ppo => format!(
+                "{} prompts to train on, {} held out, {n_steps} steps",
+                self.elements.len(),
+                elements_by_prompt(&self.eval).len()
+            ),
+            _ => format!(
+                "{n_train} rows to train on, {n_eval} held out, {n_ties} of all are ties, {n_steps} steps"
+            ),
+        };
         self.info(&text);
         let hyper = &self.spec.hyper;
         if n_eval == 0 && (hyper.patience > 0 || hyper.keep == Keep::Best) {
@@ -193,7 +236,13 @@ impl<'a> Session<'a> {
                 .with_context(|| format!("the checkpoint has no {name:?}"))?;
             var.set(weight)?;
         }
-        self.optimiser.restore(saved.moments, saved.state.step)?;
+        self.step = saved.state.step;
+        self.saved_step = Some(self.step);
+        let n_updates = saved.state.n_updates.unwrap_or(self.step);
+        self.optimiser.restore(saved.moments, n_updates)?;
+        if let Some(carried) = saved.state.carried {
+            self.carried = carried;
+        }
         self.watch.restore(saved.state.seen, saved.best);
         // Figures written after the checkpoint will be written again.
         self.metrics.set_len(saved.state.metrics_bytes)?;
@@ -203,6 +252,7 @@ impl<'a> Session<'a> {
             let point: MetricPoint = serde_json::from_str(&line?).context("read metrics.jsonl")?;
             remember(&mut self.last, &point);
             self.reporter.metrics(&point);
+            self.history.push(point);
         }
         self.metrics.seek(SeekFrom::End(0))?;
         self.first_step = saved.state.step;
@@ -237,19 +287,34 @@ impl<'a> Session<'a> {
 
     /// Applies a step's complete gradients and reports it; answers whether an evaluation is due.
     pub fn take_step(&mut self, gradients: &Gradients, tally: &Tally) -> Result<bool> {
-        let step = self.step() + 1;
-        let n_steps = self.sampler.n_steps;
-        let mut values = tally.means();
-        check_finite(&values, &format!("step {step}: "))?;
-        let rate = learning_rate(&self.spec.hyper, step - 1, n_steps);
-        let norm = self
-            .optimiser
+        check_finite(&tally.means(), &format!("step {}: ", self.step + 1))?;
+        let norm = self.update(gradients)?;
+        self.end_step(tally, norm)
+    }
+
+    /// One step of the optimiser, at the rate of the round's step in hand; gives the gradient's norm.
+    pub fn update(&mut self, gradients: &Gradients) -> Result<f64> {
+        let rate = self.learning_rate();
+        self.optimiser
             .step(gradients, rate)
-            .with_context(|| format!("step {step}: the gradient is unusable; {ADVICE}"))?;
+            .with_context(|| format!("step {}: the gradient is unusable; {ADVICE}", self.step + 1))
+    }
+
+    fn learning_rate(&self) -> f64 {
+        learning_rate(&self.spec.hyper, self.step, self.sampler.n_steps)
+    }
+
+    /// Reports a step whose updates are done; answers whether an evaluation is due.
+    pub fn end_step(&mut self, tally: &Tally, grad_norm: f64) -> Result<bool> {
+        let mut values = tally.means();
+        check_finite(&values, &format!("step {}: ", self.step + 1))?;
+        let n_steps = self.sampler.n_steps;
         let seconds = self.step_started.elapsed().as_secs_f64();
-        values.insert("learning_rate".into(), rate);
-        values.insert("grad_norm".into(), norm);
+        values.insert("learning_rate".into(), self.learning_rate());
+        values.insert("grad_norm".into(), grad_norm);
         values.insert("n_tokens".into(), tally.n_tokens as f64);
+        self.step += 1;
+        let step = self.step;
         values.insert(
             "tokens_per_second".into(),
             tally.n_tokens as f64 / seconds.max(1e-9),
@@ -259,7 +324,9 @@ impl<'a> Session<'a> {
         let hyper = &self.spec.hyper;
         self.checkpoint_due = self.stopped || step.is_multiple_of(u64::from(hyper.checkpoint_every));
         let rhythm = hyper.eval_every > 0 && step.is_multiple_of(u64::from(hyper.eval_every));
-        Ok(!self.eval.is_empty() && (rhythm || step == n_steps))
+        // A PPO round shows answers even where nothing is held out.
+        let can = !self.eval.is_empty() || self.spec.kind == RoundKind::Ppo;
+        Ok(can && (rhythm || step == n_steps))
     }
 
     fn save_due_checkpoint(&mut self) -> Result<()> {
@@ -268,9 +335,11 @@ impl<'a> Session<'a> {
         }
         let state = State {
             fingerprint: self.fingerprint.clone(),
-            step: self.step(),
+            step: self.step,
+            n_updates: Some(self.optimiser.n_steps),
             metrics_bytes: self.metrics.stream_position()?,
             seen: self.watch.seen,
+            carried: (self.spec.kind == RoundKind::Ppo).then(|| self.carried.clone()),
         };
         self.metrics.sync_data()?;
         let weights = self
@@ -280,6 +349,7 @@ impl<'a> Session<'a> {
             .map(|(name, w)| (name, w.tensor().detach()))
             .collect();
         let (moments, best) = (self.optimiser.state(), self.watch.weights());
+        self.saved_step = Some(self.step);
         checkpoint::save(&self.checkpoints(), &state, &weights, &moments, best)
     }
 
@@ -307,9 +377,8 @@ impl<'a> Session<'a> {
             Split::Eval => "held-out ",
         };
         check_finite(&values, &format!("after step {}: {what}", self.step()))?;
-        if let (Split::Eval, Some(&loss)) = (split, values.get("loss")) {
-            let step = self.step();
-            self.watch.see(step, loss, &self.adapter, &self.spec.hyper)?;
+        if let (Split::Eval, Some(loss)) = (split, watched(&values)) {
+            self.watch.see(self.step, loss, &self.adapter, &self.spec.hyper)?;
         }
         self.write_metrics(split, values)
     }
@@ -321,6 +390,7 @@ impl<'a> Session<'a> {
             values,
         };
         remember(&mut self.last, &point);
+        self.history.push(point.clone());
         let line = serde_json::to_string(&point)? + "\n";
         self.metrics
             .write_all(line.as_bytes())
@@ -355,7 +425,7 @@ impl<'a> Session<'a> {
 
     /// Steps done.
     pub fn step(&self) -> u64 {
-        self.optimiser.n_steps
+        self.step
     }
 
     pub fn trained(&self) -> &[PreferencePair] {
@@ -382,6 +452,37 @@ impl<'a> Session<'a> {
             .collect()
     }
 
+    /// Stops in the middle of a step, which is thrown away; what is done before it is written down.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+        self.checkpoint_due = self.step > 0 && self.saved_step != Some(self.step);
+    }
+
+    /// Stops in the middle of an evaluation: what is resumed from has to be before it.
+    pub fn abandon(&mut self) {
+        self.stopped = true;
+        self.checkpoint_due = false;
+    }
+
+    /// Updates of the optimiser so far.
+    pub fn n_updates(&self) -> u64 {
+        self.optimiser.n_steps
+    }
+
+    /// Notes that a rule ends the round at this step.
+    pub fn end_by(&mut self, reason: String) {
+        self.info(&format!("The round ends early: {reason}"));
+        self.ended_by = Some(reason);
+    }
+
+    pub fn show(&mut self, samples: &[ShownAnswers]) {
+        self.reporter.samples(samples);
+    }
+
+    pub fn out(&self) -> &'a Path {
+        self.out
+    }
+
     pub fn checkpoints(&self) -> PathBuf {
         self.out.join("checkpoints")
     }
@@ -395,8 +496,9 @@ impl<'a> Session<'a> {
         if self.stopped {
             return Ok(RoundOutcome::Stopped);
         }
-        let stopped_early = self.watch.is_over(&self.spec.hyper);
-        if stopped_early {
+        let over = self.watch.is_over(&self.spec.hyper);
+        let stopped_early = over || self.ended_by.is_some();
+        if over {
             self.info("Stopped early: the held-out loss falls no more");
         }
         let kept_step = self.watch.put_best(&self.adapter)?.unwrap_or(self.step());
@@ -407,6 +509,7 @@ impl<'a> Session<'a> {
             "spec": self.spec,
             "steps": self.step(),
             "stopped_early": stopped_early,
+            "ended_by": self.ended_by,
             "best_evaluation": self.watch.seen.best,
             "kept_step": kept_step,
             "n_train_rows": self.train.len(),
@@ -423,6 +526,12 @@ impl<'a> Session<'a> {
         self.info("The round is done");
         Ok(RoundOutcome::Done)
     }
+}
+
+/// What early stopping and the best weights go by: the held-out loss, and of a PPO round minus what it maximises.
+fn watched(values: &BTreeMap<String, f64>) -> Option<f64> {
+    let reward = values.get("rlhf_reward").map(|reward| -reward);
+    values.get("loss").copied().or(reward)
 }
 
 /// Keeps the last of each figure for the report.

@@ -5,7 +5,7 @@ mod conversation;
 mod settings;
 
 use self::{
-    conversation::{Conversation, Utterance},
+    conversation::Conversation,
     settings::{Draft, fields},
 };
 use crate::{
