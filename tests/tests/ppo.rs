@@ -1,13 +1,15 @@
 //! A PPO round from the browser: the form with its choice of a scorer, and the page with its charts, warnings and
-//! rollouts. The trainer is the test itself.
+//! rollouts, with the test itself as the trainer; and both kinds of round with a real one.
 
 use anyhow::{Context, Result};
-use laurel_protocol::{Loss, RewardSource, Round, RoundId, RoundKind};
+use laurel_protocol::{Loss, MetricPoint, RewardSource, Round, RoundId, RoundKind, Split};
 use laurel_tests::{
-    Browser, Scripted, scene, scripted,
+    Browser, Scripted, TestTrainer, scene, scripted,
     server::{ADMIN, PASSWORD},
     until,
 };
+
+const JOB_SECONDS: u64 = 240;
 
 #[test]
 fn the_form_starts_ppo_rounds_scored_by_a_rule_or_by_a_reward_model() -> Result<()> {
@@ -128,5 +130,57 @@ fn the_page_of_a_ppo_round_draws_its_figures_warns_and_shows_rollouts_live() -> 
     }
     let violations = browser.accessibility_violations()?;
     assert!(violations.is_empty(), "{violations:#?}");
+    browser.must_be_quiet()
+}
+
+#[test]
+fn a_real_trainer_makes_a_reward_model_and_a_policy_that_it_scores() -> Result<()> {
+    let scripted = Scripted::start()?;
+    let project = scripted.project(&scene::pick(1), 4)?;
+    scripted.answer(project, 4)?;
+    let mut reward = scripted::round(RoundKind::Reward);
+    reward.spec.hyper.max_steps = 2;
+    reward.spec.hyper.batch_size = 2;
+    reward.spec.hyper.held_out = 0.3;
+    let reward: Round = scripted
+        .admin
+        .post(&format!("/projects/{project}/rounds"), &reward)?;
+    let _trainer = TestTrainer::start(&scripted.server)?;
+    let browser = Browser::start(&scripted.server.url())?;
+    browser.sign_in(ADMIN, PASSWORD)?;
+    browser.open(&format!("/rounds/{}", reward.id))?;
+    browser.attribute_becomes("round-status", "data-status", "done", JOB_SECONDS)?;
+    browser.sees("reward-health")?;
+
+    browser.open(&format!("/projects/{project}/rounds/new"))?;
+    browser.select("round-kind", "ppo")?;
+    browser.sees("round-reward-adapter")?;
+    browser.fill("round-max-steps", "2")?;
+    browser.fill("round-batch-size", "2")?;
+    browser.fill("round-max-new-tokens", "8")?;
+    browser.run("document.querySelector('details.fold').open = true")?;
+    browser.fill("round-minibatches", "1")?;
+    browser.fill("round-inner-epochs", "1")?;
+    browser.click("start-round")?;
+    let round = opened(&browser, &scripted)?;
+    browser.attribute_becomes("round-status", "data-status", "done", JOB_SECONDS)?;
+    let points: Vec<MetricPoint> = scripted.admin.get(&format!("/rounds/{}/metrics", round.id))?;
+    let train: Vec<&MetricPoint> = points
+        .iter()
+        .filter(|point| point.split == Split::Train)
+        .collect();
+    assert_eq!(train.len(), 2);
+    assert!(
+        train.iter().all(|point| ["reward", "kl", "ratio", "entropy"]
+            .iter()
+            .all(|name| point.values.contains_key(*name))),
+        "{train:?}"
+    );
+    // In the first step nothing has moved yet.
+    assert!((train[0].values["ratio"] - 1.0).abs() < 1e-4, "{:?}", train[0]);
+    browser.sees("round-chart-reward-kl")?;
+    browser.sees("rollout-last")?;
+    assert_eq!(browser.count("round-sample")?, 4);
+    browser.sees("new-completions")?;
     browser.must_be_quiet()
 }

@@ -39,7 +39,7 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
             let n = prompt.len();
             let error =
                 format!("the conversation has {n} tokens and the model reads at most {most}: begin anew");
-            return Ok(super::cli::outcome(task.wishes, Outcome::Failed { error }));
+            return Ok(super::ends::outcome(task.wishes, Outcome::Failed { error }));
         }
         batch.push(Order {
             id: at as u64,
@@ -65,7 +65,7 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         }
     }
     tell(task, &answers)?;
-    Ok(super::cli::outcome(
+    Ok(super::ends::outcome(
         task.wishes,
         Outcome::Done { made_with: None },
     ))

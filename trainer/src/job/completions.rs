@@ -100,5 +100,5 @@ pub fn run(
             ),
         },
     };
-    Ok(super::cli::outcome(wishes, end))
+    Ok(super::ends::outcome(wishes, end))
 }

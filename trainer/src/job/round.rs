@@ -115,7 +115,7 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
     let outcome = rounds::run(input, &mut reporter)?;
     reporter.send();
     if outcome == RoundOutcome::Stopped || task.wishes.stop() {
-        return Ok(super::cli::stopped(task.wishes));
+        return Ok(super::ends::stopped(task.wishes));
     }
     let made = task.folder.join("adapter");
     if samples_drawn && !is_ppo {
@@ -135,7 +135,7 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
     let done = Outcome::Done {
         made_with: Some(made_with),
     };
-    Ok(super::cli::outcome(task.wishes, done))
+    Ok(super::ends::outcome(task.wishes, done))
 }
 
 /// Whether the folder holds a checkpoint or the result of this round.
