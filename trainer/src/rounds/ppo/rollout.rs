@@ -57,6 +57,7 @@ pub fn sample(
         top_p: ppo.top_p,
         max_tokens: ppo.max_new_tokens,
         seed,
+        ..Sampling::default()
     };
     let engine = Engine::new(model, Some(policy), &sampling, environment.tokenizer.stop_ids())?;
     let requests = prompts.iter().map(|(key, prompt)| Request {
