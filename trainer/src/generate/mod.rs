@@ -19,5 +19,5 @@ mod tests;
 mod text;
 
 pub use batch::{Event, Order, Piece, PieceToken};
-pub use engine::{Engine, Finished, Request, SLOTS};
+pub use engine::{Engine, Finished, MOST_SLOTS, Request, SLOTS};
 pub use live::{Bounds, Live, Refused};
