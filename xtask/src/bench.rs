@@ -17,6 +17,8 @@ enum What {
     Page,
     /// Training speed and memory of SFT, reward and DPO rounds on the default model.
     Train(Train),
+    /// Decode speed of the generation engine on the default model, for one sequence and for eight.
+    Generate(Generate),
 }
 
 #[derive(Args)]
@@ -38,6 +40,22 @@ struct Train {
     venv: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct Generate {
+    /// f32, bf16 or quantized, several with commas between them; +lora puts an adapter on
+    #[arg(long, default_value = "f32,bf16,quantized,quantized+lora")]
+    precision: String,
+    /// Repetitions, of which the median counts
+    #[arg(long, default_value_t = 3)]
+    repetitions: u32,
+    /// Run llama.cpp on the same file, in turn, and print the ratios
+    #[arg(long)]
+    vs_llamacpp: bool,
+    /// A Python environment that has xllamacpp already; else one is made in the cache folder (several GB)
+    #[arg(long)]
+    venv: Option<PathBuf>,
+}
+
 pub fn run(place: &Place, options: &Options) -> Result<()> {
     let built = Built::make(place)?;
     match &options.what {
@@ -51,6 +69,16 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
             ]);
             if train.vs_trl {
                 bench.arg(parity::venv(place, train.venv.as_deref())?);
+            }
+            shell::run(&mut bench)
+        }
+        What::Generate(generate) => {
+            let mut bench = built.program(place, "bench_generate");
+            bench
+                .arg(place.root.join("tests").join("bench").join("peers"))
+                .args([generate.precision.clone(), generate.repetitions.to_string()]);
+            if generate.vs_llamacpp {
+                bench.arg(parity::venv(place, generate.venv.as_deref())?);
             }
             shell::run(&mut bench)
         }

@@ -1,11 +1,11 @@
 //! Tokens as a person reads them: each with its own text, even where a character is spread over several.
 
 use super::Tokenizer;
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 /// Knows how a vocabulary spells its tokens.
 pub struct TokenTexts<'a> {
-    tokenizer: &'a Tokenizer,
+    tokenizer: Cow<'a, Tokenizer>,
     added: HashMap<u32, String>,
     /// Where tokens are bytes, spelt with a printable character each: the byte of each character.
     bytes: Option<HashMap<char, u8>>,
@@ -13,14 +13,25 @@ pub struct TokenTexts<'a> {
 
 impl<'a> TokenTexts<'a> {
     pub fn new(tokenizer: &'a Tokenizer) -> Self {
+        Self::of_any(Cow::Borrowed(tokenizer))
+    }
+
+    /// The same, kept for longer than the tokenizer.
+    pub fn owning(tokenizer: &Tokenizer) -> TokenTexts<'static> {
+        TokenTexts::of_any(Cow::Owned(tokenizer.clone()))
+    }
+
+    fn of_any(tokenizer: Cow<'a, Tokenizer>) -> Self {
         let vocabulary = tokenizer.vocabulary();
         let added = vocabulary.get_added_tokens_decoder();
         // A decoder may be a list of decoders; its description names them all.
         let decoder = serde_json::to_string(&vocabulary.get_decoder()).unwrap_or_default();
+        let added = added.into_iter().map(|(id, token)| (id, token.content)).collect();
+        let bytes = decoder.contains("\"ByteLevel\"").then(byte_letters);
         Self {
             tokenizer,
-            added: added.into_iter().map(|(id, token)| (id, token.content)).collect(),
-            bytes: decoder.contains("\"ByteLevel\"").then(byte_letters),
+            added,
+            bytes,
         }
     }
 

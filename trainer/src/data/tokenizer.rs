@@ -411,7 +411,8 @@ impl Tokenizer {
         self.plain_text("")
     }
 
-    fn plain_text(&self, text: &str) -> Result<Vec<u32>> {
+    /// The ids of plain text, with what the tokenizer puts before it by itself.
+    pub fn plain_text(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self
             .inner
             .encode_fast(text, true)

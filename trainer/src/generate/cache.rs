@@ -73,7 +73,7 @@ impl Cache {
         out: &mut [f32],
     ) {
         let prompt = self.prompt.as_ref().map(|prompt| &prompt.0[layer]);
-        vectorised(Attend {
+        let head = Head {
             segments: [prompt, Some(&self.own.0[layer])],
             seen: rule.first_seen(position)..position + 1,
             width: config.n_kv_heads * config.head_dim,
@@ -82,12 +82,18 @@ impl Cache {
             factor: rule.factor as f32,
             cap: rule.cap.map(|cap| cap as f32),
             head_dim: config.head_dim,
-            out,
-        });
+        };
+        vectorised(Attend { head, out });
     }
 }
 
 struct Attend<'a> {
+    head: Head<'a>,
+    out: &'a mut [f32],
+}
+
+/// The query heads of a key/value head, and what they see.
+struct Head<'a> {
     segments: [Option<&'a Rows>; 2],
     /// Rows that the query sees.
     seen: std::ops::Range<usize>,
@@ -98,7 +104,6 @@ struct Attend<'a> {
     query: &'a [f32],
     factor: f32,
     cap: Option<f32>,
-    out: &'a mut [f32],
 }
 
 impl Loop for Attend<'_> {
@@ -106,14 +111,15 @@ impl Loop for Attend<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let d = self.head_dim;
-        let mut weights = Vec::with_capacity(self.seen.len());
-        for (query, out) in self.query.chunks_exact(d).zip(self.out.chunks_exact_mut(d)) {
+        let Self { head, out } = self;
+        let d = head.head_dim;
+        let mut weights = Vec::with_capacity(head.seen.len());
+        for (query, out) in head.query.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
             weights.clear();
-            for (rows, seen) in parts(&self.segments, &self.seen) {
-                self.scores(rows, seen, query, &mut weights);
+            for (rows, seen) in parts(&head.segments, &head.seen) {
+                head.scores(rows, seen, query, &mut weights);
             }
-            if let Some(cap) = self.cap {
+            if let Some(cap) = head.cap {
                 weights
                     .iter_mut()
                     .for_each(|score| *score = cap * tanh(*score / cap));
@@ -123,18 +129,18 @@ impl Loop for Attend<'_> {
             let share = 1.0 / sum(&weights);
             out.fill(0.0);
             let mut rest = weights.as_slice();
-            for (rows, seen) in parts(&self.segments, &self.seen) {
+            for (rows, seen) in parts(&head.segments, &head.seen) {
                 let (weights, behind) = rest.split_at(seen.len());
                 rest = behind;
-                let values = &rows.values[seen.start * self.width..seen.end * self.width];
-                self.mix(values, weights, out);
+                let values = &rows.values[seen.start * head.width..seen.end * head.width];
+                head.mix(values, weights, out);
             }
             out.iter_mut().for_each(|sum| *sum *= share);
         }
     }
 }
 
-impl Attend<'_> {
+impl Head<'_> {
     /// Adds the scores of the rows `seen` of a segment.
     #[inline(always)]
     fn scores(&self, rows: &Rows, seen: std::ops::Range<usize>, query: &[f32], scores: &mut Vec<f32>) {

@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 
 /// Sequences in one batch.
 pub const SLOTS: usize = 32;
+/// So many may be: a step of more rows would be another product, in which a row's bits depend on the others.
+pub const MOST_SLOTS: usize = crate::ops::MOST_ROWS;
 
 /// A prompt and which of its completions are wanted.
 #[derive(Clone, Debug)]

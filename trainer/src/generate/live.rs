@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedSender;
 
 /// How much is taken at once.
 #[derive(Clone, Copy, Debug)]
@@ -113,8 +113,9 @@ impl Live {
         self.shared.lock().phase == Phase::Running
     }
 
-    /// Takes an order; its `id` is given here, and its completions end where the context does.
-    pub fn submit(&self, mut order: Order) -> Result<UnboundedReceiver<Event>, Refused> {
+    /// Takes an order, whose events go to `sender`. Its `id` is given here, and its completions end where the context
+    /// does.
+    pub fn submit(&self, mut order: Order, sender: &UnboundedSender<Event>) -> Result<u64, Refused> {
         let n_tokens = order.prompt.len();
         if n_tokens == 0 {
             return Err(Refused::Empty);
@@ -134,12 +135,12 @@ impl Live {
             return Err(Refused::Full);
         }
         state.n_pending += n;
-        order.id = state.next_id;
+        let id = state.next_id;
         state.next_id += 1;
-        let (sender, receiver) = unbounded_channel();
-        state.inbox.push((order, sender));
+        order.id = id;
+        state.inbox.push((order, sender.clone()));
         self.shared.changed.notify_all();
-        Ok(receiver)
+        Ok(id)
     }
 
     /// Takes no more orders; the engine ends when it has done those that it has.

@@ -19,6 +19,6 @@ mod tests;
 mod text;
 
 pub use batch::{Batch, Event, Order, Piece, PieceToken};
-pub use engine::{Engine, Finished, Request, SLOTS};
+pub use engine::{Engine, Finished, MOST_SLOTS, Request, SLOTS};
 pub use live::{Bounds, Live, Refused};
 pub use network::Network;

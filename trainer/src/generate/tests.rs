@@ -13,6 +13,7 @@ use laurel_protocol::{
     FinishReason, Sampling,
     adapter::{AdapterConfig, LoraConfig},
 };
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 fn complete(engine: &Engine, requests: Vec<Request>) -> Vec<Finished> {
     let mut all = Vec::new();
@@ -124,8 +125,14 @@ fn bounds() -> Bounds {
     }
 }
 
+fn submit(live: &Live, order: Order) -> Result<UnboundedReceiver<Event>, Refused> {
+    let (sender, receiver) = unbounded_channel();
+    live.submit(order, &sender)?;
+    Ok(receiver)
+}
+
 /// What was told piece by piece, and the completion.
-fn hear(mut events: tokio::sync::mpsc::UnboundedReceiver<Event>) -> (Vec<Piece>, Finished) {
+fn hear(mut events: UnboundedReceiver<Event>) -> (Vec<Piece>, Finished) {
     let mut pieces = Vec::new();
     while let Some(event) = events.blocking_recv() {
         match event {
@@ -165,14 +172,14 @@ fn orders_with_their_own_adapters_and_settings_get_what_each_gets_alone() {
     let together = Live::start(&model, &adapters, &tokenizer, bounds()).unwrap();
     let heard: Vec<_> = orders
         .iter()
-        .map(|order| together.submit(order.clone()).unwrap())
+        .map(|order| submit(&together, order.clone()).unwrap())
         .collect();
     let heard: Vec<_> = heard.into_iter().map(hear).collect();
     let mut texts = std::collections::BTreeSet::new();
     for (order, (pieces, completion)) in orders.iter().zip(heard) {
         let alone = Live::start(&model, &adapters, &tokenizer, bounds()).unwrap();
         assert_eq!(
-            hear(alone.submit(order.clone()).unwrap()),
+            hear(submit(&alone, order.clone()).unwrap()),
             (pieces, completion.clone())
         );
         // The log-probabilities are those of the adapter that was asked for.
@@ -193,7 +200,7 @@ fn orders_with_their_own_adapters_and_settings_get_what_each_gets_alone() {
 fn pieces_are_the_completion_and_the_likeliest_tokens_are_in_order() {
     let (model, tokenizer) = letters();
     let live = Live::start(&model, &[], &tokenizer, bounds()).unwrap();
-    let (pieces, completion) = hear(live.submit(order(0, sampling(), None)).unwrap());
+    let (pieces, completion) = hear(submit(&live, order(0, sampling(), None)).unwrap());
     let told: Vec<&PieceToken> = pieces.iter().flat_map(|piece| &piece.tokens).collect();
     let ids: Vec<u32> = told.iter().map(|token| token.id).collect();
     assert_eq!(ids, completion.ids);
@@ -262,10 +269,10 @@ fn an_order_that_nobody_hears_frees_its_place_and_bounds_are_kept() {
         max_tokens: u32::MAX,
         ..sampling()
     };
-    let first = live.submit(order(0, endless.clone(), None)).unwrap();
-    let second = live.submit(order(1, endless.clone(), None)).unwrap();
+    let first = submit(&live, order(0, endless.clone(), None)).unwrap();
+    let second = submit(&live, order(1, endless.clone(), None)).unwrap();
     assert_eq!(
-        live.submit(order(2, endless.clone(), None)).err(),
+        submit(&live, order(2, endless.clone(), None)).err(),
         Some(Refused::Full)
     );
     drop(first);
@@ -279,15 +286,18 @@ fn an_order_that_nobody_hears_frees_its_place_and_bounds_are_kept() {
         prompt: vec![1; 64],
         ..order(0, sampling(), None)
     };
-    assert_eq!(live.submit(long).err(), Some(Refused::TooLong { n_tokens: 64 }));
+    assert_eq!(submit(&live, long).err(), Some(Refused::TooLong { n_tokens: 64 }));
     let empty = Order {
         prompt: Vec::new(),
         ..order(0, sampling(), None)
     };
-    assert_eq!(live.submit(empty).err(), Some(Refused::Empty));
-    let last = live.submit(order(3, endless.clone(), None)).unwrap();
+    assert_eq!(submit(&live, empty).err(), Some(Refused::Empty));
+    let last = submit(&live, order(3, endless.clone(), None)).unwrap();
     live.drain();
-    assert_eq!(live.submit(order(4, endless, None)).err(), Some(Refused::Closing));
+    assert_eq!(
+        submit(&live, order(4, endless, None)).err(),
+        Some(Refused::Closing)
+    );
     assert_eq!(hear(last).1.ids.len(), 61, "what was taken is done");
 }
 

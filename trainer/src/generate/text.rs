@@ -71,7 +71,8 @@ impl Text {
     }
 
     fn release_to(&mut self, end: usize) -> (&str, usize) {
-        let from = std::mem::replace(&mut self.released, end.max(self.released));
+        let from = self.released;
+        self.released = end.max(from);
         // A token ends where the next one begins; the last one at the end of the text. What has no text yet waits.
         let ends = self.starts.iter().skip(1).copied().chain([self.text.len()]);
         let is_whole = |(start, end): &(&usize, usize)| **start < self.released && *end <= self.released;

@@ -37,7 +37,7 @@ pub(crate) fn precision(text: &str) -> Result<Precision, String> {
     serde_json::from_value(text.into()).map_err(|_| "must be f32, bf16 or quantized".to_owned())
 }
 
-fn named_path(text: &str) -> Result<(String, PathBuf), String> {
+pub(crate) fn named_path(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
         _ => Err("must be NAME=PATH".to_owned()),
