@@ -9,12 +9,16 @@ pub fn samples(live: Live, kind: RoundKind) -> AnyView {
     if kind == RoundKind::Reward {
         return ().into_any();
     }
-    let list = live.samples.view(|samples| {
-        if samples.is_empty() {
-            return view! { <p class="fine">"They come when the trainer has read the data."</p> }.into_any();
-        }
-        samples.into_iter().map(sample).collect_view().into_any()
-    });
+    let list = match kind {
+        RoundKind::Ppo => live.samples.view_once(move || rollouts::view(live)),
+        RoundKind::Sft | RoundKind::Reward | RoundKind::Dpo => live.samples.view(|samples| {
+            if samples.is_empty() {
+                return view! { <p class="fine">"They come when the trainer has read the data."</p> }
+                    .into_any();
+            }
+            samples.into_iter().map(sample).collect_view().into_any()
+        }),
+    };
     view! {
         <section class="card" aria-labelledby="samples-title">
             <h2 id="samples-title">"Before and after"</h2>
@@ -31,10 +35,6 @@ pub fn question(prompt: &[Message]) -> Option<String> {
 }
 
 fn sample(sample: Sample) -> AnyView {
-    // A PPO round answers at every evaluation, each time with a score.
-    if !sample.rollouts.is_empty() {
-        return rollouts::sample(sample);
-    }
     let after = if sample.after.is_empty() {
         "…".to_owned()
     } else {
