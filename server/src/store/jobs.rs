@@ -1,5 +1,5 @@
-//! Jobs: what trainers lease (see [`super::leases`]). A round, a completion job and a turn of a chat each own one. Every change of a
-//! job's status goes through [`set_status`].
+//! Jobs: what trainers lease (see [`super::leases`]). A round, a completion job and a turn of a chat each own one. Every
+//! change of a job's status goes through [`set_status`].
 
 use super::{Db, Error, Result, text};
 use laurel_protocol::{AdapterId, Directive, JobId, JobStatus, ProjectId, Template, Timestamp, UserId};
