@@ -85,6 +85,10 @@ impl Chat {
         self.action.run(
             async move { api::chat::start(project, &turn).await },
             move |turn| {
+                // Whoever has left the page watches no turn: the server gives it up.
+                if self.text.is_disposed() {
+                    return;
+                }
                 self.text.set(String::new());
                 for side in self.open_sides() {
                     side.say(&said);
@@ -114,13 +118,12 @@ impl Chat {
             side.end(answer, turn.status, turn.error.as_deref());
         }
         self.turn.set(None);
-        self.is_live.set(true);
-        // Not from within its own call.
-        let stream = self.stream;
-        set_timeout(
-            move || drop(stream.try_update_value(Option::take)),
-            std::time::Duration::ZERO,
-        );
+        // Not from within its own call. That the server has closed it, too, is no interruption.
+        let end = move || {
+            drop(self.stream.try_update_value(Option::take));
+            let _ = self.is_live.try_set(true);
+        };
+        set_timeout(end, std::time::Duration::ZERO);
     }
 
     fn stop(self) {
