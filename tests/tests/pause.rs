@@ -37,6 +37,7 @@ fn a_paused_round_comes_to_the_same_weights_with_its_checkpoint_and_without() ->
     trainer.kill_and_restart()?;
     browser.open(&format!("/rounds/{paused}"))?;
     browser.attribute_becomes("round-status", "data-status", "paused", JOB_SECONDS)?;
+    browser.console_errors()?; // of the stream that the killed server broke
     browser.click("resume-round")?;
     reaches(&scripted, paused, standing.step + 1)?;
 
