@@ -4,7 +4,10 @@ use crate::load::living;
 use laurel_protocol::{
     Adapter, AdapterId, ChatAnswer, ChatTurn, FinishReason, JobStatus, Message, Speaker, talkers,
 };
-use leptos::prelude::*;
+use leptos::{html::Div, prelude::*};
+
+/// So many hidden pixels below, what is added is still read as it comes.
+const NEAR_END: i32 = 160;
 
 /// Something that was said, and what is to be known of it.
 #[derive(Clone, PartialEq)]
@@ -109,6 +112,14 @@ impl Conversation {
             None => ().into_any(),
         }
         });
+        let log = NodeRef::<Div>::new();
+        Effect::new(move || {
+            self.said.track();
+            self.answer.track();
+            if let Some(log) = log.get() {
+                keep_at_end(&log);
+            }
+        });
         let id = format!("chat-{place}");
         view! {
             <section class="card chat-side" data-test=id.clone()>
@@ -123,10 +134,18 @@ impl Conversation {
                         {options}
                     </select>
                 </div>
-                <div class="chat-log" role="log" aria-label="What was said" tabindex="0">{said} {answer}</div>
+                <div class="chat-log" node_ref=log role="log" aria-label="What was said" tabindex="0">{said} {answer}</div>
             </section>
         }
         .into_any()
+    }
+}
+
+/// Shows what was said last, unless the reader has scrolled up to what was said before.
+fn keep_at_end(log: &web_sys::HtmlElement) {
+    let hidden = log.scroll_height() - log.scroll_top() - log.client_height();
+    if hidden < NEAR_END {
+        log.set_scroll_top(log.scroll_height());
     }
 }
 
