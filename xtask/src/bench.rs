@@ -17,6 +17,18 @@ enum What {
     Page,
     /// Training speed and memory of SFT, reward and DPO rounds on the default model.
     Train(Train),
+    /// Seconds and memory of a PPO step on the default model: 8 prompts, 128 new tokens, one epoch.
+    Ppo(Ppo),
+}
+
+#[derive(Args)]
+struct Ppo {
+    /// f32, bf16 or quantized: what the frozen weights are kept in
+    #[arg(long, default_value = "f32")]
+    precision: String,
+    /// Counted steps
+    #[arg(long, default_value_t = 3)]
+    steps: u32,
 }
 
 #[derive(Args)]
@@ -42,6 +54,12 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
     let built = Built::make(place)?;
     match &options.what {
         What::Page => shell::run(&mut built.program(place, "bench_page")),
+        What::Ppo(ppo) => {
+            let mut bench = built.program(place, "bench_ppo");
+            bench.arg(place.root.join("tests").join("bench"));
+            bench.args([ppo.precision.clone(), ppo.steps.to_string()]);
+            shell::run(&mut bench)
+        }
         What::Train(train) => {
             let mut bench = built.program(place, "bench_train");
             bench.arg(place.root.join("tests").join("bench")).args([
