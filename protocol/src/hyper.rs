@@ -167,7 +167,7 @@ impl Hyper {
         self.check_loss(&mut check);
         let mut errors = check.finish().err().unwrap_or_default();
         match (&self.ppo, self.loss.kind() == RoundKind::Ppo) {
-            (Some(ppo), true) => errors.extend(ppo.validate(self.loss, self.batch_size)),
+            (Some(ppo), true) => errors.extend(ppo.validate(self.loss)),
             (None, true) => errors.push(FieldError::new("hyper.ppo", "must be there in a PPO round")),
             (Some(_), false) => {
                 let reason = "belongs to PPO rounds alone: leave it out";

@@ -96,7 +96,7 @@ pub struct Ppo {
     pub top_p: f64,
     /// Answers to each prompt of a step; `grpo` and `rloo` compare them and need two or more.
     pub samples_per_prompt: u32,
-    /// Optimiser steps that one pass over a step's answers is divided into.
+    /// Optimiser steps that one pass over a step's answers is divided into; at most one for each answer.
     pub minibatches: u32,
     /// Passes over a step's answers.
     pub inner_epochs: u32,
@@ -180,8 +180,7 @@ impl Ppo {
         }
     }
 
-    /// `batch_size` is that of the round.
-    pub(crate) fn validate(&self, loss: Loss, batch_size: u32) -> Vec<FieldError> {
+    pub(crate) fn validate(&self, loss: Loss) -> Vec<FieldError> {
         let mut check = Check::default();
         for (value, low, high, field) in self.bounds() {
             check.ensure(
@@ -191,13 +190,7 @@ impl Ppo {
             );
         }
         let target = self.target_reward.unwrap_or(0.0);
-        check
-            .ensure(target.is_finite(), "hyper.ppo.target_reward", "must be a number")
-            .ensure(
-                self.minibatches <= batch_size.saturating_mul(self.samples_per_prompt),
-                "hyper.ppo.minibatches",
-                "must be at most the answers of a step, batch_size · samples_per_prompt",
-            );
+        check.ensure(target.is_finite(), "hyper.ppo.target_reward", "must be a number");
         self.check_loss(loss, &mut check);
         check.finish().err().unwrap_or_default()
     }
@@ -294,7 +287,7 @@ mod tests {
     fn refused(loss: Loss, change: fn(&mut Ppo)) -> Vec<String> {
         let mut ppo = Ppo::for_loss(loss);
         change(&mut ppo);
-        let errors = ppo.validate(loss, 8).into_iter();
+        let errors = ppo.validate(loss).into_iter();
         errors.map(|error| error.field).collect()
     }
 
@@ -306,10 +299,6 @@ mod tests {
         assert_eq!(refused(Loss::Ppo, |it| it.clip = 0.0), ["hyper.ppo.clip"]);
         let nan = |it: &mut Ppo| it.target_reward = Some(f64::NAN);
         assert_eq!(refused(Loss::Ppo, nan), ["hyper.ppo.target_reward"]);
-        assert_eq!(
-            refused(Loss::Ppo, |it| it.minibatches = 9),
-            ["hyper.ppo.minibatches"]
-        );
     }
 
     #[test]

@@ -19,6 +19,18 @@ enum What {
     Train(Train),
     /// Decode speed of the generation engine on the default model, for one sequence and for eight.
     Generate(Generate),
+    /// Seconds and memory of a PPO step on the default model: 8 prompts, 128 new tokens, one epoch.
+    Ppo(Ppo),
+}
+
+#[derive(Args)]
+struct Ppo {
+    /// f32, bf16 or quantized: what the frozen weights are kept in
+    #[arg(long, default_value = "f32")]
+    precision: String,
+    /// Counted steps
+    #[arg(long, default_value_t = 3)]
+    steps: u32,
 }
 
 #[derive(Args)]
@@ -60,6 +72,12 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
     let built = Built::make(place)?;
     match &options.what {
         What::Page => shell::run(&mut built.program(place, "bench_page")),
+        What::Ppo(ppo) => {
+            let mut bench = built.program(place, "bench_ppo");
+            bench.arg(place.root.join("tests").join("bench"));
+            bench.args([ppo.precision.clone(), ppo.steps.to_string()]);
+            shell::run(&mut bench)
+        }
         What::Train(train) => {
             let mut bench = built.program(place, "bench_train");
             bench.arg(place.root.join("tests").join("bench")).args([

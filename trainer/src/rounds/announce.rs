@@ -27,6 +27,7 @@ pub fn announce(
         pass_tokens: pass_tokens(rows, spec),
         gradient_checkpointing: hyper.gradient_checkpointing,
         samples,
+        cached_tokens: cached_tokens(rows, spec),
     };
     let (weights, round) = (WeightBytes::of(facts), RoundBytes::of(facts, &plan));
     let precision = match hyper.precision {
@@ -85,14 +86,40 @@ fn pass_tokens(rows: &[PreferencePair], spec: &RoundSpec) -> usize {
         .map_or(0, |longest| batch.min(PASS_TOKENS.max(*longest)))
 }
 
-/// The longest prompt that an answer fits behind, with an answer of full length; a pass may take several.
+/// Sequences that are sampled at once.
+const SLOTS: u32 = 32;
+
+/// Keys and values of a PPO round's answers, each with its prompt; other rounds sample too little to count.
+fn cached_tokens(rows: &[PreferencePair], spec: &RoundSpec) -> usize {
+    let Some(ppo) = &spec.hyper.ppo else { return 0 };
+    let n_answers = spec
+        .hyper
+        .batch_size
+        .saturating_mul(ppo.samples_per_prompt)
+        .min(SLOTS);
+    longest_sequence(rows, spec, ppo) * n_answers as usize
+}
+
+/// A pass takes several answers where they fit.
 fn ppo_pass_tokens(rows: &[PreferencePair], spec: &RoundSpec, ppo: &Ppo) -> usize {
+    let sequence = longest_sequence(rows, spec, ppo);
+    let answers = spec
+        .hyper
+        .batch_size
+        .saturating_mul(ppo.samples_per_prompt)
+        .div_ceil(ppo.minibatches);
+    sequence
+        .saturating_mul(answers as usize)
+        .min(PASS_TOKENS.max(sequence))
+}
+
+/// The longest prompt that an answer fits behind, with an answer of full length.
+fn longest_sequence(rows: &[PreferencePair], spec: &RoundSpec, ppo: &Ppo) -> usize {
     let room = (spec.hyper.max_length as usize).saturating_sub(ppo.max_new_tokens as usize);
     let prompts = rows.iter().map(|row| row.prompt.len()).filter(|n| *n <= room);
-    let Some(longest) = prompts.max() else { return 0 };
-    let sequence = longest + ppo.max_new_tokens as usize;
-    let answers = (spec.hyper.batch_size * ppo.samples_per_prompt).div_ceil(ppo.minibatches);
-    (sequence * answers as usize).min(PASS_TOKENS.max(sequence))
+    prompts
+        .max()
+        .map_or(0, |longest| longest + ppo.max_new_tokens as usize)
 }
 
 #[cfg(test)]

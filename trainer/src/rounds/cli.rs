@@ -1,11 +1,14 @@
 //! The subcommands `round`, `logprobs` and `score`: rounds and their measures without a server.
 
 use super::{
-    Environment, Input, Scorer, announce, check, completion_logps, made_with::MadeWith, prompts, run, scores,
+    Environment, Input, Scorer, announce, check, completion_logps,
+    data_file::{data, pairs, rows},
+    made_with::MadeWith,
+    run, scores,
 };
 use crate::{
     adapters::{self, Adapter},
-    data::{Demonstration, Label, PreferencePair, Row, Tokenizer, read_rows, template},
+    data::{PreferencePair, Row, Tokenizer, template},
     device, hub,
     model::{Facts, Model, Pack, TokenAt},
     ops::Tape,
@@ -22,8 +25,8 @@ use laurel_protocol::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
-    fs::{self, File},
-    io::{BufReader, Write},
+    fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -209,67 +212,6 @@ pub(super) fn read_spec(text: &str, folder: &Path) -> Result<(RoundSpec, Files)>
         }
     );
     Ok((spec, files))
-}
-
-/// Rows as token ids, and for a PPO round what closes an answer.
-pub(super) fn data(
-    path: &Path,
-    tokenizer: &Tokenizer,
-    loss: Loss,
-) -> Result<(Vec<PreferencePair>, Vec<u32>)> {
-    match loss.kind() {
-        RoundKind::Ppo => prompts(&rows(path)?, tokenizer, &format!("{path:?}")),
-        _ => Ok((pairs(path, tokenizer, loss)?, Vec::new())),
-    }
-}
-
-fn rows(path: &Path) -> Result<Vec<Row>> {
-    let file = File::open(path).with_context(|| format!("open {path:?}"))?;
-    ensure!(
-        !path.is_dir(),
-        "{path:?} is a folder: the data is a file of JSON Lines"
-    );
-    let rows = read_rows(BufReader::new(file)).with_context(|| format!("read {path:?}"))?;
-    ensure!(!rows.is_empty(), "{path:?} has no rows");
-    Ok(rows)
-}
-
-/// Rows as token ids. Supervised fine-tuning takes demonstrations as well, and KTO answers that were judged by
-/// themselves.
-fn pairs(path: &Path, tokenizer: &Tokenizer, loss: Loss) -> Result<Vec<PreferencePair>> {
-    let mut pairs = Vec::new();
-    for (at, row) in rows(path)?.iter().enumerate() {
-        let example = |it: Demonstration| PreferencePair {
-            prompt: it.prompt,
-            chosen: it.completion,
-            rejected: Vec::new(),
-            group: it.group,
-            label: Label::default(),
-        };
-        let pair = match row {
-            Row::Preference(row) => tokenizer.preference(row),
-            Row::Example(row)
-                if loss.kind() == RoundKind::Sft || loss.is_unpaired() && row.desirable.is_some() =>
-            {
-                let label = Label {
-                    desirable: row.desirable,
-                    ..Label::default()
-                };
-                tokenizer
-                    .demonstration(row)
-                    .map(|it| PreferencePair { label, ..example(it) })
-            }
-            Row::Alpaca(row) if loss.kind() == RoundKind::Sft => tokenizer.alpaca(row).map(example),
-            _ if loss.is_unpaired() => Err(anyhow::anyhow!(
-                "a row with neither a completion and its label (true or false) nor a chosen and a rejected completion"
-            )),
-            _ => Err(anyhow::anyhow!(
-                "a row without a chosen and a rejected completion"
-            )),
-        };
-        pairs.push(pair.with_context(|| format!("{path:?}, row {}", at + 1))?);
-    }
-    Ok(pairs)
 }
 
 pub fn logprobs(args: &LogprobsArgs) -> Result<()> {

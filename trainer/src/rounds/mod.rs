@@ -8,6 +8,7 @@ mod accept;
 mod announce;
 mod by_prompt;
 mod check;
+mod data_file;
 mod dpo;
 mod kto;
 mod logps;

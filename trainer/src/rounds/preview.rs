@@ -4,7 +4,8 @@
 use super::{
     accept::{about_rows, compares, left_out},
     check::findings,
-    cli::{data, read_spec},
+    cli::read_spec,
+    data_file::data,
 };
 use crate::{
     data::{PreferencePair, TokenTexts, Tokenizer},

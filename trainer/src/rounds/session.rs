@@ -1,11 +1,13 @@
 //! What all rounds share: the split, the order of batches, the optimiser's step, metrics, checkpoints and
 //! resuming. A round's loop asks for a batch, computes gradients, and hands them back.
 
+mod reporting;
+mod saving;
+
 use super::{
     Input,
     accept::{fingerprint, is_finished, settings, take_folder, usable},
     by_prompt::{elements_by_prompt, groups_by_prompt},
-    outcome::{RoundOutcome, write_adapter},
     ppo::Carried,
     rankings::{Ranking, elements},
     sampler::{Sampler, hold_out},
@@ -13,26 +15,24 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    adapters::{Adapter, TaskType},
-    checkpoint::{self, State},
+    adapters::Adapter,
     data::PreferencePair,
     model::Model,
     ops::{Dropout, Gradients, Tape},
     optim::{AdamW, learning_rate},
-    report::{Directive, Progress, Reporter, ShownAnswers},
+    report::Reporter,
     rng::Rng,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use laurel_protocol::{
-    Keep, Loss,
-    round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split},
+    Loss,
+    round::{MetricPoint, RoundKind, RoundSpec, Split},
 };
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions},
-    io::{BufRead, BufReader, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
+    path::Path,
     time::Instant,
 };
 
@@ -193,76 +193,6 @@ impl<'a> Session<'a> {
         Ok(Some(session))
     }
 
-    fn introduce(&mut self) {
-        let (n_train, n_eval, n_ties) = (self.train.len(), self.eval.len(), self.n_ties());
-        let n_steps = self.sampler.n_steps;
-        let text = match self.spec.kind {
-            RoundKind::Ppo => format!(
-                "{} prompts to train on, {} held out, {n_steps} steps",
-                self.elements.len(),
-                elements_by_prompt(&self.eval).len()
-            ),
-            _ => format!(
-                "{n_train} rows to train on, {n_eval} held out, {n_ties} of all are ties, {n_steps} steps"
-            ),
-        };
-        self.info(&text);
-        let hyper = &self.spec.hyper;
-        if n_eval == 0 && (hyper.patience > 0 || hyper.keep == Keep::Best) {
-            let text = "No prompt could be held out: the round runs to its end and keeps the last weights";
-            self.reporter.log(LogLevel::Warning, text);
-        }
-    }
-
-    fn n_ties(&self) -> usize {
-        let rows = self.train.iter().chain(&self.eval);
-        rows.filter(|row| row.label.tie).count()
-    }
-
-    fn resume(&mut self) -> Result<()> {
-        let saved = checkpoint::newest(&self.checkpoints(), &self.model.device)?;
-        let Some(saved) = saved else {
-            return Ok(self.metrics.set_len(0)?);
-        };
-        ensure!(
-            saved.state.fingerprint == self.fingerprint,
-            "{:?} holds a round with another spec, data or model: choose another folder",
-            self.out
-        );
-        for (name, var) in self.adapter.variables() {
-            let weight = saved
-                .weights
-                .get(&name)
-                .with_context(|| format!("the checkpoint has no {name:?}"))?;
-            var.set(weight)?;
-        }
-        self.step = saved.state.step;
-        self.saved_step = Some(self.step);
-        let n_updates = saved.state.n_updates.unwrap_or(self.step);
-        self.optimiser.restore(saved.moments, n_updates)?;
-        if let Some(carried) = saved.state.carried {
-            self.carried = carried;
-        }
-        self.watch.restore(saved.state.seen, saved.best);
-        // Figures written after the checkpoint will be written again.
-        self.metrics.set_len(saved.state.metrics_bytes)?;
-        self.metrics.seek(SeekFrom::Start(0))?;
-        // Those before it may not have reached the server when the earlier attempt was killed.
-        for line in BufReader::new(&self.metrics).lines() {
-            let point: MetricPoint = serde_json::from_str(&line?).context("read metrics.jsonl")?;
-            remember(&mut self.last, &point);
-            self.reporter.metrics(&point);
-            self.history.push(point);
-        }
-        self.metrics.seek(SeekFrom::End(0))?;
-        self.first_step = saved.state.step;
-        self.info(&format!(
-            "Going on from the checkpoint at step {}",
-            saved.state.step
-        ));
-        Ok(())
-    }
-
     /// The next step's rows; `None` when the round is over or asked to stop.
     pub fn next_batch(&mut self) -> Result<Option<Batch>> {
         // Written here, after a step's evaluation, so that its figures are not lost to a resumed round.
@@ -329,84 +259,6 @@ impl<'a> Session<'a> {
         Ok(can && (rhythm || step == n_steps))
     }
 
-    fn save_due_checkpoint(&mut self) -> Result<()> {
-        if !std::mem::take(&mut self.checkpoint_due) {
-            return Ok(());
-        }
-        let state = State {
-            fingerprint: self.fingerprint.clone(),
-            step: self.step,
-            n_updates: Some(self.optimiser.n_steps),
-            metrics_bytes: self.metrics.stream_position()?,
-            seen: self.watch.seen,
-            carried: (self.spec.kind == RoundKind::Ppo).then(|| self.carried.clone()),
-        };
-        self.metrics.sync_data()?;
-        let weights = self
-            .adapter
-            .weights()
-            .into_iter()
-            .map(|(name, w)| (name, w.tensor().detach()))
-            .collect();
-        let (moments, best) = (self.optimiser.state(), self.watch.weights());
-        self.saved_step = Some(self.step);
-        checkpoint::save(&self.checkpoints(), &state, &weights, &moments, best)
-    }
-
-    /// Reports where the round stands; false when it was asked to stop.
-    pub fn heartbeat(&mut self) -> bool {
-        let (step, n_steps) = (self.step(), self.sampler.n_steps);
-        let done = step - self.first_step;
-        let seconds_left =
-            (done > 0).then(|| self.started.elapsed().as_secs_f64() / done as f64 * (n_steps - step) as f64);
-        if self.reporter.progress(Progress {
-            step,
-            n_steps,
-            seconds_left,
-        }) == Directive::Stop
-        {
-            self.stopped = true;
-        }
-        !self.stopped
-    }
-
-    pub fn report(&mut self, split: Split, tally: &Tally) -> Result<()> {
-        let values = tally.means();
-        let what = match split {
-            Split::Train => "",
-            Split::Eval => "held-out ",
-        };
-        check_finite(&values, &format!("after step {}: {what}", self.step()))?;
-        if let (Split::Eval, Some(loss)) = (split, watched(&values)) {
-            self.watch.see(self.step, loss, &self.adapter, &self.spec.hyper)?;
-        }
-        self.write_metrics(split, values)
-    }
-
-    fn write_metrics(&mut self, split: Split, values: BTreeMap<String, f64>) -> Result<()> {
-        let point = MetricPoint {
-            step: self.step(),
-            split,
-            values,
-        };
-        remember(&mut self.last, &point);
-        self.history.push(point.clone());
-        let line = serde_json::to_string(&point)? + "\n";
-        self.metrics
-            .write_all(line.as_bytes())
-            .context("write metrics.jsonl")?;
-        self.reporter.metrics(&point);
-        Ok(())
-    }
-
-    pub fn info(&mut self, text: &str) {
-        self.reporter.log(LogLevel::Info, text);
-    }
-
-    pub fn warn(&mut self, text: &str) {
-        self.reporter.log(LogLevel::Warning, text);
-    }
-
     /// The tape of the step's next pass, with the dropout that the adapter has. Evaluations, the reference and sampling
     /// have tapes without.
     pub fn tape(&self) -> Tape {
@@ -452,96 +304,10 @@ impl<'a> Session<'a> {
             .collect()
     }
 
-    /// Stops in the middle of a step, which is thrown away; what is done before it is written down.
-    pub fn stop(&mut self) {
-        self.stopped = true;
-        self.checkpoint_due = self.step > 0 && self.saved_step != Some(self.step);
-    }
-
-    /// Stops in the middle of an evaluation: what is resumed from has to be before it.
-    pub fn abandon(&mut self) {
-        self.stopped = true;
-        self.checkpoint_due = false;
-    }
-
     /// Updates of the optimiser so far.
     pub fn n_updates(&self) -> u64 {
         self.optimiser.n_steps
     }
-
-    /// Notes that a rule ends the round at this step.
-    pub fn end_by(&mut self, reason: String) {
-        self.info(&format!("The round ends early: {reason}"));
-        self.ended_by = Some(reason);
-    }
-
-    pub fn show(&mut self, samples: &[ShownAnswers]) {
-        self.reporter.samples(samples);
-    }
-
-    pub fn out(&self) -> &'a Path {
-        self.out
-    }
-
-    pub fn checkpoints(&self) -> PathBuf {
-        self.out.join("checkpoints")
-    }
-
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
-
-    /// Writes the adapter and the report, unless the round was stopped.
-    pub fn finish(mut self, task_type: TaskType) -> Result<RoundOutcome> {
-        if self.stopped {
-            return Ok(RoundOutcome::Stopped);
-        }
-        let over = self.watch.is_over(&self.spec.hyper);
-        let stopped_early = over || self.ended_by.is_some();
-        if over {
-            self.info("Stopped early: the held-out loss falls no more");
-        }
-        let kept_step = self.watch.put_best(&self.adapter)?.unwrap_or(self.step());
-        write_adapter(&self.adapter, self.out, self.base_model, task_type)?;
-        let report = serde_json::json!({
-            "fingerprint": self.fingerprint,
-            "kind": self.spec.kind,
-            "spec": self.spec,
-            "steps": self.step(),
-            "stopped_early": stopped_early,
-            "ended_by": self.ended_by,
-            "best_evaluation": self.watch.seen.best,
-            "kept_step": kept_step,
-            "n_train_rows": self.train.len(),
-            "n_held_out_rows": self.eval.len(),
-            "n_left_out_rows": self.n_left_out,
-            "n_ties": self.n_ties(),
-            "seconds": self.started.elapsed().as_secs_f64(),
-            "last_metrics": self.last,
-        });
-        checkpoint::write_file(
-            &self.out.join("report.json"),
-            &serde_json::to_vec_pretty(&report)?,
-        )?;
-        self.info("The round is done");
-        Ok(RoundOutcome::Done)
-    }
-}
-
-/// What early stopping and the best weights go by: the held-out loss, and of a PPO round minus what it maximises.
-fn watched(values: &BTreeMap<String, f64>) -> Option<f64> {
-    let reward = values.get("rlhf_reward").map(|reward| -reward);
-    values.get("loss").copied().or(reward)
-}
-
-/// Keeps the last of each figure for the report.
-fn remember(last: &mut BTreeMap<String, f64>, point: &MetricPoint) {
-    let prefix = match point.split {
-        Split::Train => "",
-        Split::Eval => "eval_",
-    };
-    let values = point.values.iter();
-    last.extend(values.map(|(name, value)| (format!("{prefix}{name}"), *value)));
 }
 
 fn rankings<'s>(rows: &'s [PreferencePair], elements: &[Vec<usize>]) -> Vec<Ranking<'s>> {
