@@ -102,9 +102,6 @@ fn the_chat_page_is_accessible_and_fits_a_phone() -> Result<()> {
     };
     scripted.send(&job, "chat", &report)?;
     browser.reads("chat-writing", "Bees")?;
-    if let Some(folder) = std::env::var_os("LAUREL_PICTURES") {
-        browser.screenshot(&std::path::Path::new(&folder).join("chat.png"))?;
-    }
     for width in [360, 1280] {
         browser.resize(width, 900)?;
         let fits = browser.run("return document.documentElement.scrollWidth <= innerWidth")?;

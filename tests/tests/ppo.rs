@@ -119,10 +119,6 @@ fn the_page_of_a_ppo_round_draws_its_figures_warns_and_shows_rollouts_live() -> 
         2,
         "a warning that came again stands once"
     );
-    let pictures = std::env::var_os("LAUREL_PICTURES").map(std::path::PathBuf::from);
-    if let Some(folder) = pictures {
-        browser.screenshot(&folder.join("ppo.png"))?;
-    }
     for width in [1280, 360] {
         browser.resize(width, 900)?;
         let fits = browser.run("return document.documentElement.scrollWidth <= innerWidth")?;
