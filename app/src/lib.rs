@@ -59,6 +59,7 @@ fn App() -> impl IntoView {
                     />
                     <Route path=path!("/projects/new") view=|| admin(AdminPage::ProjectNew)/>
                     <Route path=path!("/projects/:id") view=|| admin(AdminPage::Overview)/>
+                    <Route path=path!("/projects/:id/chat") view=|| admin(AdminPage::Chat)/>
                     <Route path=path!("/projects/:id/prompts") view=|| admin(AdminPage::Prompts)/>
                     <Route path=path!("/projects/:id/rounds/new") view=|| admin(AdminPage::RoundNew)/>
                     <Route path=path!("/rounds/:id") view=|| admin(AdminPage::Round)/>

@@ -7,7 +7,8 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// How tokens are drawn.
+/// How tokens are drawn. Penalties change the scores first; then come temperature, `top_k`, `top_p` and `min_p`, each on
+/// what the one before it left, as in transformers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Sampling {
@@ -15,10 +16,45 @@ pub struct Sampling {
     pub temperature: f64,
     /// Nucleus: the smallest set of tokens with at least this probability mass. 1 keeps all.
     pub top_p: f64,
+    /// Only the so many likeliest tokens. 0 keeps all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub top_k: u32,
+    /// Only tokens with at least this share of the likeliest one's probability. 0 keeps all.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub min_p: f64,
+    /// Scores of tokens that the prompt or the completion has already are divided by it, negative ones multiplied
+    /// (Keskar et al. 2019, as in transformers). 1 changes nothing.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub repetition_penalty: f64,
+    /// Taken off the score of every token that the completion has already, as in OpenAI's API.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub presence_penalty: f64,
+    /// The same, once for each time that the completion has the token.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub frequency_penalty: f64,
+    /// Texts that end a completion; they are no part of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
     /// New tokens at most.
     pub max_tokens: u32,
     /// Completion `i` of prompt `p` is drawn from the stream (seed, p, i), whatever else is in the batch.
     pub seed: u64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn is_one(number: &f64) -> bool {
+    *number == 1.0
+}
+
+fn is_none(number: &f64) -> bool {
+    *number == 0.0
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Default for Sampling {
@@ -26,6 +62,12 @@ impl Default for Sampling {
         Self {
             temperature: 0.9,
             top_p: 0.95,
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            stop: Vec::new(),
             max_tokens: 200,
             seed: 0,
         }
@@ -33,7 +75,29 @@ impl Default for Sampling {
 }
 
 impl Sampling {
+    /// New tokens of a completion at most.
+    pub const MOST_TOKENS: u32 = 2048;
+    /// Stop texts at most, and bytes of one.
+    pub const MOST_STOPS: usize = 4;
+    pub const MOST_STOP_BYTES: usize = 256;
+    /// Seeds stay whole numbers in a browser.
+    pub const LAST_SEED: u64 = 1 << 53;
+
     pub fn validate(&self) -> Validation {
+        let mut errors = self.validate_drawing().err().unwrap_or_default();
+        let own = Check::default()
+            .ensure(
+                (1..=Self::MOST_TOKENS).contains(&self.max_tokens),
+                "max_tokens",
+                "must be 1 to 2048",
+            )
+            .finish();
+        errors.extend(own.err().unwrap_or_default());
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// All but `max_tokens`, for completions that the model's context alone bounds.
+    pub fn validate_drawing(&self) -> Validation {
         Check::default()
             .ensure(
                 (0.0..=2.0).contains(&self.temperature),
@@ -45,12 +109,36 @@ impl Sampling {
                 "top_p",
                 "must be above 0 and at most 1",
             )
+            .ensure(self.top_k <= 1_000_000, "top_k", "must be 0 (all) to 1000000")
+            .ensure((0.0..=1.0).contains(&self.min_p), "min_p", "must be 0 to 1")
             .ensure(
-                (1..=2048).contains(&self.max_tokens),
-                "max_tokens",
-                "must be 1 to 2048",
+                (0.1..=10.0).contains(&self.repetition_penalty),
+                "repetition_penalty",
+                "must be 0.1 to 10",
             )
-            .ensure(self.seed <= 1 << 53, "seed", "must be at most 2^53")
+            .ensure(
+                (-2.0..=2.0).contains(&self.presence_penalty),
+                "presence_penalty",
+                "must be -2 to 2",
+            )
+            .ensure(
+                (-2.0..=2.0).contains(&self.frequency_penalty),
+                "frequency_penalty",
+                "must be -2 to 2",
+            )
+            .ensure(
+                self.stop.len() <= Self::MOST_STOPS,
+                "stop",
+                "must be at most 4 texts",
+            )
+            .ensure(
+                self.stop
+                    .iter()
+                    .all(|stop| (1..=Self::MOST_STOP_BYTES).contains(&stop.len())),
+                "stop",
+                "must be texts of 1 to 256 bytes",
+            )
+            .ensure(self.seed <= Self::LAST_SEED, "seed", "must be at most 2^53")
             .finish()
     }
 }
@@ -131,6 +219,8 @@ pub enum JobStatus {
     /// Waits for a trainer, at first or again after a lease ran out.
     Queued,
     Running,
+    /// A round that an admin stopped for a while: no trainer takes it until it is resumed.
+    Paused,
     Done,
     Failed,
     Aborted,
@@ -230,6 +320,37 @@ mod tests {
                 "{order:?} {label_type:?}"
             );
         }
+    }
+
+    #[test]
+    fn settings_outside_their_bounds_are_refused_by_name() {
+        let with = |change: &dyn Fn(&mut Sampling)| {
+            let mut sampling = Sampling::default();
+            change(&mut sampling);
+            let errors = sampling.validate().unwrap_err();
+            errors[0].field.clone()
+        };
+        assert_eq!(with(&|it| it.min_p = 1.5), "min_p");
+        assert_eq!(with(&|it| it.min_p = f64::NAN), "min_p");
+        assert_eq!(with(&|it| it.top_k = u32::MAX), "top_k");
+        assert_eq!(with(&|it| it.repetition_penalty = 0.0), "repetition_penalty");
+        assert_eq!(with(&|it| it.presence_penalty = -3.0), "presence_penalty");
+        assert_eq!(
+            with(&|it| it.frequency_penalty = f64::INFINITY),
+            "frequency_penalty"
+        );
+        assert_eq!(with(&|it| it.stop = vec![String::new()]), "stop");
+        assert_eq!(with(&|it| it.stop = vec!["a".into(); 5]), "stop");
+    }
+
+    #[test]
+    fn settings_that_change_nothing_are_not_written_and_old_records_are_read() {
+        let old = r#"{"temperature":0.9,"top_p":0.95,"max_tokens":200,"seed":0}"#;
+        assert_eq!(serde_json::to_string(&Sampling::default()).unwrap(), old);
+        assert_eq!(
+            serde_json::from_str::<Sampling>(old).unwrap(),
+            Sampling::default()
+        );
     }
 
     #[test]

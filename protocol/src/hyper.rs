@@ -1,8 +1,9 @@
 //! Hyper-parameters of a round: defaults by kind and loss, bounds, and which of them go together.
 
 use crate::{
-    error::{Check, Validation},
+    error::{Check, FieldError, Validation},
     loss::{BatchBy, Keep, Loss, Margin, Setting},
+    ppo::Ppo,
     round::RoundKind,
 };
 use serde::{Deserialize, Serialize};
@@ -47,12 +48,12 @@ pub struct Hyper {
     pub learning_rate: f64,
     pub epochs: u32,
     /// Rows (pairs for reward and DPO, rankings where `batch_by` says so, single answers for `kto` and
-    /// `apo_zero_unpaired`) an optimiser step.
+    /// `apo_zero_unpaired`) an optimiser step; prompts a step for PPO.
     pub batch_size: u32,
     /// Stop after so many steps even if epochs are left; 0 is no limit.
     pub max_steps: u32,
     /// DPO's β: how strongly the policy is held to the reference. For `ipo` its τ, for `orpo` its λ, for `simpo`
-    /// the scale of the mean log-probabilities. SFT and reward rounds ignore it.
+    /// the scale of the mean log-probabilities. SFT, reward and PPO rounds ignore it.
     pub beta: f64,
     /// Share of labels taken to be wrong: `sigmoid`, `sigmoid_norm`, `simpo`, `robust`, `bradley_terry`.
     pub label_smoothing: f64,
@@ -87,7 +88,8 @@ pub struct Hyper {
     pub held_out: f64,
     /// Evaluate every so many steps, and at the end; 0 is only at the end.
     pub eval_every: u32,
-    /// Stop early once the held-out loss has not fallen below its lowest for so many evaluations in a row; 0 never.
+    /// Stop early once the held-out loss (PPO: minus the held-out reward, less the divergence's price) has not fallen
+    /// below its lowest for so many evaluations in a row; 0 never.
     pub patience: u32,
     pub keep: Keep,
     /// Write a checkpoint every so many steps.
@@ -96,6 +98,9 @@ pub struct Hyper {
     /// Keep of each block its input alone and compute the block again in the backward pass: the same weights, bit for
     /// bit, with a fraction of the activations' memory and about a third more time.
     pub gradient_checkpointing: bool,
+    /// What PPO rounds have besides; other kinds have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ppo: Option<Ppo>,
 }
 
 impl Default for Hyper {
@@ -115,8 +120,9 @@ impl Hyper {
         let learning_rate = match loss.kind() {
             RoundKind::Sft => 2e-4,
             RoundKind::Reward => 1e-4,
-            RoundKind::Dpo => 5e-5,
+            RoundKind::Dpo | RoundKind::Ppo => 5e-5,
         };
+        let is_ppo = loss.kind() == RoundKind::Ppo;
         Self {
             loss,
             learning_rate,
@@ -151,6 +157,7 @@ impl Hyper {
             checkpoint_every: 10,
             precision: Precision::F32,
             gradient_checkpointing: false,
+            ppo: is_ppo.then(|| Ppo::for_loss(loss)),
         }
     }
 
@@ -158,7 +165,17 @@ impl Hyper {
         let mut check = Check::default();
         self.check_bounds(&mut check);
         self.check_loss(&mut check);
-        check.finish()
+        let mut errors = check.finish().err().unwrap_or_default();
+        match (&self.ppo, self.loss.kind() == RoundKind::Ppo) {
+            (Some(ppo), true) => errors.extend(ppo.validate(self.loss)),
+            (None, true) => errors.push(FieldError::new("hyper.ppo", "must be there in a PPO round")),
+            (Some(_), false) => {
+                let reason = "belongs to PPO rounds alone: leave it out";
+                errors.push(FieldError::new("hyper.ppo", reason));
+            }
+            (None, false) => {}
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     fn check_bounds(&self, check: &mut Check) {
@@ -240,7 +257,7 @@ impl Hyper {
     }
 
     /// A setting that the loss does not read must stand at its default, so that nobody believes it acts. `beta`
-    /// alone is let through: SFT and reward rounds have always ignored it.
+    /// alone is let through: SFT, reward and PPO rounds ignore it.
     fn check_loss(&self, check: &mut Check) {
         let default = Self::for_loss(self.loss);
         let mut unused = |setting: Setting, same: bool, field: &str| {

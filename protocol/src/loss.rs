@@ -37,11 +37,17 @@ pub enum Loss {
     Davidson,
     /// Reward: likelihood of a whole ranking (Plackett 1975; Luce 1959). Ties are left out.
     PlackettLuce,
+    /// PPO (Schulman et al. 2017) with a value head and generalised advantage estimation.
+    Ppo,
+    /// GRPO (Shao et al. 2024): PPO whose advantage is how an answer stands among others to its prompt.
+    Grpo,
+    /// RLOO (Ahmadian et al. 2024): PPO whose advantage is an answer's lead over the others to its prompt.
+    Rloo,
 }
 
 impl Loss {
     /// Every loss, the default of each kind first.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::CrossEntropy,
         Self::Sigmoid,
         Self::SigmoidNorm,
@@ -56,6 +62,9 @@ impl Loss {
         Self::RaoKupper,
         Self::Davidson,
         Self::PlackettLuce,
+        Self::Ppo,
+        Self::Grpo,
+        Self::Rloo,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -74,6 +83,9 @@ impl Loss {
             Self::RaoKupper => "rao_kupper",
             Self::Davidson => "davidson",
             Self::PlackettLuce => "plackett_luce",
+            Self::Ppo => "ppo",
+            Self::Grpo => "grpo",
+            Self::Rloo => "rloo",
         }
     }
 
@@ -91,6 +103,7 @@ impl Loss {
             | Self::Kto
             | Self::ApoZeroUnpaired => RoundKind::Dpo,
             Self::BradleyTerry | Self::RaoKupper | Self::Davidson | Self::PlackettLuce => RoundKind::Reward,
+            Self::Ppo | Self::Grpo | Self::Rloo => RoundKind::Ppo,
         }
     }
 
@@ -99,10 +112,11 @@ impl Loss {
             RoundKind::Sft => Self::CrossEntropy,
             RoundKind::Reward => Self::BradleyTerry,
             RoundKind::Dpo => Self::Sigmoid,
+            RoundKind::Ppo => Self::Ppo,
         }
     }
 
-    /// Whether it measures the policy from a reference.
+    /// Whether it measures given answers from a reference. (A PPO round measures its own answers.)
     pub fn needs_reference(self) -> bool {
         self.kind() == RoundKind::Dpo && !matches!(self, Self::Simpo | Self::Orpo)
     }
@@ -201,7 +215,7 @@ mod tests {
         for loss in Loss::ALL {
             assert_eq!(serde_json::to_value(loss).unwrap(), loss.as_str());
         }
-        for kind in [RoundKind::Sft, RoundKind::Reward, RoundKind::Dpo] {
+        for kind in RoundKind::ALL {
             assert_eq!(Loss::default_of(kind).kind(), kind);
             let first = Loss::ALL.into_iter().find(|loss| loss.kind() == kind);
             assert_eq!(first, Some(Loss::default_of(kind)));

@@ -42,6 +42,15 @@ pub struct UnpairedRow {
     pub provenance: Option<RowProvenance>,
 }
 
+/// TRL's prompt-only row (for its online trainers): a snapshot of a PPO round is a list of these, and where the round
+/// imitates chosen answers beside, [`PreferenceRow`]s stand before them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PromptRow {
+    pub prompt: Vec<Message>,
+    pub prompt_id: PromptId,
+}
+
 impl PreferenceRow {
     /// The chosen answer as desirable, then the rejected one as undesirable.
     pub fn unpaired(self) -> [UnpairedRow; 2] {

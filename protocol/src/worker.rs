@@ -1,7 +1,7 @@
 //! The worker part of the API: how a trainer leases a job, fetches its input and hands in its output.
 //!
 //! Order of calls, all with a worker token: `POST /worker/lease` → (`GET …/rows` | `GET …/prompts`, the
-//! starting adapter's files) → many `POST …/report` or `…/completions` (each renews the lease) →
+//! starting adapter's files) → many `POST …/report`, `…/completions` or `…/chat` (each renews the lease) →
 //! `PUT …/adapter/{file}` → `POST …/finish`. Every call after the lease carries the lease in the header
 //! `Laurel-Lease`; a lost lease answers 409 `lease_lost` and the trainer drops the job.
 
@@ -31,6 +31,9 @@ pub struct LeaseRequest {
     pub models: Vec<String>,
     /// Wait for work up to so long, at most 30.
     pub wait_seconds: u32,
+    /// Only a turn of a chat is wanted: for trainers that answer one between two steps of other work.
+    #[serde(default)]
+    pub chat_only: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,7 +44,7 @@ pub struct LeasedJob {
     pub lease: String,
     /// A report is due within this time.
     pub lease_seconds: u32,
-    /// 1 at first, more after a lost lease: look for a checkpoint.
+    /// 1 at first, more after a lost lease or a pause: look for a checkpoint.
     pub attempt: u32,
     pub base_model: String,
     /// The chat template that the project had when the job was made.
@@ -49,6 +52,9 @@ pub struct LeasedJob {
     pub template: Template,
     /// Start from, or sample with, this adapter. Files: `GET /worker/adapters/{id}/files/{name}`.
     pub adapter: Option<AdapterRef>,
+    /// The reward model of a PPO round, from the same address.
+    #[serde(default)]
+    pub reward_adapter: Option<AdapterRef>,
     pub work: Work,
 }
 
@@ -69,7 +75,8 @@ pub struct AdapterRef {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Work {
-    /// `GET /worker/jobs/{job}/rows` streams the snapshot: one `PreferenceRow` a line.
+    /// `GET /worker/jobs/{job}/rows` streams the snapshot: one `PreferenceRow` a line. A PPO round takes each prompt
+    /// once and reads lines of prompts alone as well.
     Round {
         round_id: RoundId,
         spec: RoundSpec,
@@ -84,6 +91,20 @@ pub enum Work {
         completion_job_id: CompletionJobId,
         sampling: Sampling,
     },
+    /// A turn of a chat: the answers are told by `POST /worker/jobs/{job}/chat` while they are written.
+    Chat {
+        sides: Vec<ChatWork>,
+        sampling: Sampling,
+    },
+}
+
+/// A conversation whose next answer is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChatWork {
+    /// None answers with the base model.
+    pub adapter: Option<AdapterRef>,
+    pub messages: Vec<Message>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,11 +159,19 @@ pub struct Report {
 }
 
 /// The server's answer to a report or to completions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Directive {
     /// The admin has aborted the job: stop, then finish with [`Outcome::Aborted`].
     pub abort: bool,
+    /// The admin has paused the round: stop at the end of the step with a checkpoint, then finish with
+    /// [`Outcome::Paused`]. The checkpoint stays: whoever leases the round next goes on from it.
+    #[serde(default)]
+    pub pause: bool,
+    /// A turn of a chat waits for a trainer of this job's base model. It may be leased (`chat_only`) and answered before
+    /// the job goes on.
+    #[serde(default)]
+    pub chat: bool,
 }
 
 /// What an adapter was made with and the server does not know of itself.
@@ -182,4 +211,7 @@ pub enum Outcome {
         error: String,
     },
     Aborted,
+    /// Stopped as a [`Directive`] asked, with a checkpoint. Where the admin has changed his mind meanwhile, the round
+    /// waits for a trainer instead.
+    Paused,
 }

@@ -4,7 +4,7 @@ use crate::{
     clock,
     error::Failure,
     state::{AppState, Settings},
-    store::{accounts, jobs, tokens},
+    store::{accounts, leases, tokens},
 };
 use axum::{
     extract::{ConnectInfo, FromRequestParts, RawPathParams},
@@ -28,7 +28,7 @@ pub struct Watcher {
 /// A trainer's token.
 pub struct Worker;
 /// A trainer's token with the lease of the job in the path.
-pub struct Leased(pub jobs::Lease);
+pub struct Leased(pub leases::Lease);
 /// The secret of the browser's session, if it sent one.
 pub struct SessionSecret(pub Option<String>);
 /// Where the request came from, for the limit on sign-ins.
@@ -152,7 +152,7 @@ impl FromRequestParts<AppState> for Leased {
                 "Send the secret of the lease in the header Laurel-Lease.",
             )
         })?;
-        Ok(Self(jobs::Lease {
+        Ok(Self(leases::Lease {
             job: job.ok_or_else(|| {
                 Failure::new(
                     ErrorCode::BadRequest,

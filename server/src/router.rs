@@ -5,7 +5,7 @@ use crate::{
     document,
     error::{Failure, REQUEST_ID},
     guards,
-    routes::{accounts, completion_jobs, events, health, labelling, lines, projects, rounds, worker},
+    routes::{accounts, chat, completion_jobs, events, health, labelling, lines, projects, rounds, worker},
     state::AppState,
     static_files,
     store::text,
@@ -68,6 +68,8 @@ fn table() -> OpenApiRouter<AppState> {
         // Rounds
         .routes(routes!(rounds::list, rounds::create))
         .routes(routes!(rounds::get))
+        .routes(routes!(rounds::pause))
+        .routes(routes!(rounds::resume))
         .routes(routes!(rounds::abort))
         .routes(routes!(rounds::list_metrics))
         .routes(routes!(rounds::log))
@@ -77,10 +79,15 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(rounds::adapter_file))
         .routes(routes!(lines::round_rows))
         .routes(routes!(events::round))
+        // Chat
+        .routes(routes!(chat::start))
+        .routes(routes!(chat::events))
+        .routes(routes!(chat::stop))
         // Worker
         .routes(routes!(worker::lease))
         .routes(routes!(worker::report))
         .routes(routes!(worker::completions))
+        .routes(routes!(chat::report))
         .routes(routes!(worker::finish))
         .routes(routes!(lines::worker_rows))
         .routes(routes!(lines::worker_prompts))

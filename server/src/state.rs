@@ -1,6 +1,7 @@
-//! What every handler can reach: the database, the settings, who listens for events, and who signs in too often.
+//! What every handler can reach: the database, the settings, who listens for events, who chats, and who signs in too
+//! often.
 
-use crate::{events::Events, sign_ins::SignIns, store::Db};
+use crate::{chats::Chats, events::Events, sign_ins::SignIns, store::Db};
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 use tokio::sync::watch;
 
@@ -36,6 +37,7 @@ pub struct AppState {
     pub db: Db,
     pub settings: Arc<Settings>,
     pub events: Events,
+    pub chats: Chats,
     pub sign_ins: Arc<SignIns>,
     /// Turns true when the server stops: streams end then.
     pub stopping: watch::Receiver<bool>,

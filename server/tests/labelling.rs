@@ -4,10 +4,11 @@
 #![allow(clippy::unwrap_used)] // a failed step fails the test
 
 use laurel_protocol::*;
+use laurel_server::chats::Chats;
 use laurel_server::store::{
     Db, accounts, annotations,
     assignments::{self, Annotator},
-    completion_jobs, completions, exports, jobs, projects, prompts, rounds, undo,
+    completion_jobs, completions, exports, leases, projects, prompts, rounds, undo,
 };
 
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -91,26 +92,27 @@ async fn fixture(n_tasks: u32, overlap: u8, n_users: usize) -> Fixture {
         .await
         .unwrap();
     assert_eq!(again.n_tasks_made, 0, "what comes twice makes nothing");
-    jobs::finish(&fixture.db, &lease, JobStatus::Done, None, NOW)
+    leases::finish(&fixture.db, &lease, JobStatus::Done, None, NOW)
         .await
         .unwrap();
     fixture
 }
 
 impl Fixture {
-    async fn lease(&self) -> jobs::Lease {
+    async fn lease(&self) -> leases::Lease {
         let request = LeaseRequest {
             worker: "w".into(),
             device: "cpu".into(),
             models: vec![DEFAULT_MODEL.into()],
             wait_seconds: 0,
+            chat_only: false,
         };
-        let (leased, _) = jobs::lease(&self.db, &request, 60, NOW)
+        let (leased, _) = leases::lease(&self.db, &Chats::default(), &request, 60, NOW)
             .await
             .unwrap()
             .job
             .unwrap();
-        jobs::Lease {
+        leases::Lease {
             job: leased.job_id,
             secret: leased.lease,
             seconds: 60,
@@ -310,12 +312,14 @@ async fn a_round_freezes_what_the_export_holds_and_a_lost_lease_brings_it_back()
         kind: RoundKind::Dpo,
         adapter: AdapterConfig::default(),
         hyper: Hyper::default(),
+        reward: None,
         seed: 0,
     };
     let new = NewRound {
         name: String::new(),
         spec,
         starting_adapter: None,
+        reward_adapter: None,
     };
     let round = rounds::create(&fixture.db, fixture.project, &new, who.user, NOW)
         .await
@@ -330,16 +334,16 @@ async fn a_round_freezes_what_the_export_holds_and_a_lost_lease_brings_it_back()
     let lease = fixture.lease().await;
     let late = Timestamp(NOW.0 + 60_001);
     assert_eq!(
-        jobs::sweep(&fixture.db, late).await.unwrap()[0].status,
+        leases::sweep(&fixture.db, late).await.unwrap()[0].status,
         JobStatus::Queued
     );
-    jobs::renew(&fixture.db, &lease, late).await.unwrap(); // nobody else took it: it goes on
-    jobs::sweep(&fixture.db, Timestamp(late.0 + 60_001))
+    leases::renew(&fixture.db, &lease, late).await.unwrap(); // nobody else took it: it goes on
+    leases::sweep(&fixture.db, Timestamp(late.0 + 60_001))
         .await
         .unwrap();
     let next = fixture.lease().await;
     assert!(matches!(
-        jobs::renew(&fixture.db, &lease, late).await,
+        leases::renew(&fixture.db, &lease, late).await,
         Err(laurel_server::store::Error::LeaseLost)
     ));
     assert_eq!(next.job, lease.job);
@@ -421,9 +425,9 @@ async fn a_server_that_was_down_for_long_takes_no_job_from_a_live_trainer() {
         .unwrap();
     let lease = fixture.lease().await;
     let back = Timestamp(NOW.0 + 3_600_000);
-    jobs::resume(&fixture.db, 60, back).await.unwrap();
-    assert!(jobs::sweep(&fixture.db, back).await.unwrap().is_empty());
-    jobs::renew(&fixture.db, &lease, back).await.unwrap();
+    leases::resume(&fixture.db, 60, back).await.unwrap();
+    assert!(leases::sweep(&fixture.db, back).await.unwrap().is_empty());
+    leases::renew(&fixture.db, &lease, back).await.unwrap();
     let silent = Timestamp(back.0 + 60_001);
-    assert_eq!(jobs::sweep(&fixture.db, silent).await.unwrap().len(), 1);
+    assert_eq!(leases::sweep(&fixture.db, silent).await.unwrap().len(), 1);
 }

@@ -139,6 +139,6 @@ fn over<T>(status: JobStatus, error: Option<String>, job: T) -> Result<Option<T>
     match status {
         JobStatus::Done => Ok(Some(job)),
         JobStatus::Failed | JobStatus::Aborted => bail!("the job ended as {status:?}: {error:?}"),
-        JobStatus::Queued | JobStatus::Running => Ok(None),
+        JobStatus::Queued | JobStatus::Running | JobStatus::Paused => Ok(None),
     }
 }

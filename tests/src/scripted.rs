@@ -3,11 +3,12 @@
 use crate::{Answered, Api, TestServer};
 use anyhow::{Context, Result, ensure};
 use laurel_protocol::{
-    CompletionJob, DEFAULT_MODEL, Finding, FinishReason, FinishedCompletion, FinishedCompletions, Hyper,
-    ImportReport, LEASE_HEADER, LabelType, LeaseRequest, LeasedJob, LogLevel, LogLine, MetricPoint, NewRound,
-    Outcome, Preview, PreviewRow, PreviewSide, PreviewToken, Project, ProjectCounts, ProjectId,
-    ProjectSettings, RankingRow, Report, Round, RoundId, RoundKind, RoundSpec, Sample, Split, Timestamp,
-    WorkPrompt,
+    Adapter, AdapterId, Answer, Choice, CompletionJob, DEFAULT_MODEL, Finding, FinishReason,
+    FinishedCompletion, FinishedCompletions, Held, Hold, Hyper, ImportReport, Judgement, LEASE_HEADER,
+    LabelType, LeaseRequest, LeasedJob, LogLevel, LogLine, MadeWith, Message, MetricPoint, NewRound, Outcome,
+    Preview, PreviewRow, PreviewSide, PreviewToken, Project, ProjectCounts, ProjectId, ProjectSettings,
+    PromptId, RankingRow, Report, RewardSource, Rollout, Round, RoundId, RoundKind, RoundSpec, Sample,
+    Speaker, Split, Timestamp, WorkPrompt,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -80,19 +81,30 @@ impl Scripted {
         self.send(&job, "finish", &Outcome::Done { made_with: None })
     }
 
+    /// An admin's script answers so many tasks, one after the other: A is better.
+    pub fn answer(&self, project: ProjectId, n: usize) -> Result<()> {
+        for _ in 0..n {
+            let path = format!("/projects/{project}/assignments");
+            let held: Held = self.admin.post(&path, &Hold { n: 1 })?;
+            let task = held.assignments.first().context("there is a task")?;
+            let answer = Answer {
+                judgement: Judgement::Pick {
+                    choice: Choice::First,
+                    strength: None,
+                },
+                comment: String::new(),
+                seconds: 1.0,
+                revision: task.revision,
+            };
+            let path = format!("/assignments/{}/annotation", task.id);
+            let _: Held = self.admin.post(&path, &answer)?;
+        }
+        Ok(())
+    }
+
     /// A DPO round in the middle of its work, with figures, a log and samples.
     pub fn round_under_way(&self, project: ProjectId) -> Result<RoundId> {
-        let round = NewRound {
-            name: String::new(),
-            spec: RoundSpec {
-                kind: RoundKind::Dpo,
-                adapter: Default::default(),
-                hyper: Hyper::for_kind(RoundKind::Dpo),
-                seed: 0,
-            },
-            starting_adapter: None,
-        };
-        let round: Round = self.admin.post(&format!("/projects/{project}/rounds"), &round)?;
+        let round = self.queue(project, &round(RoundKind::Dpo))?;
         let job = self.lease()?;
         let figures = ["loss", "accuracy", "margin", "learning_rate", "tokens_per_second"];
         let point = |step: u64, split| MetricPoint {
@@ -112,21 +124,59 @@ impl Scripted {
                 .flat_map(|step| [point(step, Split::Train), point(step, Split::Eval)])
                 .collect(),
             log: [LogLevel::Info, LogLevel::Warning, LogLevel::Error]
-                .map(|level| LogLine {
-                    at: Timestamp(1_700_000_000_000),
-                    level,
-                    text: format!("a line of {level:?}"),
-                })
+                .map(|level| line(level, &format!("a line of {level:?}")))
                 .to_vec(),
             samples: vec![Sample {
-                prompt_id: laurel_protocol::PromptId(1),
+                prompt_id: PromptId(1),
                 prompt: Vec::new(),
                 before: "before".into(),
                 after: String::new(),
+                rollouts: Vec::new(),
             }],
         };
         self.send(&job, "report", &report)?;
         Ok(round.id)
+    }
+
+    /// A PPO round in the middle of its work, scored by this reward model, and the job of its trainer.
+    pub fn ppo_under_way(&self, project: ProjectId, model: AdapterId) -> Result<(RoundId, LeasedJob)> {
+        let new = NewRound {
+            reward_adapter: Some(model),
+            ..round(RoundKind::Ppo)
+        };
+        let round = self.queue(project, &new)?;
+        let job = self.lease()?;
+        self.send(&job, "report", &ppo_report(0..=20))?;
+        Ok((round.id, job))
+    }
+
+    /// Queues a round and ends it well: the adapter that comes out.
+    pub fn train(&self, project: ProjectId, kind: RoundKind) -> Result<Adapter> {
+        let made = self.queue(project, &round(kind))?;
+        let job = self.lease()?;
+        let header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let weights = format!("{}\0\0\0\0\0\0\0{header}\0\0\0\0", header.len() as u8 as char);
+        for (name, text) in [
+            ("adapter_config.json", "{}"),
+            ("adapter_model.safetensors", weights.as_str()),
+        ] {
+            self.call("PUT", &job, &format!("adapter/{name}"), text)?;
+        }
+        let made_with = MadeWith {
+            template_hash: "7e".repeat(32),
+            base_weights_hash: "ba".repeat(32),
+        };
+        let done = Outcome::Done {
+            made_with: Some(made_with),
+        };
+        self.send(&job, "finish", &done)?;
+        let adapters: Vec<Adapter> = self.admin.get(&format!("/projects/{project}/adapters"))?;
+        let found = adapters.into_iter().find(|adapter| adapter.round_id == made.id);
+        found.context("a finished round has an adapter")
+    }
+
+    fn queue(&self, project: ProjectId, new: &NewRound) -> Result<Round> {
+        self.admin.post(&format!("/projects/{project}/rounds"), new)
     }
 
     pub fn counts(&self, project: ProjectId) -> Result<ProjectCounts> {
@@ -144,17 +194,20 @@ impl Scripted {
             .collect()
     }
 
-    fn lease(&self) -> Result<LeasedJob> {
+    /// The job that waits.
+    pub fn lease(&self) -> Result<LeasedJob> {
         let request = LeaseRequest {
             worker: "the test".into(),
             device: "cpu".into(),
             models: vec![DEFAULT_MODEL.into()],
             wait_seconds: 0,
+            chat_only: false,
         };
         self.worker.post("/worker/lease", &request)
     }
 
-    fn send(&self, job: &LeasedJob, rest: &str, body: &impl Serialize) -> Result<()> {
+    /// Posts what a trainer says about its job.
+    pub fn send(&self, job: &LeasedJob, rest: &str, body: &impl Serialize) -> Result<()> {
         self.call("POST", job, rest, &serde_json::to_string(body)?)
             .map(drop)
     }
@@ -210,6 +263,115 @@ fn preview() -> Preview {
                 Some("it is longer than 16 tokens"),
             ),
         ],
+    }
+}
+
+/// A round of a kind with its defaults.
+pub fn round(kind: RoundKind) -> NewRound {
+    NewRound {
+        name: String::new(),
+        spec: RoundSpec {
+            kind,
+            adapter: Default::default(),
+            hyper: Hyper::for_kind(kind),
+            reward: (kind == RoundKind::Ppo).then(RewardSource::default),
+            seed: 0,
+        },
+        starting_adapter: None,
+        reward_adapter: None,
+    }
+}
+
+fn line(level: LogLevel, text: &str) -> LogLine {
+    LogLine {
+        at: Timestamp(1_700_000_000_000),
+        level,
+        text: text.to_owned(),
+    }
+}
+
+/// What a PPO trainer has to say of these steps: a score that rises while the answers grow and the KL runs away.
+pub fn ppo_report(steps: std::ops::RangeInclusive<u64>) -> Report {
+    let is_evaluation = |step: &u64| step.is_multiple_of(5);
+    let train = steps.clone().filter(|step| *step > 0);
+    let train = train.map(|step| point_of(step, Split::Train, 0.1 * (step as f64 * 2.3).sin()));
+    let eval = steps.clone().filter(is_evaluation);
+    let eval = eval.map(|step| point_of(step, Split::Eval, 0.0));
+    let sample = |n: i64| Sample {
+        prompt_id: PromptId(n),
+        prompt: vec![Message {
+            role: Speaker::User,
+            content: format!("question {n}"),
+        }],
+        before: String::new(),
+        after: String::new(),
+        rollouts: (0..=*steps.end()).filter(is_evaluation).map(rollout).collect(),
+    };
+    Report {
+        step: Some(*steps.end()),
+        n_steps: Some(40),
+        seconds_left: Some(180.0),
+        metrics: train.chain(eval).collect(),
+        log: vec![
+            line(LogLevel::Info, "3 prompts to answer"),
+            line(
+                LogLevel::Warning,
+                "The score rises while the answers grow: it may pay for length alone; compare rollouts, or score length down",
+            ),
+            line(
+                LogLevel::Warning,
+                "The KL to the reference is above 10 nats and grows: raise kl_coefficient, or set a kl_target",
+            ),
+        ],
+        samples: (1..=3).map(sample).collect(),
+        preview: None,
+    }
+}
+
+fn point_of(step: u64, split: Split, noise: f64) -> MetricPoint {
+    let t = step as f64;
+    let mut values = vec![
+        ("reward", 1.6 - 2.0 * (-t / 9.0).exp() + noise),
+        ("kl", 0.01 * t * t + 0.3 * t + noise.abs()),
+        ("rlhf_reward", 1.4 - 2.0 * (-t / 9.0).exp() + noise),
+        ("length", 24.0 + 1.4 * t + 5.0 * noise),
+        ("eos_rate", 0.95 - 0.01 * t),
+        ("entropy", 2.2 * (-t / 60.0).exp()),
+    ];
+    if split == Split::Train {
+        values.extend([
+            ("ratio", 1.0 + 0.05 * noise),
+            ("clip_fraction", 0.08 + 0.2 * noise.abs()),
+            ("value_clip_fraction", 0.05),
+            ("value_loss", 0.8 * (-t / 8.0).exp() + 0.05),
+            ("policy_loss", -0.03 + 0.1 * noise),
+            ("explained_variance", 0.7 - 1.4 * (-t / 6.0).exp()),
+            ("kl_coefficient", 0.05),
+            ("learning_rate", 5e-5 * (1.0 - t / 40.0)),
+            ("grad_norm", 0.6 + noise.abs()),
+            ("seconds_sampling", 2.1),
+            ("seconds_scoring", 0.3),
+            ("seconds_training", 1.7),
+        ]);
+    }
+    MetricPoint {
+        step,
+        split,
+        values: values
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    }
+}
+
+fn rollout(step: u64) -> Rollout {
+    Rollout {
+        step,
+        text: format!(
+            "A friendly answer after {step} steps. {}",
+            "It goes on. ".repeat(step as usize / 5)
+        ),
+        score: -0.4 + 0.1 * step as f64,
     }
 }
 

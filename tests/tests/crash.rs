@@ -191,12 +191,14 @@ fn finish_a_round_through_kills(scene: &mut Scene, random: &mut fastrand::Rng) -
         kind: RoundKind::Dpo,
         adapter: Default::default(),
         hyper,
+        reward: None,
         seed: 5,
     };
     let id = scene.queue_round(&NewRound {
         name: String::new(),
         spec,
         starting_adapter: None,
+        reward_adapter: None,
     })?;
     let at = random.u64(1..3);
     let path = format!("/rounds/{id}");

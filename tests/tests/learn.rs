@@ -47,9 +47,11 @@ fn a_dpo_round_on_200_comparisons_shortens_new_completions_by_a_third() -> Resul
             kind: RoundKind::Dpo,
             adapter: Default::default(),
             hyper,
+            reward: None,
             seed: 7,
         },
         starting_adapter: None,
+        reward_adapter: None,
     })?;
     let round = scene.finish_round(round)?;
     let points: Vec<MetricPoint> = scene.admin.get(&format!("/rounds/{}/metrics", round.id))?;

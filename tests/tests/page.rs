@@ -1,7 +1,7 @@
 //! The pages as a browser sees them: size, quiet console, narrow screens, accessibility.
 
-use anyhow::{Context, Result};
-use laurel_protocol::{Answer, Choice, CompletionJob, Held, Hold, Judgement, Project, ProjectId};
+use anyhow::Result;
+use laurel_protocol::{CompletionJob, Project};
 use laurel_tests::{
     Browser, Scripted, scene, scripted,
     server::{ADMIN, PASSWORD},
@@ -63,7 +63,7 @@ fn pages_are_quiet_accessible_and_fit_a_phone() -> Result<()> {
     let scripted = Scripted::start()?;
     let pick = scripted.project(&scripted::pick_with_strength(), 4)?;
     let rank = scripted.project(&scripted::rank(4), 2)?;
-    answer_first(&scripted, pick)?;
+    scripted.answer(pick, 1)?;
     let round = scripted.round_under_way(pick)?;
     let browser = Browser::start(&scripted.server.url())?;
     browser.open("/sign-in")?;
@@ -110,7 +110,7 @@ fn what_an_admin_types_stands_while_answers_come_in() -> Result<()> {
     browser.run("document.querySelector('details.fold').open = true")?;
     browser.fill("guidelines-text", "half a sen")?;
     browser.fill("max-tokens", "77")?;
-    answer_first(&scripted, project)?;
+    scripted.answer(project, 1)?;
     browser.counts_to("count-annotations", 1, 30)?;
     let typed = browser.run(
         "const value = hook => document.querySelector(`[data-test='${hook}']`).value;
@@ -210,25 +210,6 @@ fn copying_works_without_a_clipboard_or_says_that_it_does_not() -> Result<()> {
     browser.click("copy")?;
     until(30, "an outcome", || Ok(browser.text("copy")? != "Copy"))?;
     browser.must_be_quiet()
-}
-
-/// An admin's script answers the first task: A is better.
-fn answer_first(scripted: &Scripted, project: ProjectId) -> Result<()> {
-    let path = format!("/projects/{project}/assignments");
-    let held: Held = scripted.admin.post(&path, &Hold { n: 1 })?;
-    let task = held.assignments.first().context("there is a task")?;
-    let answer = Answer {
-        judgement: Judgement::Pick {
-            choice: Choice::First,
-            strength: None,
-        },
-        comment: String::new(),
-        seconds: 1.0,
-        revision: task.revision,
-    };
-    let path = format!("/assignments/{}/annotation", task.id);
-    let _: Held = scripted.admin.post(&path, &answer)?;
-    Ok(())
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Checkpoints: adapter weights, optimiser moments and position of a round, written so that a kill at any moment
 //! leaves a whole one. Random draws come from named streams, so the position is all the state they need.
 
-use crate::rounds::Seen;
+use crate::rounds::{Carried, Seen};
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -24,11 +24,17 @@ pub struct State {
     pub fingerprint: String,
     /// Steps done.
     pub step: u64,
+    /// Updates of the optimiser; as many as steps where it is absent.
+    #[serde(default)]
+    pub n_updates: Option<u64>,
     /// Bytes of the metrics file at that point; what was written later is cut off.
     pub metrics_bytes: u64,
     /// What the evaluations have shown.
     #[serde(default)]
     pub seen: Seen,
+    /// What a PPO round has besides.
+    #[serde(default)]
+    pub carried: Option<Carried>,
 }
 
 pub struct Checkpoint {
@@ -151,6 +157,8 @@ mod tests {
         let tensor = |x: f32| BTreeMap::from([("w".to_owned(), Tensor::new(&[x], &Device::Cpu).unwrap())]);
         for step in [9, 10] {
             let state = State {
+                n_updates: None,
+                carried: None,
                 fingerprint: "f".into(),
                 step,
                 metrics_bytes: 1,

@@ -18,3 +18,4 @@ pub mod optim;
 pub mod report;
 pub mod rng;
 pub mod rounds;
+pub mod serve;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use laurel_trainer::{generate, inspect, job, merge, rounds};
+use laurel_trainer::{generate, inspect, job, merge, rounds, serve};
 use std::process::ExitCode;
 
 /// Activations are large and short-lived; this allocator keeps their pages instead of returning them.
@@ -39,6 +39,7 @@ enum Command {
     Generate(generate::cli::GenerateArgs),
     Inspect(inspect::InspectArgs),
     Merge(merge::cli::MergeArgs),
+    Serve(serve::cli::ServeArgs),
     Work(job::cli::WorkArgs),
 }
 
@@ -74,6 +75,7 @@ fn run(command: Command) -> Result<()> {
         Command::Generate(args) => generate::cli::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Merge(args) => merge::cli::run(&args),
+        Command::Serve(args) => serve::cli::run(&args),
         Command::Work(args) => job::cli::run(&args),
     }
 }

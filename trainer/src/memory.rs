@@ -74,6 +74,8 @@ pub struct Plan<'a> {
     pub gradient_checkpointing: bool,
     /// Whether the round samples from the model with its adapter, as a worker does before and after.
     pub samples: bool,
+    /// Tokens of prompts and answers whose keys and values the sampling keeps at once.
+    pub cached_tokens: usize,
 }
 
 /// Bytes of a round, part by part.
@@ -85,7 +87,7 @@ pub struct RoundBytes {
     /// Of the forward pass, and what the backward pass has in hand at once; at most.
     pub activations: usize,
     pub fixed: usize,
-    /// While sampling: the layers that the adapter was merged into.
+    /// While sampling: the layers that the adapter was merged into, keys and values.
     pub sampling: usize,
 }
 
@@ -103,7 +105,12 @@ impl RoundBytes {
             sampling: match (plan.samples, plan.precision) {
                 (true, Precision::F32) => F32 * n_changed,
                 _ => 0,
-            },
+            } + F32
+                * plan.cached_tokens
+                * config.n_layers
+                * 2
+                * config.n_kv_heads
+                * config.head_dim,
         }
     }
 
@@ -227,6 +234,7 @@ mod tests {
             pass_tokens: 100,
             gradient_checkpointing: false,
             samples: false,
+            cached_tokens: 0,
         }
     }
 
@@ -276,6 +284,15 @@ mod tests {
             ..plan(&small)
         };
         assert_eq!(RoundBytes::of(&facts, &samples).sampling, 4 * 96 * 64);
+        // Two layers with two heads of 16 for keys and as many for values.
+        let cached = Plan {
+            cached_tokens: 10,
+            ..samples
+        };
+        assert_eq!(
+            RoundBytes::of(&facts, &cached).sampling,
+            4 * (96 * 64 + 10 * 2 * 2 * 2 * 16)
+        );
     }
 
     #[test]

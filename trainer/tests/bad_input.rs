@@ -404,6 +404,7 @@ fn run_to(scene: &Scene, step: u64) {
         starting_adapter: None,
         rows: pairs.collect(),
         out: &scene.path("run"),
+        environment: None,
     };
     let outcome = rounds::run(input, &mut StopAt(step)).unwrap();
     assert_eq!(outcome, RoundOutcome::Stopped);
@@ -449,4 +450,116 @@ fn a_checkpoint_that_does_not_fit_leaves_the_earlier_one_and_the_round_goes_on_f
         fs::read(scene.path(adapter)).unwrap(),
         fs::read(whole.path(adapter)).unwrap()
     );
+}
+
+/// A PPO round on plain texts whose reward is as given.
+fn ppo(scene: &Scene, on_top: Value) {
+    scene.write("data.jsonl", ROWS);
+    let mut fields = json!({
+        "kind": "ppo",
+        "reward": {"type": "length", "target": 2},
+        "hyper": {"batch_size": 2, "held_out": 0, "max_steps": 1, "max_length": 64, "ppo": {"max_new_tokens": 4}},
+    });
+    fields
+        .as_object_mut()
+        .unwrap()
+        .extend(on_top.as_object().unwrap().clone());
+    scene.spec(fields);
+}
+
+#[test]
+fn a_reward_that_cannot_score() {
+    let scene = Scene::new();
+    ppo(&scene, json!({"reward": {"type": "adapter"}}));
+    assert_says(&scene.refused(), &["\"reward_adapter\" must name"]);
+    ppo(&scene, json!({"reward_adapter": "adapter"}));
+    assert_says(&scene.refused(), &["\"reward_adapter\" is not used"]);
+    ppo(&scene, json!({"reward": {"type": "regex", "pattern": "("}}));
+    assert_says(&scene.refused(), &["expression \"(\" cannot be read"]);
+
+    let families = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/parity/families");
+    let with = |family: &str| {
+        let adapter = families.join(family).join("adapter");
+        ppo(
+            &scene,
+            json!({"reward": {"type": "adapter"}, "reward_adapter": adapter}),
+        );
+    };
+    with("llama2");
+    assert_says(&scene.refused(), &["no score head", "no reward model"]);
+    with("llama3");
+    assert_says(&scene.refused(), &["does not fit the model"]);
+}
+
+#[test]
+fn a_reward_adapter_of_another_template_or_base() {
+    let scene = Scene::new();
+    scene.write("data.jsonl", [PAIR, PAIR].join("\n"));
+    scene.spec(json!({"kind": "reward", "hyper": {"batch_size": 2, "held_out": 0, "max_length": 64}}));
+    scene.done();
+    fs::rename(scene.path("run"), scene.path("reward")).unwrap();
+    let reward = json!({"reward": {"type": "adapter"}, "reward_adapter": "reward/adapter"});
+    ppo(&scene, reward.clone());
+    assert!(scene.done().contains("prompts to train on"));
+    fs::remove_dir_all(scene.path("run")).unwrap();
+
+    let made_with = scene.path("reward/adapter/made_with.json");
+    let text = fs::read_to_string(&made_with).unwrap();
+    for (field, what) in [
+        ("base_weights_hash", "base weights"),
+        ("tokenizer_hash", "tokenizer"),
+        ("template_hash", "chat template"),
+    ] {
+        let mut other: Value = serde_json::from_str(&text).unwrap();
+        other[field] = "0".repeat(64).into();
+        fs::write(&made_with, other.to_string()).unwrap();
+        assert_says(&scene.refused(), &["trained with another", what]);
+    }
+}
+
+#[test]
+fn prompts_that_cannot_be_answered() {
+    let scene = Scene::new();
+    ppo(&scene, json!({}));
+    scene.write("data.jsonl", "");
+    assert_says(&scene.refused(), &["has no rows"]);
+    scene.write("data.jsonl", format!("{{\"prompt\": \"{}\"}}", "a".repeat(60)));
+    assert_says(
+        &scene.refused(),
+        &["no row is left", "whose prompt has more than 52 tokens"],
+    );
+    let mixed = "{\"prompt\": \"a\"}\n{\"prompt\": [{\"role\": \"user\", \"content\": \"a\"}]}";
+    scene.write("data.jsonl", mixed);
+    scene.spec(json!({
+        "kind": "ppo", "reward": {"type": "length", "target": 2}, "template": "chatml",
+        "hyper": {"held_out": 0, "max_length": 64, "ppo": {"max_new_tokens": 4}},
+    }));
+    assert_says(
+        &scene.refused(),
+        &["row 2", "messages in some rows and texts in others"],
+    );
+}
+
+#[test]
+fn a_reward_service_that_is_not_there_ends_the_round_without_an_adapter() {
+    let scene = Scene::new();
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let url = format!("http://127.0.0.1:{port}/score");
+    ppo(
+        &scene,
+        json!({"reward": {"type": "http", "url": url, "timeout_seconds": 2}}),
+    );
+    let output = scene.round();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{said}");
+    assert!(
+        said.contains("the reward service at 127.0.0.1") && said.contains("cannot be reached"),
+        "{said}"
+    );
+    assert!(!scene.path("run/adapter").exists());
 }

@@ -17,6 +17,20 @@ enum What {
     Page,
     /// Training speed and memory of SFT, reward and DPO rounds on the default model.
     Train(Train),
+    /// Decode speed of the generation engine on the default model, for one sequence and for eight.
+    Generate(Generate),
+    /// Seconds and memory of a PPO step on the default model: 8 prompts, 128 new tokens, one epoch.
+    Ppo(Ppo),
+}
+
+#[derive(Args)]
+struct Ppo {
+    /// f32, bf16 or quantized: what the frozen weights are kept in
+    #[arg(long, default_value = "f32")]
+    precision: String,
+    /// Counted steps
+    #[arg(long, default_value_t = 3)]
+    steps: u32,
 }
 
 #[derive(Args)]
@@ -38,10 +52,32 @@ struct Train {
     venv: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct Generate {
+    /// f32, bf16 or quantized, several with commas between them; +lora puts an adapter on
+    #[arg(long, default_value = "f32,bf16,quantized,quantized+lora")]
+    precision: String,
+    /// Repetitions, of which the median counts
+    #[arg(long, default_value_t = 3)]
+    repetitions: u32,
+    /// Run llama.cpp on the same file, in turn, and print the ratios
+    #[arg(long)]
+    vs_llamacpp: bool,
+    /// A Python environment that has xllamacpp already; else one is made in the cache folder (several GB)
+    #[arg(long)]
+    venv: Option<PathBuf>,
+}
+
 pub fn run(place: &Place, options: &Options) -> Result<()> {
     let built = Built::make(place)?;
     match &options.what {
         What::Page => shell::run(&mut built.program(place, "bench_page")),
+        What::Ppo(ppo) => {
+            let mut bench = built.program(place, "bench_ppo");
+            bench.arg(place.root.join("tests").join("bench"));
+            bench.args([ppo.precision.clone(), ppo.steps.to_string()]);
+            shell::run(&mut bench)
+        }
         What::Train(train) => {
             let mut bench = built.program(place, "bench_train");
             bench.arg(place.root.join("tests").join("bench")).args([
@@ -51,6 +87,16 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
             ]);
             if train.vs_trl {
                 bench.arg(parity::venv(place, train.venv.as_deref())?);
+            }
+            shell::run(&mut bench)
+        }
+        What::Generate(generate) => {
+            let mut bench = built.program(place, "bench_generate");
+            bench
+                .arg(place.root.join("tests").join("bench").join("peers"))
+                .args([generate.precision.clone(), generate.repetitions.to_string()]);
+            if generate.vs_llamacpp {
+                bench.arg(parity::venv(place, generate.venv.as_deref())?);
             }
             shell::run(&mut bench)
         }

@@ -1,9 +1,9 @@
 //! `cargo xtask parity`: the exported file trains in TRL unchanged, and the adapter gives the same
 //! log-probabilities in PEFT; merged models give those of base and adapter apart in transformers and, where its
-//! package can be installed, in llama.cpp.
+//! package can be installed, in llama.cpp; OpenAI's Python client works with `laurel-trainer serve`.
 //!
-//! A small run through the real server and trainer makes the export and the adapter; `check.py` and `merge.py` in
-//! `tests/parity` read with the peers' own libraries. They are several GB, so this is no part of `cargo xtask test`.
+//! A small run through the real server and trainer makes the export and the adapter; `check.py`, `merge.py` and
+//! `openai_client.py` in `tests/parity` use the peers' own libraries. They are several GB, so this is no part of `cargo xtask test`.
 
 use crate::{place::Place, say, shell, test::Built};
 use anyhow::{Context, Result};
@@ -47,6 +47,12 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
     built.name_in(&mut python);
     shell::run(python.arg(folder.join("merge.py")).arg(&out))?;
     step.done();
+
+    let step = say::step("Ask the endpoint with OpenAI's client");
+    let mut python = Command::new(venv.join("bin").join("python"));
+    built.name_in(&mut python);
+    shell::run(python.arg(folder.join("openai_client.py")))?;
+    step.done();
     Ok(())
 }
 
@@ -71,7 +77,7 @@ fn ensure_venv(place: &Place, requirements: &Path) -> Result<PathBuf> {
         "Make a Python environment",
         Command::new(python).args(["-m", "venv"]).arg(&venv),
     )?;
-    let step = say::step("Install PyTorch, TRL and PEFT (several GB)");
+    let step = say::step("Install PyTorch, TRL, PEFT and OpenAI's client (several GB)");
     let mut pip = Command::new(venv.join("bin").join("python"));
     shell::run(
         pip.args(["-m", "pip", "install", "--requirement"])

@@ -1,4 +1,4 @@
-//! Server-sent events: live updates of a project and of a round.
+//! Server-sent events: live updates of a project, of a round and of a turn of a chat.
 //!
 //! The browser reconnects by itself after a lost connection, but gives up for good when it is refused (a proxy that
 //! answers 502 while the server restarts, a session that ran out): then this module tries again. What happened
@@ -7,8 +7,8 @@
 
 use super::{account, url};
 use laurel_protocol::{
-    CompletionJob, ErrorCode, LogLine, MetricPoint, Preview, ProjectCounts, ProjectEvent, ProjectId, Round,
-    RoundEvent, RoundId, Sample,
+    ChatTurn, CompletionJob, ErrorCode, JobId, LogLine, MetricPoint, Preview, ProjectCounts, ProjectEvent,
+    ProjectId, Round, RoundEvent, RoundId, Sample,
 };
 use leptos::{prelude::set_timeout, task::spawn_local};
 use serde::Deserialize;
@@ -51,6 +51,21 @@ pub fn follow_round(
     )
 }
 
+/// Follows a turn of a chat: as it stands, again and again. It is given up a while after this is dropped.
+pub fn follow_chat(
+    project: ProjectId,
+    turn: JobId,
+    on_turn: impl Fn(ChatTurn) + 'static,
+    on_live: impl Fn(bool) + 'static,
+) -> Stream {
+    let on_update = move |update: Update| update.turn.into_iter().for_each(|turn| on_turn(*turn));
+    follow(
+        &format!("/projects/{project}/chat/{turn}/events"),
+        Box::new(on_update),
+        Box::new(on_live),
+    )
+}
+
 fn follow(path: &str, on_update: Box<dyn Fn(Update)>, on_live: Box<dyn Fn(bool)>) -> Stream {
     let line = Rc::new(Line {
         url: url(path),
@@ -74,6 +89,7 @@ struct Update {
     lines: Option<Vec<LogLine>>,
     samples: Option<Vec<Sample>>,
     preview: Option<Preview>,
+    turn: Option<Box<ChatTurn>>,
 }
 
 impl Update {

@@ -1,4 +1,4 @@
-//! Calls about rounds: start, watch, abort, preview, samples.
+//! Calls about rounds: start, watch, pause, resume, abort, preview, samples.
 
 use super::{Result, get, post, post_empty, url};
 use laurel_protocol::{LogLine, MetricPoint, NewRound, Preview, ProjectId, Round, RoundId, Sample};
@@ -13,6 +13,14 @@ pub async fn start(project: ProjectId, round: &NewRound) -> Result<Round> {
 
 pub async fn load(id: RoundId) -> Result<Round> {
     get(&format!("/rounds/{id}")).await
+}
+
+pub async fn pause(id: RoundId) -> Result<Round> {
+    post_empty(&format!("/rounds/{id}/pause")).await
+}
+
+pub async fn resume(id: RoundId) -> Result<Round> {
+    post_empty(&format!("/rounds/{id}/resume")).await
 }
 
 pub async fn abort(id: RoundId) -> Result<Round> {

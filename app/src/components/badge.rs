@@ -8,6 +8,7 @@ pub fn status_name(status: JobStatus) -> &'static str {
     match status {
         JobStatus::Queued => "queued",
         JobStatus::Running => "running",
+        JobStatus::Paused => "paused",
         JobStatus::Done => "done",
         JobStatus::Failed => "failed",
         JobStatus::Aborted => "aborted",
@@ -18,6 +19,7 @@ fn status_word(status: JobStatus) -> &'static str {
     match status {
         JobStatus::Queued => "Waiting for a trainer",
         JobStatus::Running => "Running",
+        JobStatus::Paused => "Paused",
         JobStatus::Done => "Done",
         JobStatus::Failed => "Failed",
         JobStatus::Aborted => "Aborted",

@@ -1,10 +1,24 @@
-//! A line chart of one or more series over steps: axes, a read-out under the pointer, and the same figures as
-//! text for those who do not see it.
+//! A line chart of one or more series: over steps, or one figure against another as a path through time. Axes, a
+//! read-out under the pointer, and the same figures as text for those who do not see it.
 
 use crate::format;
 use leptos::prelude::*;
 
-/// One line: its name, its colour (a class of the style sheet), and its points in order of x.
+/// What a chart is called and what its x axis counts.
+#[derive(Clone, Copy)]
+pub struct Chart {
+    pub title: &'static str,
+    /// Its `data-test` name.
+    pub hook: &'static str,
+    /// Of the x axis, for example `step`.
+    pub x: &'static str,
+    /// x are whole numbers: only those are written along the axis.
+    pub is_whole: bool,
+    /// Every point gets a dot: where x does not only grow, they tell where the line turns.
+    pub has_dots: bool,
+}
+
+/// One line: its name, its colour (a class of the style sheet), and its points in the order in which they are joined.
 #[derive(Clone, PartialEq)]
 pub struct Series {
     pub name: &'static str,
@@ -72,12 +86,24 @@ fn ticks((low, high): (f64, f64), n: f64) -> Vec<f64> {
     (first..=last).map(|at| at as f64 * step).collect()
 }
 
-/// The chart called `title`; `hook` is its `data-test` name. Series without points are left out.
-pub fn line_chart(title: &'static str, hook: &'static str, series: Memo<Vec<Series>>) -> AnyView {
+impl Chart {
+    pub const fn over_steps(title: &'static str, hook: &'static str) -> Self {
+        Self {
+            title,
+            hook,
+            x: "step",
+            is_whole: true,
+            has_dots: false,
+        }
+    }
+}
+
+/// Series without points are left out.
+pub fn line_chart(chart: Chart, series: Memo<Vec<Series>>) -> AnyView {
     let hover = RwSignal::new(None::<f64>);
     let n_points = move || series.with(|lines| lines.iter().map(|line| line.points.len()).sum::<usize>());
-    let summary = move || series.with(|lines| summary(title, lines));
-    let body = move || series.with(|lines| drawing(lines));
+    let summary = move || series.with(|lines| summary(chart, lines));
+    let body = move || series.with(|lines| drawing(chart, lines));
     let cursor = move || {
         let at = hover.get()?;
         series.with(|lines| {
@@ -99,7 +125,7 @@ pub fn line_chart(title: &'static str, hook: &'static str, series: Memo<Vec<Seri
     };
     let read_out = move || {
         let at = hover.get();
-        series.with(|lines| read_out(lines, at))
+        series.with(|lines| read_out(chart, lines, at))
     };
     let follow = move |event: leptos::ev::PointerEvent| {
         let target = event_target::<web_sys::Element>(&event);
@@ -109,9 +135,9 @@ pub fn line_chart(title: &'static str, hook: &'static str, series: Memo<Vec<Seri
         hover.set(Some(((x - LEFT) / (WIDTH - LEFT - RIGHT)).clamp(0.0, 1.0)));
     };
     view! {
-        <figure class="chart" data-test=hook data-points=move || n_points().to_string()>
+        <figure class="chart" class:chart-path=chart.has_dots data-test=chart.hook data-points=move || n_points().to_string()>
             <figcaption>
-                <span class="chart-title">{title}</span>
+                <span class="chart-title">{chart.title}</span>
                 <span class="chart-values figures">{read_out}</span>
             </figcaption>
             <svg
@@ -137,7 +163,7 @@ fn nearest(lines: &[Series], x: f64) -> Option<f64> {
 }
 
 /// Axes and lines as one view.
-fn drawing(lines: &[Series]) -> AnyView {
+fn drawing(chart: Chart, lines: &[Series]) -> AnyView {
     if lines.iter().all(|line| line.points.is_empty()) {
         let (x, y) = ((WIDTH / 2.0).to_string(), (HEIGHT / 2.0).to_string());
         return view! { <text class="chart-empty" x=x y=y>"No figures yet"</text> }.into_any();
@@ -150,7 +176,8 @@ fn drawing(lines: &[Series]) -> AnyView {
             <text class="chart-label chart-label-y" x=(LEFT - 6.0).to_string() y=top dy="0.32em">{format::figure(y)}</text>
         }
     });
-    let columns = ticks(frame.x, 6.0).into_iter().filter(|x| x.fract() == 0.0).map(|x| {
+    let shown = |x: &f64| !chart.is_whole || x.fract() == 0.0;
+    let columns = ticks(frame.x, 6.0).into_iter().filter(shown).map(|x| {
         let left = format!("{:.1}", frame.left(x));
         view! { <text class="chart-label chart-label-x" x=left y=(HEIGHT - 6.0).to_string()>{format::figure(x)}</text> }
     });
@@ -160,23 +187,30 @@ fn drawing(lines: &[Series]) -> AnyView {
             let verb = if at == 0 { 'M' } else { 'L' };
             path.push_str(&format!("{verb}{:.1} {:.1}", frame.left(*x), frame.top(*y)));
         }
-        // A line of one point has no length: a dot stands for it.
-        let dot = (line.points.len() == 1).then(|| {
-            let (x, y) = line.points[0];
-            let class = format!("chart-dot {}", line.class);
-            view! {
-                <circle class=class cx=format!("{:.1}", frame.left(x)) cy=format!("{:.1}", frame.top(y)) r="3"></circle>
-            }
-        });
+        // A line of one point has no length: a dot stands for it. The last dot is larger: that is where it stands.
+        let last = line.points.len() - 1;
+        let has_dots = chart.has_dots || last == 0;
+        let dots = line
+            .points
+            .iter()
+            .enumerate()
+            .filter(|_| has_dots)
+            .map(|(at, (x, y))| {
+                let class = format!("chart-dot {}", line.class);
+                let radius = if at == last { "4" } else { "2" };
+                let (left, top) = (format!("{:.1}", frame.left(*x)), format!("{:.1}", frame.top(*y)));
+                view! { <circle class=class cx=left cy=top r=radius></circle> }
+            });
+        let dots = dots.collect_view();
         let class = format!("chart-line {}", line.class);
-        view! { <path class=class d=path></path> {dot} }
+        view! { <path class=class d=path></path> {dots} }
     });
     let (rows, columns, paths) = (rows.collect_view(), columns.collect_view(), paths.collect_view());
     view! { {rows} {columns} {paths} }.into_any()
 }
 
 /// The values under the pointer, or the last ones.
-fn read_out(lines: &[Series], at: Option<f64>) -> AnyView {
+fn read_out(chart: Chart, lines: &[Series], at: Option<f64>) -> AnyView {
     let frame = Frame::around(lines);
     let x = at.and_then(|at| nearest(lines, frame.x.0 + at * (frame.x.1 - frame.x.0)));
     let values = lines.iter().filter_map(|line| {
@@ -189,22 +223,23 @@ fn read_out(lines: &[Series], at: Option<f64>) -> AnyView {
         Some(view! { <span class=class>{line.name}" "{value}</span> })
     });
     let values = values.collect_view();
-    let step = x.map(|x| view! { <span class="chart-step">"step "{format::figure(x)}</span> });
+    let step = x.map(|x| view! { <span class="chart-step">{chart.x}" "{format::figure(x)}</span> });
     view! { {step} {values} }.into_any()
 }
 
 /// The chart in words.
-fn summary(title: &str, lines: &[Series]) -> String {
-    let mut text = title.to_owned();
+fn summary(chart: Chart, lines: &[Series]) -> String {
+    let mut text = chart.title.to_owned();
     for line in lines {
         if let (Some(first), Some(last)) = (line.points.first(), line.points.last()) {
             let (from, to) = (format::figure(first.1), format::figure(last.1));
             text.push_str(&format!(
-                ". {}: {} points, from {from} at step {} to {to} at step {}",
+                ". {}: {} points, from {from} at {x} {} to {to} at {x} {}",
                 line.name,
                 line.points.len(),
                 format::figure(first.0),
-                format::figure(last.0)
+                format::figure(last.0),
+                x = chart.x,
             ));
         }
     }

@@ -2,7 +2,7 @@
 //! fetches it. [`part`] is the seam; what can be reached through it alone lies in the part's own file (see
 //! `xtask/src/split.rs`).
 
-use super::{overview, people, project_new, prompts, round, round_new, tokens};
+use super::{chat, overview, people, project_new, prompts, round, round_new, tokens};
 use crate::{
     error::AppError,
     session::{Admin, route_id, use_session},
@@ -19,6 +19,7 @@ const FETCH_AHEAD_AFTER: Duration = Duration::from_secs(2);
 pub enum AdminPage {
     ProjectNew,
     Overview,
+    Chat,
     Prompts,
     RoundNew,
     Round,
@@ -52,6 +53,7 @@ fn show(page: AdminPage, admin: Admin) -> AnyView {
     match page {
         AdminPage::ProjectNew => project_new::page(admin),
         AdminPage::Overview => route_id(|id| overview::page(ProjectId(id))),
+        AdminPage::Chat => route_id(|id| chat::page(ProjectId(id))),
         AdminPage::Prompts => route_id(|id| prompts::page(ProjectId(id))),
         AdminPage::RoundNew => route_id(|id| round_new::page(ProjectId(id))),
         AdminPage::Round => route_id(|id| round::page(RoundId(id))),

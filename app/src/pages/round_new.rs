@@ -1,29 +1,31 @@
 //! A new round: what kind, from which adapter, on which data, with which hyper-parameters.
 
+mod draft;
 mod fields;
 mod knobs;
+mod reward;
+
+pub use knobs::loss_name;
 
 use self::{
+    draft::{Draft, kind_of},
     fields::{
-        ALPHA, BATCH_BY, CHECKPOINTING, DROPOUT, KEEP, KIND, LOSS, MARGIN, NAME, PRECISION, RANK, SCHEDULE,
-        SEED, START, USE_DORA, USE_RSLORA, kind_help,
+        ALPHA, BATCH_BY, CHECKPOINTING, DROPOUT, KEEP, KIND, KL_ESTIMATOR, LOSS, MARGIN, NAME, NORMALISE,
+        PRECISION, RANK, SCHEDULE, SEED, START, TARGET_REWARD, USE_DORA, USE_RSLORA, WHITEN, kind_help,
     },
-    knobs::{ADVANCED, BASIC, Knob, choice, loss_help, loss_name},
+    knobs::{ADVANCED, BASIC, Knob, loss_help},
 };
 use super::overview::kind_name;
 use crate::{
     api,
     components::{
         action::Action,
-        field::{Errors, number, select_field, switch_field, text_field},
+        field::{Errors, select_field, switch_field, text_field},
     },
     format,
-    load::Loaded,
+    load::{Loaded, living},
 };
-use laurel_protocol::{
-    Adapter, AdapterConfig, AdapterId, BatchBy, FieldError, Hyper, Keep, LoraConfig, Loss, Margin, NewRound,
-    Precision, Project, ProjectCounts, ProjectId, RoundKind, RoundSpec, Schedule, Setting,
-};
+use laurel_protocol::{Adapter, Loss, Project, ProjectCounts, ProjectId, RoundKind, Setting};
 use leptos::prelude::*;
 use leptos_router::{components::A, hooks::use_navigate};
 
@@ -43,148 +45,8 @@ pub fn page(id: ProjectId) -> AnyView {
     .into_any()
 }
 
-fn kind_of(name: &str) -> RoundKind {
-    match name {
-        "sft" => RoundKind::Sft,
-        "reward" => RoundKind::Reward,
-        _ => RoundKind::Dpo,
-    }
-}
-
-/// What is in the form, as text.
-#[derive(Clone, Copy)]
-struct Draft {
-    kind: RwSignal<String>,
-    loss: RwSignal<String>,
-    margin: RwSignal<String>,
-    batch_by: RwSignal<String>,
-    keep: RwSignal<String>,
-    precision: RwSignal<String>,
-    checkpointing: RwSignal<String>,
-    name: RwSignal<String>,
-    start: RwSignal<String>,
-    schedule: RwSignal<String>,
-    rank: RwSignal<String>,
-    alpha: RwSignal<String>,
-    dropout: RwSignal<String>,
-    use_rslora: RwSignal<bool>,
-    use_dora: RwSignal<bool>,
-    seed: RwSignal<String>,
-    knobs: StoredValue<Vec<RwSignal<String>>>,
-}
-
-impl Draft {
-    fn new() -> Self {
-        let text = |value: &str| RwSignal::new(value.to_owned());
-        let hyper = Hyper::for_kind(RoundKind::Dpo);
-        let knobs = BASIC
-            .iter()
-            .chain(&ADVANCED)
-            .map(|knob| RwSignal::new((knob.get)(&hyper).to_string()));
-        Self {
-            kind: text(RoundKind::Dpo.as_str()),
-            loss: text(Loss::default_of(RoundKind::Dpo).as_str()),
-            margin: text("none"),
-            batch_by: text("pair"),
-            keep: text("last"),
-            precision: text("f32"),
-            checkpointing: text("off"),
-            name: text(""),
-            start: text(""),
-            schedule: text("linear"),
-            rank: text("16"),
-            alpha: text("32"),
-            dropout: text("0"),
-            use_rslora: RwSignal::new(false),
-            use_dora: RwSignal::new(false),
-            seed: text("0"),
-            knobs: StoredValue::new(knobs.collect()),
-        }
-    }
-
-    /// Puts in the defaults of another loss, where the person has not changed them.
-    fn change_loss(self, from: Loss, to: Loss) {
-        let (old, new) = (Hyper::for_loss(from), Hyper::for_loss(to));
-        for (knob, value) in BASIC.iter().chain(&ADVANCED).zip(self.knobs.get_value()) {
-            if value.with_untracked(|text| *text == (knob.get)(&old).to_string()) {
-                value.set((knob.get)(&new).to_string());
-            }
-        }
-    }
-
-    /// Fields that the loss does not use are not in the form: they stay at their defaults.
-    fn hyper(self, reasons: &mut Vec<FieldError>) -> Hyper {
-        let loss = self.loss.with_untracked(|name| loss_of(name));
-        let mut hyper = Hyper::for_loss(loss);
-        hyper.keep = choice(self.keep, &[Keep::Last, Keep::Best]);
-        hyper.precision = choice(
-            self.precision,
-            &[Precision::F32, Precision::Bf16, Precision::Quantized],
-        );
-        hyper.gradient_checkpointing = self.checkpointing.with_untracked(|text| text == "on");
-        hyper.schedule = choice(
-            self.schedule,
-            &[Schedule::Linear, Schedule::Cosine, Schedule::Constant],
-        );
-        if loss.uses(Setting::Margin) {
-            hyper.margin = choice(self.margin, &[Margin::None, Margin::Strength]);
-        }
-        if loss.uses(Setting::BatchBy) {
-            hyper.batch_by = choice(self.batch_by, &[BatchBy::Pair, BatchBy::Ranking]);
-        }
-        let has_margin = hyper.margin != Margin::None;
-        for (knob, value) in BASIC.iter().chain(&ADVANCED).zip(self.knobs.get_value()) {
-            if !knob.is_used(loss, has_margin) {
-                continue;
-            }
-            match number(value, knob.field.name) {
-                Ok(value) => (knob.set)(&mut hyper, value),
-                Err(reason) => reasons.push(reason),
-            }
-        }
-        hyper
-    }
-
-    fn read(self) -> Result<NewRound, Vec<FieldError>> {
-        let kind = kind_of(&self.kind.get_untracked());
-        let mut reasons = Vec::new();
-        let hyper = self.hyper(&mut reasons);
-        let mut take = |value, name| {
-            number(value, name)
-                .map_err(|reason| reasons.push(reason))
-                .unwrap_or_default()
-        };
-        let alpha = take(self.alpha, ALPHA.name);
-        let dropout = take(self.dropout, DROPOUT.name);
-        let rank: f64 = take(self.rank, RANK.name);
-        let seed: f64 = take(self.seed, SEED.name);
-        let spec = RoundSpec {
-            kind,
-            adapter: AdapterConfig::Lora(LoraConfig {
-                rank: rank as u32,
-                alpha,
-                dropout,
-                use_rslora: self.use_rslora.get_untracked(),
-                use_dora: self.use_dora.get_untracked(),
-                ..LoraConfig::default()
-            }),
-            hyper,
-            seed: seed as u64,
-        };
-        reasons.extend(spec.validate().err().unwrap_or_default());
-        if !reasons.is_empty() {
-            return Err(reasons);
-        }
-        Ok(NewRound {
-            name: self.name.get_untracked().trim().to_owned(),
-            spec,
-            starting_adapter: self.start.get_untracked().parse::<AdapterId>().ok(),
-        })
-    }
-}
-
 fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
-    let draft = Draft::new();
+    let draft = Draft::new(&adapters);
     let errors: Errors = RwSignal::new(Vec::new());
     let action = Action::default();
     Effect::new(move || {
@@ -193,14 +55,23 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
         }
     });
     let kind = Memo::new(move |_| draft.kind.with(|name| kind_of(name)));
+    let reward_models: Vec<String> = adapters
+        .iter()
+        .filter(|adapter| !adapter.kind.makes_policy())
+        .map(|adapter| adapter.id.to_string())
+        .collect();
     Effect::new(move |before: Option<RoundKind>| {
         let now = kind.get();
         if before.is_some_and(|before| before != now) {
             draft.loss.set(Loss::default_of(now).as_str().to_owned());
         }
+        if now != RoundKind::Reward && draft.start.with_untracked(|start| reward_models.contains(start)) {
+            draft.start.set(String::new());
+        }
         now
     });
-    let loss = Memo::new(move |_| draft.loss.with(|name| loss_of(name)));
+    let chosen = Memo::new(move |_| draft.chosen());
+    let loss = Memo::new(move |_| chosen.get().loss);
     Effect::new(move |before: Option<Loss>| {
         let now = loss.get();
         if let Some(before) = before {
@@ -208,8 +79,6 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
         }
         now
     });
-    let has_margin =
-        Memo::new(move |_| loss.get().uses(Setting::Margin) && draft.margin.with(|name| name != "none"));
     let navigate = use_navigate();
     let (id, counts) = (project.id, project.counts);
     let submit = move |event: leptos::ev::SubmitEvent| {
@@ -244,10 +113,10 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
     };
     let keeps = vec![
         pair("last", "The last weights"),
-        pair("best", "Those with the lowest held-out loss"),
+        pair("best", "Those of the best evaluation"),
     ];
-    let kinds =
-        [RoundKind::Dpo, RoundKind::Reward, RoundKind::Sft].map(|kind| pair(kind.as_str(), kind_name(kind)));
+    let kinds = [RoundKind::Dpo, RoundKind::Reward, RoundKind::Ppo, RoundKind::Sft]
+        .map(|kind| pair(kind.as_str(), kind_name(kind)));
     let schedules = vec![
         pair("linear", "Falls linearly"),
         pair("cosine", "Falls like a cosine"),
@@ -259,16 +128,29 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
         pair("bf16", "bf16"),
         pair("quantized", "As the file has them, quantised"),
     ];
-    let mut starts = vec![pair("", "The base model")];
-    starts.extend(
-        adapters
-            .into_iter()
-            .map(|adapter| (adapter.id.to_string(), adapter.name)),
-    );
+    let starts = {
+        let adapters = adapters.clone();
+        living(move || {
+            // A reward model is no policy to go on from.
+            let fits = |adapter: &&Adapter| kind.get() == RoundKind::Reward || adapter.kind.makes_policy();
+            let named = adapters.iter().filter(fits);
+            let mut options = vec![pair("", "The base model")];
+            options.extend(named.map(|adapter| (adapter.id.to_string(), adapter.name.clone())));
+            select_field(START, options, draft.start, errors)
+        })
+    };
+    let scorer = living(move || match kind.get() {
+        RoundKind::Ppo => reward::view(id, draft.reward, &adapters, errors),
+        RoundKind::Sft | RoundKind::Reward | RoundKind::Dpo => ().into_any(),
+    });
+    let online = living(move || match loss.get() {
+        loss if loss.kind() == RoundKind::Ppo => online_choices(draft, loss, errors),
+        _ => ().into_any(),
+    });
     let knobs = draft.knobs.get_value();
     let input = move |(knob, value): (&'static Knob, &RwSignal<String>)| {
         let value = *value;
-        let is_used = Memo::new(move |_| knob.is_used(loss.get(), has_margin.get()));
+        let is_used = Memo::new(move |_| knob.is_used(chosen.get()));
         move || {
             is_used
                 .get()
@@ -288,8 +170,9 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
             {losses}
             <p class="fine" role="status">{move || loss_help(loss.get())}</p>
             {move || data(counts, loss.get())}
+            {scorer}
             <div class="field-row">
-                {select_field(START, starts, draft.start, errors)}
+                {starts}
                 {text_field(NAME, "text", draft.name, errors)}
             </div>
             <div class="field-grid">{batches}{margins}{basic}</div>
@@ -306,6 +189,7 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
                     {select_field(PRECISION, precisions, draft.precision, errors)}
                     {select_field(CHECKPOINTING, checkpointings, draft.checkpointing, errors)}
                     {advanced}
+                    {online}
                     {text_field(SEED, "number", draft.seed, errors)}
                 </div>
             </details>
@@ -331,29 +215,53 @@ fn pair(name: &str, words: &str) -> (String, String) {
     (name.to_owned(), words.to_owned())
 }
 
-fn loss_of(name: &str) -> Loss {
-    let known = Loss::ALL.into_iter().find(|loss| loss.as_str() == name);
-    known.unwrap_or(Loss::default_of(RoundKind::Dpo))
+/// What PPO rounds have besides numbers.
+fn online_choices(draft: Draft, loss: Loss, errors: Errors) -> AnyView {
+    let estimators = vec![pair("k1", "k1"), pair("k3", "k3")];
+    view! {
+        {(loss != Loss::Grpo).then(|| select_field(KL_ESTIMATOR, estimators, draft.kl_estimator, errors))}
+        {text_field(TARGET_REWARD, "number", draft.target_reward, errors)}
+        {(loss == Loss::Ppo).then(|| switch_field(WHITEN, draft.whiten))}
+        {switch_field(NORMALISE, draft.normalise)}
+    }
+    .into_any()
 }
 
 /// What the round will train on.
 fn data(counts: ProjectCounts, loss: Loss) -> AnyView {
+    let text = match loss.kind() {
+        RoundKind::Ppo => about_prompts(counts),
+        RoundKind::Sft | RoundKind::Reward | RoundKind::Dpo => about_comparisons(counts, loss),
+    };
+    view! { <p class="notice">{text}</p> }.into_any()
+}
+
+fn about_prompts(counts: ProjectCounts) -> String {
+    match counts.n_prompts {
+        0 => "There are no prompts yet: import some first.".to_owned(),
+        n => format!(
+            "Answers {}, frozen now with their hash. No comparison is needed beyond those of the reward model.",
+            format::counted(n, "prompt", "prompts")
+        ),
+    }
+}
+
+fn about_comparisons(counts: ProjectCounts, loss: Loss) -> String {
     let ties = counts.n_ties;
     let n_usable = counts.n_comparisons + if loss.trains_ties() { ties } else { 0 };
-    let about_ties = (ties > 0).then(|| match loss.trains_ties() {
-        true => format!(" {} among them.", format::counted(ties, "tie is", "ties are")),
-        false => format!(
+    let about_ties = match (ties, loss.trains_ties()) {
+        (0, _) => String::new(),
+        (_, true) => format!(" {} among them.", format::counted(ties, "tie is", "ties are")),
+        (_, false) => format!(
             " {} left out: this loss cannot use them.",
             format::counted(ties, "tie is", "ties are")
         ),
-    });
-    let text = if n_usable == 0 {
-        "There are no comparisons yet: label a few tasks first.".to_owned()
-    } else {
-        format!(
-            "Trains on {}, frozen now with their hash.",
-            format::counted(n_usable, "comparison", "comparisons")
-        )
     };
-    view! { <p class="notice">{text}{about_ties}</p> }.into_any()
+    if n_usable == 0 {
+        return format!("There are no comparisons yet: label a few tasks first.{about_ties}");
+    }
+    format!(
+        "Trains on {}, frozen now with their hash.{about_ties}",
+        format::counted(n_usable, "comparison", "comparisons")
+    )
 }

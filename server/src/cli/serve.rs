@@ -2,13 +2,15 @@
 //! told to stop.
 
 use crate::{
-    adapter_files, clock,
+    adapter_files,
+    chats::Chats,
+    clock,
     events::Events,
     listen::{self, Patience},
     router,
-    routes::worker,
+    routes::{chat, worker},
     state::{AppState, Settings},
-    store::{self, Db, accounts, jobs, snapshots},
+    store::{self, Db, accounts, chat_jobs, jobs, leases, snapshots},
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -81,8 +83,9 @@ pub async fn run(options: Options) -> Result<()> {
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
     let (stop, stopping) = watch::channel(false);
-    jobs::resume(&db, options.lease_seconds, clock::now()).await?;
+    leases::resume(&db, options.lease_seconds, clock::now()).await?;
     snapshots::clear_unfinished(&db).await?;
+    chat_jobs::clear(&db).await?;
     clear_uploads(&db, &options.data).await;
     let state = AppState {
         db: db.clone(),
@@ -96,6 +99,7 @@ pub async fn run(options: Options) -> Result<()> {
             trusted_proxies: options.trusted_proxy,
         }),
         events: Events::default(),
+        chats: Chats::default(),
         sign_ins: Arc::default(),
         stopping,
     };
@@ -140,15 +144,16 @@ async fn clear_uploads(db: &Db, data: &Path) {
     }
 }
 
-/// Takes jobs back whose trainers fell silent.
+/// Takes jobs back whose trainers fell silent, and gives up turns of chats that nobody watches.
 async fn sweep(app: AppState) {
     let mut every = tokio::time::interval(Duration::from_secs(2));
     loop {
         every.tick().await;
-        match jobs::sweep(&app.db, clock::now()).await {
+        match leases::sweep(&app.db, clock::now()).await {
             Ok(released) => worker::took_back(&app, &released).await,
             Err(error) => tracing::warn!(%error, "Jobs could not be looked through"),
         }
+        chat::tidy(&app).await;
     }
 }
 

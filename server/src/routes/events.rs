@@ -16,7 +16,7 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt, stream};
 use laurel_protocol::{
-    JobStatus, LogLine, MetricPoint, Preview, ProjectEvent, ProjectId, RoundEvent, RoundId, Split,
+    JobStatus, LogLine, MetricPoint, Preview, ProjectEvent, ProjectId, RoundEvent, RoundId, Sample, Split,
 };
 use serde::Serialize;
 use std::{
@@ -40,9 +40,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// Jobs and rounds that are over and still part of a project's state.
 const N_NEWEST: usize = 5;
 
-type Events = Sse<KeepAliveStream<Pin<Box<dyn Stream<Item = Result<Event, Infallible>> + Send>>>>;
+pub type Events = Sse<KeepAliveStream<Pin<Box<dyn Stream<Item = Result<Event, Infallible>> + Send>>>>;
 
-fn event(value: &impl Serialize) -> Event {
+pub fn event(value: &impl Serialize) -> Event {
     let event = Event::default().event("update");
     event
         .json_data(value)
@@ -160,7 +160,7 @@ pub async fn round(
 struct Seen {
     points: HashMap<(u64, Split), MetricPoint>,
     log: Vec<LogLine>,
-    samples_of: Option<(usize, bool)>,
+    samples: Option<Vec<Sample>>,
     preview: Option<Preview>,
 }
 
@@ -182,10 +182,6 @@ async fn read_round(app: &AppState, id: RoundId, seen: &mut Seen) -> store::Resu
         .cloned()
         .collect();
     seen.log = log;
-    let samples_of = (
-        samples.len(),
-        samples.iter().any(|sample| !sample.after.is_empty()),
-    );
     let mut events = Vec::new();
     if !points.is_empty() {
         events.push(RoundEvent::Metrics { points });
@@ -193,8 +189,8 @@ async fn read_round(app: &AppState, id: RoundId, seen: &mut Seen) -> store::Resu
     if !lines.is_empty() {
         events.push(RoundEvent::Log { lines });
     }
-    if seen.samples_of != Some(samples_of) {
-        seen.samples_of = Some(samples_of);
+    if seen.samples.as_ref() != Some(&samples) {
+        seen.samples = Some(samples.clone());
         events.push(RoundEvent::Samples { samples });
     }
     if let Some(preview) = preview

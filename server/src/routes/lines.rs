@@ -7,7 +7,7 @@ use crate::{
     guards::{Admin, Leased, Worker},
     spool,
     state::AppState,
-    store::{self, completion_jobs, exports, jobs, projects, rounds, snapshots},
+    store::{self, completion_jobs, exports, leases, projects, rounds, snapshots},
 };
 use axum::{
     BoxError,
@@ -99,7 +99,7 @@ pub async fn worker_rows(
     _: Worker,
     Leased(lease): Leased,
 ) -> Result<Response, Failure> {
-    let job = jobs::renew(&app.db, &lease, crate::clock::now()).await?;
+    let job = leases::renew(&app.db, &lease, crate::clock::now()).await?;
     let id = rounds::snapshot_of(&app.db, job.id).await?;
     Ok(snapshot(app, id))
 }
@@ -127,7 +127,7 @@ pub async fn worker_prompts(
     _: Worker,
     Leased(lease): Leased,
 ) -> Result<Response, Failure> {
-    let job = jobs::renew(&app.db, &lease, crate::clock::now()).await?;
+    let job = leases::renew(&app.db, &lease, crate::clock::now()).await?;
     let db = app.db;
     Ok(answer(stream::try_unfold(PromptId(0), move |after| {
         let db = db.clone();

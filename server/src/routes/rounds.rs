@@ -7,7 +7,10 @@ use crate::{
     guards::{Admin, Worker},
     routes::worker,
     state::AppState,
-    store::{adapters, metrics, rounds},
+    store::{
+        adapters, metrics,
+        rounds::{self, Order},
+    },
 };
 use axum::{
     Json,
@@ -39,7 +42,7 @@ pub async fn create(
     Path(id): Path<ProjectId>,
     Body(new): Body<NewRound>,
 ) -> Answer<Round> {
-    new.spec.validate()?;
+    new.validate()?;
     let round = rounds::create(&app.db, id, &new, admin.id, clock::now()).await?;
     app.events.round(id, round.id);
     app.events.work_arrived();
@@ -53,14 +56,34 @@ pub async fn get(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>)
     Ok(Json(rounds::get(&app.db, id).await?))
 }
 
+/// Pauses a round at its next step: it keeps a checkpoint and waits until it is resumed.
+#[utoipa::path(post, path = "/rounds/{id}/pause", tag = "rounds", params(("id" = i64, Path)),
+    responses((status = 200, body = Round), (status = 409, body = ApiError)))]
+pub async fn pause(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>) -> Answer<Round> {
+    give(&app, id, Order::Pause).await
+}
+
+/// Lets a paused round go on from its checkpoint, or calls off a pause that has not come yet.
+#[utoipa::path(post, path = "/rounds/{id}/resume", tag = "rounds", params(("id" = i64, Path)),
+    responses((status = 200, body = Round), (status = 409, body = ApiError)))]
+pub async fn resume(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>) -> Answer<Round> {
+    let answer = give(&app, id, Order::Resume).await;
+    app.events.work_arrived();
+    answer
+}
+
 /// Aborts a round at its next step.
 #[utoipa::path(post, path = "/rounds/{id}/abort", tag = "rounds", params(("id" = i64, Path)),
     responses((status = 200, body = Round), (status = 409, body = ApiError)))]
 pub async fn abort(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>) -> Answer<Round> {
-    let round = rounds::abort(&app.db, id, clock::now()).await?;
+    give(&app, id, Order::Abort).await
+}
+
+async fn give(app: &AppState, id: RoundId, order: Order) -> Answer<Round> {
+    let round = rounds::order(&app.db, id, order, clock::now()).await?;
     if round.status.is_over() {
         // An earlier lease may have left some.
-        worker::discard_uploads(&app, rounds::job_of(&app.db, id).await?).await;
+        worker::discard_uploads(app, rounds::job_of(&app.db, id).await?).await;
     }
     app.events.round(round.project_id, id);
     Ok(Json(round))

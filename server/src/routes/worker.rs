@@ -5,8 +5,9 @@ use crate::{
     error::Failure,
     extract::{Body, Path},
     guards::{Leased, Worker},
+    routes::chat,
     state::AppState,
-    store::{self, completion_jobs, completions, jobs, metrics, rounds},
+    store::{self, completion_jobs, completions, jobs, leases, metrics, rounds},
 };
 use axum::{
     Json,
@@ -30,6 +31,9 @@ pub async fn notify(app: &AppState, job: &jobs::Job) -> store::Result<()> {
         jobs::JobKind::Round => app
             .events
             .round(job.project_id, rounds::id_of(&app.db, job.id).await?),
+        // Its end is told by whoever ends it.
+        jobs::JobKind::Chat if !job.status.is_over() => app.chats.set(job.id, job.status, None),
+        jobs::JobKind::Chat => {}
     }
     Ok(())
 }
@@ -43,9 +47,16 @@ pub async fn took_back(app: &AppState, released: &[jobs::Job]) {
         }
         if job.status.is_over() {
             discard_uploads(app, job.id).await;
+            if job.kind == jobs::JobKind::Chat {
+                let why = (job.status == JobStatus::Failed)
+                    .then(|| "No trainer could answer: see the trainer's log.".to_owned());
+                if let Err(error) = chat::end(app, job.id, job.status, why).await {
+                    tracing::warn!(%error, job.id = %job.id, "The turn {} was not ended", job.id);
+                }
+            }
         }
     }
-    if released.iter().any(|job| !job.status.is_over()) {
+    if released.iter().any(|job| job.status == JobStatus::Queued) {
         app.events.work_arrived();
     }
 }
@@ -71,7 +82,14 @@ pub async fn lease(
     let mut stopping = app.stopping.clone();
     loop {
         let arrived = app.events.work().notified();
-        let leased = jobs::lease(&app.db, &request, app.settings.lease_seconds, clock::now()).await?;
+        let leased = leases::lease(
+            &app.db,
+            &app.chats,
+            &request,
+            app.settings.lease_seconds,
+            clock::now(),
+        )
+        .await?;
         took_back(&app, &leased.released).await;
         if let Some((leased, job)) = leased.job {
             notify(&app, &job).await?;
@@ -98,7 +116,8 @@ pub async fn report(
     Leased(lease): Leased,
     Body(report): Body<Report>,
 ) -> Result<Json<Directive>, Failure> {
-    let (job, directive) = metrics::report(&app.db, &lease, &report, clock::now()).await?;
+    let (job, mut directive) = metrics::report(&app.db, &lease, &report, clock::now()).await?;
+    directive.chat = job.kind != jobs::JobKind::Chat && app.chats.waits_for(&job.base_model);
     if report != Report::default() {
         notify(&app, &job).await?;
     }
@@ -116,7 +135,11 @@ pub async fn completions(
     let stored = completions::store(&app.db, &lease, &finished, clock::now()).await?;
     notify(&app, &stored.job).await?;
     app.events.counts(stored.job.project_id);
-    Ok(Json(stored.directive))
+    let chat = app.chats.waits_for(&stored.job.base_model);
+    Ok(Json(Directive {
+        chat,
+        ..stored.directive
+    }))
 }
 
 /// A file of the adapter that the round made, streamed to disk.
@@ -129,7 +152,7 @@ pub async fn upload(
     Path((job, name)): Path<(JobId, String)>,
     body: Upload,
 ) -> Result<StatusCode, Failure> {
-    jobs::renew(&app.db, &lease, clock::now()).await?;
+    leases::renew(&app.db, &lease, clock::now()).await?;
     let name = adapter_files::known_name(&name).ok_or_else(Failure::not_found)?;
     let folder = adapter_files::upload_folder(&app.settings.data, job);
     receive(&folder, name, body).await?;
@@ -162,7 +185,7 @@ async fn receive(folder: &std::path::Path, name: &str, body: Upload) -> Result<(
         .map_err(Failure::internal)
 }
 
-/// Ends the job. A finish that is sent twice is answered alike.
+/// Ends the job, or puts it down. A finish that is sent twice is answered alike.
 #[utoipa::path(post, path = "/worker/jobs/{job}/finish", tag = "worker", params(("job" = i64, Path)),
     request_body = Outcome, responses((status = 204), (status = 409, body = ApiError)))]
 pub async fn finish(
@@ -171,10 +194,13 @@ pub async fn finish(
     Body(outcome): Body<Outcome>,
 ) -> Result<StatusCode, Failure> {
     let now = clock::now();
-    if jobs::is_over(&app.db, &lease).await? {
+    if leases::is_over(&app.db, &lease).await? {
         return Ok(StatusCode::NO_CONTENT);
     }
-    let job = jobs::renew(&app.db, &lease, now).await?;
+    let job = leases::renew(&app.db, &lease, now).await?;
+    if job.kind == jobs::JobKind::Chat {
+        return finish_chat(&app, &job, outcome).await;
+    }
     match (&outcome, job.kind) {
         (Outcome::Done { made_with }, jobs::JobKind::Round) => {
             let missing = || {
@@ -190,16 +216,32 @@ pub async fn finish(
             let installed = installed.await.map_err(Failure::internal)??;
             rounds::finish(&app.db, &lease, &installed, made_with, now).await?;
         }
-        (Outcome::Done { .. }, jobs::JobKind::Completions) => {
-            jobs::finish(&app.db, &lease, JobStatus::Done, None, now).await?
+        (Outcome::Done { .. }, jobs::JobKind::Completions | jobs::JobKind::Chat) => {
+            leases::finish(&app.db, &lease, JobStatus::Done, None, now).await?
         }
         (Outcome::Failed { error }, _) => {
-            jobs::finish(&app.db, &lease, JobStatus::Failed, Some(error), now).await?
+            leases::finish(&app.db, &lease, JobStatus::Failed, Some(error), now).await?
         }
-        (Outcome::Aborted, _) => jobs::finish(&app.db, &lease, JobStatus::Aborted, None, now).await?,
+        (Outcome::Aborted, _) => leases::finish(&app.db, &lease, JobStatus::Aborted, None, now).await?,
+        (Outcome::Paused, _) => {
+            if leases::put_down(&app.db, &lease, now).await? == JobStatus::Queued {
+                app.events.work_arrived();
+            }
+        }
     }
     discard_uploads(&app, job.id).await;
     notify(&app, &job).await?;
     app.events.counts(job.project_id);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A turn of a chat leaves nothing behind.
+async fn finish_chat(app: &AppState, job: &jobs::Job, outcome: Outcome) -> Result<StatusCode, Failure> {
+    let (status, error) = match outcome {
+        Outcome::Done { .. } => (JobStatus::Done, None),
+        Outcome::Failed { error } => (JobStatus::Failed, Some(jobs::shortened(&error).into_owned())),
+        Outcome::Aborted | Outcome::Paused => (JobStatus::Aborted, None),
+    };
+    chat::end(app, job.id, status, error).await?;
     Ok(StatusCode::NO_CONTENT)
 }

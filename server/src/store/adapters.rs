@@ -41,17 +41,23 @@ pub async fn hashes(db: &Db) -> Result<Vec<String>> {
     Ok(hashes)
 }
 
-/// What a leased job says about the adapter that it starts from or samples with.
-pub(super) async fn reference(conn: &mut SqliteConnection, id: AdapterId) -> Result<AdapterRef> {
+/// What a leased job says about an adapter: the one that it starts from or samples with, or its reward model.
+pub(super) async fn reference(
+    conn: &mut SqliteConnection,
+    id: Option<AdapterId>,
+) -> Result<Option<AdapterRef>> {
+    let Some(id) = id else {
+        return Ok(None);
+    };
     let (hash, files): (String, String) = sqlx::query_as("select hash, files from adapter where id = ?1")
         .bind(id.0)
         .fetch_one(conn)
         .await?;
-    Ok(AdapterRef {
+    Ok(Some(AdapterRef {
         id,
         hash,
         files: text::from_json(&files)?,
-    })
+    }))
 }
 
 /// What kind the adapter is, `None` when the project has no such adapter.
@@ -67,6 +73,18 @@ pub(super) async fn kind_in_project(
             .fetch_optional(conn)
             .await?;
     kind.map(|kind| text::from_name(&kind)).transpose()
+}
+
+/// The base model that the adapter was trained on.
+pub(super) async fn base_model(conn: &mut SqliteConnection, id: AdapterId) -> Result<String> {
+    let name = sqlx::query_scalar(
+        "select j.base_model from adapter a join round r on r.id = a.round_id join job j on j.id = r.job_id
+         where a.id = ?1",
+    )
+    .bind(id.0)
+    .fetch_one(conn)
+    .await?;
+    Ok(name)
 }
 
 /// Where an adapter comes from.

@@ -31,7 +31,7 @@ pub async fn create(
         .map_err(Error::Invalid)?;
     if let Some(adapter) = request.adapter {
         let kind = adapters::kind_in_project(&mut tx, adapter, project).await?;
-        if !matches!(kind, Some(RoundKind::Sft | RoundKind::Dpo)) {
+        if !kind.is_some_and(RoundKind::makes_policy) {
             return Err(Error::Invalid(vec![FieldError::new(
                 "adapter",
                 "must be a policy adapter of this project",

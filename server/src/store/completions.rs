@@ -1,7 +1,7 @@
 //! Completions as trainers hand them in. A (job, prompt, index) that is already stored is left as it is, and the
 //! last completion of a prompt makes the prompt's tasks in the same transaction.
 
-use super::{Db, Error, Result, completion_jobs, jobs, tasks, text};
+use super::{Db, Error, Result, completion_jobs, jobs, leases, tasks, text};
 use crate::render;
 use laurel_protocol::{
     AdapterId, Completion, CompletionId, CompletionOrigin, Directive, FieldError, FinishedCompletion,
@@ -22,12 +22,12 @@ pub struct Stored {
 /// Stores finished completions of the job that the trainer holds.
 pub async fn store(
     db: &Db,
-    lease: &jobs::Lease,
+    lease: &leases::Lease,
     finished: &FinishedCompletions,
     now: Timestamp,
 ) -> Result<Stored> {
     let mut tx = db.write().await?;
-    let job = jobs::require_lease(&mut tx, lease, now).await?;
+    let job = leases::require_lease(&mut tx, lease, now).await?;
     let order = completion_jobs::order_of(&mut tx, &job).await?;
     let mut n_new = 0;
     let mut n_tasks_made = 0;
@@ -67,9 +67,7 @@ pub async fn store(
         .await?;
         jobs::note_progress(&mut tx, job.id, true, None).await?;
     }
-    let directive = Directive {
-        abort: job.abort_asked,
-    };
+    let directive = job.directive();
     tx.commit().await?;
     Ok(Stored {
         job,

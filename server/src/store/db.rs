@@ -4,7 +4,7 @@
 use super::Result;
 use anyhow::{Context, ensure};
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    ConnectOptions, Connection, Sqlite, SqlitePool, Transaction,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -25,19 +25,18 @@ impl Db {
     /// Opens (or makes) the database in `data` and brings its schema up to date.
     pub async fn open(data: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data).with_context(|| format!("make the data folder {}", data.display()))?;
-        let db = Self::connect(data, true).await?;
-        MIGRATIONS
-            .run(&db.write)
+        let file = data.join(FILE);
+        migrate(&file)
             .await
             .with_context(|| format!("bring the database in {} up to date", data.display()))?;
-        Ok(db)
+        Self::connect(&file).await
     }
 
     /// Opens the database in `data` as it is: for those who only look, beside a server of another version perhaps.
     pub async fn open_as_it_is(data: &Path) -> anyhow::Result<Self> {
         let file = data.join(FILE);
         ensure!(file.is_file(), "there is no database {}", file.display());
-        Self::connect(data, false).await
+        Self::connect(&file).await
     }
 
     /// An error unless the schema is this program's own.
@@ -55,22 +54,15 @@ impl Db {
         Ok(())
     }
 
-    async fn connect(data: &Path, create: bool) -> anyhow::Result<Self> {
-        let file = data.join(FILE);
-        let options = SqliteConnectOptions::new()
-            .filename(&file)
-            .create_if_missing(create)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10));
+    async fn connect(file: &Path) -> anyhow::Result<Self> {
+        let options = options(file);
         let pool = |n: u32| {
             SqlitePoolOptions::new()
                 .max_connections(n)
                 .acquire_timeout(Duration::from_secs(30))
         };
         let failed = || format!("open the database {}", file.display());
-        // The writer first: it makes the file that the readers open.
+        // The writer first: it makes the files beside the database that readers need.
         let write = pool(1).connect_with(options.clone()).await.with_context(failed)?;
         let read = pool(8)
             .connect_with(options.read_only(true))
@@ -107,4 +99,31 @@ impl Db {
         self.read.close().await;
         self.write.close().await;
     }
+}
+
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(10))
+}
+
+/// Makes the database where there is none, and runs the migrations that it lacks. Foreign keys are not enforced
+/// meanwhile, for a migration that makes a table anew drops the old one; none may be broken afterwards.
+async fn migrate(file: &Path) -> anyhow::Result<()> {
+    let options = options(file).create_if_missing(true).foreign_keys(false);
+    let mut conn = options.connect().await?;
+    MIGRATIONS.run(&mut conn).await?;
+    let broken: Option<String> =
+        sqlx::query_scalar(r#"select "table" from pragma_foreign_key_check limit 1"#)
+            .fetch_optional(&mut conn)
+            .await?;
+    ensure!(
+        broken.is_none(),
+        "rows of the table {} point to rows that are not there",
+        broken.unwrap_or_default()
+    );
+    Ok(conn.close().await?)
 }

@@ -1,15 +1,11 @@
-//! Jobs: what trainers lease. A round and a completion job each own one. Every change of a job's status goes
-//! through [`set_status`]; every call of a trainer after the lease passes [`require_lease`], which renews it.
+//! Jobs: what trainers lease (see [`super::leases`]). A round, a completion job and a turn of a chat each own one. Every
+//! change of a job's status goes through [`set_status`].
 
-use super::{Db, Error, Result, adapters, completion_jobs, rounds, text};
-use laurel_protocol::{
-    AdapterId, JobId, JobStatus, LeaseRequest, LeasedJob, ProjectId, Template, Timestamp, UserId, Work,
-};
+use super::{Db, Error, Result, text};
+use laurel_protocol::{AdapterId, Directive, JobId, JobStatus, ProjectId, Template, Timestamp, UserId};
 use sqlx::SqliteConnection;
 use std::{borrow::Cow, collections::HashSet};
 
-/// Leases without any progress after which a job counts as failed.
-const MAX_FRUITLESS: i64 = 5;
 /// The longest sentence about a failure that is kept: it goes to a browser.
 const MAX_ERROR_BYTES: usize = 1024;
 
@@ -18,6 +14,7 @@ const MAX_ERROR_BYTES: usize = 1024;
 pub enum JobKind {
     Completions,
     Round,
+    Chat,
 }
 
 /// A job as far as those who lease, end and watch it need it.
@@ -28,21 +25,24 @@ pub struct Job {
     pub project_id: ProjectId,
     pub status: JobStatus,
     pub abort_asked: bool,
+    pub pause_asked: bool,
     pub base_model: String,
     pub template: Template,
     pub adapter_id: Option<AdapterId>,
-    lease_hash: Option<String>,
-    n_attempts: i64,
-    n_fruitless: i64,
+    pub(super) lease_hash: Option<String>,
+    pub(super) n_attempts: i64,
+    pub(super) n_fruitless: i64,
 }
 
-/// What a trainer shows to prove that it holds a job.
-#[derive(Clone, Debug)]
-pub struct Lease {
-    pub job: JobId,
-    pub secret: String,
-    /// How long each call renews it for.
-    pub seconds: u32,
+impl Job {
+    /// What its trainer is to hear.
+    pub fn directive(&self) -> Directive {
+        Directive {
+            abort: self.abort_asked,
+            pause: self.pause_asked,
+            chat: false,
+        }
+    }
 }
 
 pub struct NewJob<'a> {
@@ -53,158 +53,6 @@ pub struct NewJob<'a> {
     pub created_by: UserId,
 }
 
-/// What a trainer that asked for work got, and what was taken back from others on the way.
-#[derive(Default)]
-pub struct Leased {
-    pub job: Option<(LeasedJob, Job)>,
-    /// Their watchers are to hear of it.
-    pub released: Vec<Job>,
-}
-
-/// Hands the oldest job that waits to the trainer, or none when there is none for its models.
-pub async fn lease(db: &Db, request: &LeaseRequest, lease_seconds: u32, now: Timestamp) -> Result<Leased> {
-    let models = text::to_json(&request.models)?;
-    let waiting: Option<i64> = sqlx::query_scalar(
-        "select id from job
-         where (status = 'queued' or (status = 'running' and lease_until < ?2))
-           and base_model in (select value from json_each(?1))
-         order by id limit 1",
-    )
-    .bind(&models)
-    .bind(now.0)
-    .fetch_optional(db.read())
-    .await?;
-    if waiting.is_none() {
-        return Ok(Leased::default()); // the common answer of a long poll takes no write lock
-    }
-
-    let mut tx = db.write().await?;
-    let released = release_expired(&mut tx, now).await?;
-    let id: Option<i64> = sqlx::query_scalar(
-        "select id from job
-         where status = 'queued' and base_model in (select value from json_each(?1))
-         order by id limit 1",
-    )
-    .bind(&models)
-    .fetch_optional(&mut *tx)
-    .await?;
-    let Some(id) = id.map(JobId) else {
-        tx.commit().await?;
-        return Ok(Leased { job: None, released });
-    };
-
-    let secret = text::random_secret()?;
-    sqlx::query(
-        "update job set lease_hash = ?2, lease_until = ?3, worker = ?4,
-                        n_attempts = n_attempts + 1, n_fruitless = n_fruitless + 1
-         where id = ?1",
-    )
-    .bind(id.0)
-    .bind(text::sha256_hex(&secret))
-    .bind(now.plus_seconds(lease_seconds.into()).0)
-    .bind(format!("{} ({})", request.worker.trim(), request.device.trim()))
-    .execute(&mut *tx)
-    .await?;
-    set_status(&mut tx, id, JobStatus::Queued, JobStatus::Running, None, now).await?;
-    let job = read(&mut tx, id).await?;
-    let leased = LeasedJob {
-        job_id: id,
-        lease: secret,
-        lease_seconds,
-        attempt: job.n_attempts.try_into().unwrap_or(u32::MAX),
-        base_model: job.base_model.clone(),
-        template: job.template.clone(),
-        adapter: match job.adapter_id {
-            Some(adapter) => Some(adapters::reference(&mut tx, adapter).await?),
-            None => None,
-        },
-        work: work_of(&mut tx, &job).await?,
-    };
-    tx.commit().await?;
-    Ok(Leased {
-        job: Some((leased, job)),
-        released,
-    })
-}
-
-async fn work_of(conn: &mut SqliteConnection, job: &Job) -> Result<Work> {
-    match job.kind {
-        JobKind::Completions => completion_jobs::work_of(conn, job.id).await,
-        JobKind::Round => rounds::work_of(conn, job.id).await,
-    }
-}
-
-/// The job that the trainer holds, its lease renewed.
-///
-/// A lease that ran out while nobody else took the job goes on: a server that was down for a while, or a slow
-/// network, costs the trainer nothing.
-pub async fn require_lease(conn: &mut SqliteConnection, lease: &Lease, now: Timestamp) -> Result<Job> {
-    let job = read(conn, lease.job).await?;
-    if job.lease_hash.as_deref() != Some(text::sha256_hex(&lease.secret).as_str()) || job.status.is_over() {
-        return Err(Error::LeaseLost);
-    }
-    sqlx::query("update job set lease_until = ?2 where id = ?1")
-        .bind(job.id.0)
-        .bind(now.plus_seconds(lease.seconds.into()).0)
-        .execute(&mut *conn)
-        .await?;
-    if job.status == JobStatus::Queued {
-        set_status(conn, job.id, JobStatus::Queued, JobStatus::Running, None, now).await?;
-        return read(conn, job.id).await;
-    }
-    Ok(job)
-}
-
-/// Checks and renews a lease where the call itself stores nothing.
-pub async fn renew(db: &Db, lease: &Lease, now: Timestamp) -> Result<Job> {
-    let mut tx = db.write().await?;
-    let job = require_lease(&mut tx, lease, now).await?;
-    tx.commit().await?;
-    Ok(job)
-}
-
-/// The status of a job whose latest lease this is, also when the job is over: for a call that is repeated.
-pub async fn status_for_repeat(conn: &mut SqliteConnection, lease: &Lease) -> Result<JobStatus> {
-    let job = read(conn, lease.job).await?;
-    if job.lease_hash.as_deref() != Some(text::sha256_hex(&lease.secret).as_str()) {
-        return Err(Error::LeaseLost);
-    }
-    Ok(job.status)
-}
-
-/// Whether the job of this lease has ended already: its trainer repeats itself.
-pub async fn is_over(db: &Db, lease: &Lease) -> Result<bool> {
-    let mut conn = db.read().acquire().await?;
-    Ok(status_for_repeat(&mut conn, lease).await?.is_over())
-}
-
-/// Ends the job that the trainer holds.
-pub async fn finish(
-    db: &Db,
-    lease: &Lease,
-    to: JobStatus,
-    error: Option<&str>,
-    now: Timestamp,
-) -> Result<()> {
-    let mut tx = db.write().await?;
-    let job = require_lease(&mut tx, lease, now).await?;
-    end(&mut tx, &job, to, error.map(shortened).as_deref(), now).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-/// Gives every trainer a whole lease anew: at the server's start, before anything is taken back. While the server
-/// was down no trainer could renew.
-pub async fn resume(db: &Db, lease_seconds: u32, now: Timestamp) -> Result<()> {
-    let mut tx = db.write().await?;
-    sqlx::query("update job set lease_until = max(lease_until, ?1) where status = 'running'")
-        .bind(now.plus_seconds(lease_seconds.into()).0)
-        .execute(&mut *tx)
-        .await?;
-    tx.commit().await?;
-    Ok(())
-}
-
 /// Jobs whose uploads may still be wanted.
 pub async fn open(db: &Db) -> Result<HashSet<JobId>> {
     let ids: Vec<i64> = sqlx::query_scalar("select id from job where status in ('queued', 'running')")
@@ -213,53 +61,13 @@ pub async fn open(db: &Db) -> Result<HashSet<JobId>> {
     Ok(ids.into_iter().map(JobId).collect())
 }
 
-/// Takes back what trainers no longer answer for. Gives the jobs that changed.
-pub async fn sweep(db: &Db, now: Timestamp) -> Result<Vec<Job>> {
-    let late: Option<i64> =
-        sqlx::query_scalar("select id from job where status = 'running' and lease_until < ?1 limit 1")
-            .bind(now.0)
-            .fetch_optional(db.read())
-            .await?;
-    if late.is_none() {
-        return Ok(Vec::new());
-    }
-    let mut tx = db.write().await?;
-    let released = release_expired(&mut tx, now).await?;
-    tx.commit().await?;
-    Ok(released)
-}
-
-async fn release_expired(conn: &mut SqliteConnection, now: Timestamp) -> Result<Vec<Job>> {
-    let ids: Vec<i64> =
-        sqlx::query_scalar("select id from job where status = 'running' and lease_until < ?1")
-            .bind(now.0)
-            .fetch_all(&mut *conn)
-            .await?;
-    let mut released = Vec::with_capacity(ids.len());
-    for id in ids.into_iter().map(JobId) {
-        let job = read(conn, id).await?;
-        let (to, error) = if job.abort_asked {
-            (JobStatus::Aborted, None)
-        } else if job.n_fruitless >= MAX_FRUITLESS {
-            let error = format!(
-                "The trainer took this up {MAX_FRUITLESS} times and stopped each time before any progress. \
-                 See the trainer's log, then start it again."
-            );
-            (JobStatus::Failed, Some(error))
-        } else {
-            (JobStatus::Queued, None)
-        };
-        set_status(conn, id, JobStatus::Running, to, error.as_deref(), now).await?;
-        released.push(read(conn, id).await?);
-    }
-    Ok(released)
-}
-
-/// Aborts a job: at once while it waits, else by the next answer to its trainer.
+/// Aborts a job: at once while nobody holds it, else by the next answer to its trainer.
 pub async fn abort(conn: &mut SqliteConnection, id: JobId, now: Timestamp) -> Result<()> {
     let job = read(conn, id).await?;
     match job.status {
-        JobStatus::Queued => set_status(conn, id, JobStatus::Queued, JobStatus::Aborted, None, now).await,
+        JobStatus::Queued | JobStatus::Paused => {
+            set_status(conn, id, job.status, JobStatus::Aborted, None, now).await
+        }
         JobStatus::Running => {
             sqlx::query("update job set abort_asked = 1 where id = ?1")
                 .bind(id.0)
@@ -268,8 +76,53 @@ pub async fn abort(conn: &mut SqliteConnection, id: JobId, now: Timestamp) -> Re
             Ok(())
         }
         JobStatus::Aborted => Ok(()),
-        JobStatus::Done | JobStatus::Failed => Err(Error::Conflict("It has already ended.".to_owned())),
+        JobStatus::Done | JobStatus::Failed => Err(has_ended()),
     }
+}
+
+/// Pauses a job: at once while it waits, else by the next answer to its trainer, which stops with a checkpoint.
+pub async fn pause(conn: &mut SqliteConnection, id: JobId, now: Timestamp) -> Result<()> {
+    let job = read(conn, id).await?;
+    match job.status {
+        JobStatus::Queued => set_status(conn, id, JobStatus::Queued, JobStatus::Paused, None, now).await,
+        JobStatus::Running if job.abort_asked => {
+            Err(Error::Conflict("It is being aborted already.".to_owned()))
+        }
+        JobStatus::Running => ask_to_pause(conn, id, true).await,
+        JobStatus::Paused => Ok(()),
+        JobStatus::Done | JobStatus::Failed | JobStatus::Aborted => Err(has_ended()),
+    }
+}
+
+/// Lets a paused job wait for a trainer again; a pause that was asked for and has not come yet is called off.
+pub async fn unpause(conn: &mut SqliteConnection, id: JobId, now: Timestamp) -> Result<()> {
+    let job = read(conn, id).await?;
+    match job.status {
+        JobStatus::Paused => {
+            // The trainer that put it down has no claim any more: its last call, repeated late, must change nothing.
+            sqlx::query("update job set lease_hash = null, n_fruitless = 0 where id = ?1")
+                .bind(id.0)
+                .execute(&mut *conn)
+                .await?;
+            set_status(conn, id, JobStatus::Paused, JobStatus::Queued, None, now).await
+        }
+        JobStatus::Running => ask_to_pause(conn, id, false).await,
+        JobStatus::Queued => Ok(()),
+        JobStatus::Done | JobStatus::Failed | JobStatus::Aborted => Err(has_ended()),
+    }
+}
+
+async fn ask_to_pause(conn: &mut SqliteConnection, id: JobId, asked: bool) -> Result<()> {
+    sqlx::query("update job set pause_asked = ?2 where id = ?1")
+        .bind(id.0)
+        .bind(asked)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+fn has_ended() -> Error {
+    Error::Conflict("It has already ended.".to_owned())
 }
 
 /// Ends a job that its trainer holds.
@@ -284,7 +137,7 @@ pub async fn end(
 }
 
 /// What a trainer says of its failure, cut to what fits a page. Its log has the rest.
-fn shortened(error: &str) -> Cow<'_, str> {
+pub fn shortened(error: &str) -> Cow<'_, str> {
     let error = error.trim();
     if error.len() <= MAX_ERROR_BYTES {
         return error.into();
@@ -332,7 +185,7 @@ pub async fn insert(conn: &mut SqliteConnection, job: &NewJob<'_>, now: Timestam
 
 pub async fn read(conn: &mut SqliteConnection, id: JobId) -> Result<Job> {
     let row: Option<JobRow> = sqlx::query_as(
-        "select id, kind, project_id, status, abort_asked, base_model, template, adapter_id,
+        "select id, kind, project_id, status, abort_asked, pause_asked, base_model, template, adapter_id,
                 lease_hash, n_attempts, n_fruitless
          from job where id = ?1",
     )
@@ -343,7 +196,7 @@ pub async fn read(conn: &mut SqliteConnection, id: JobId) -> Result<Job> {
 }
 
 /// The one place where a job's status changes.
-async fn set_status(
+pub(super) async fn set_status(
     conn: &mut SqliteConnection,
     id: JobId,
     from: JobStatus,
@@ -351,10 +204,12 @@ async fn set_status(
     error: Option<&str>,
     now: Timestamp,
 ) -> Result<()> {
-    use JobStatus::{Aborted, Done, Failed, Queued, Running};
+    use JobStatus::{Aborted, Done, Failed, Paused, Queued, Running};
     let allowed = matches!(
         (from, to),
-        (Queued, Running | Aborted) | (Running, Queued | Done | Failed | Aborted)
+        (Queued, Running | Paused | Aborted)
+            | (Running, Queued | Paused | Done | Failed | Aborted)
+            | (Paused, Queued | Aborted)
     );
     if !allowed {
         return Err(Error::Conflict(format!(
@@ -367,7 +222,8 @@ async fn set_status(
         "update job set status = ?3, error = ?4,
              started_at = case when ?3 = 'running' then coalesce(started_at, ?5) else started_at end,
              finished_at = case when ?3 in ('done', 'failed', 'aborted') then ?5 end,
-             seconds_left = case when ?3 = 'running' then seconds_left end
+             seconds_left = case when ?3 = 'running' then seconds_left end,
+             pause_asked = case when ?3 = 'running' then pause_asked else 0 end
          where id = ?1 and status = ?2",
     )
     .bind(id.0)
@@ -390,6 +246,7 @@ struct JobRow {
     project_id: i64,
     status: String,
     abort_asked: bool,
+    pause_asked: bool,
     base_model: String,
     template: String,
     adapter_id: Option<i64>,
@@ -408,6 +265,7 @@ impl TryFrom<JobRow> for Job {
             project_id: ProjectId(row.project_id),
             status: text::from_name(&row.status)?,
             abort_asked: row.abort_asked,
+            pause_asked: row.pause_asked,
             base_model: row.base_model,
             template: text::from_json(&row.template)?,
             adapter_id: row.adapter_id.map(AdapterId),

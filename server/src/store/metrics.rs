@@ -1,7 +1,7 @@
 //! What a trainer reports on its way: steps, figures, log lines, samples. A resumed round repeats steps, so a
 //! (step, split) that comes again replaces the earlier one; a report that is sent twice changes nothing.
 
-use super::{Db, Result, jobs, rounds, text};
+use super::{Db, Result, jobs, leases, rounds, text};
 use laurel_protocol::{Directive, LogLine, MetricPoint, Report, RoundId, Timestamp};
 use sqlx::SqliteConnection;
 
@@ -11,23 +11,21 @@ const N_LOG_LINES: i64 = 200;
 /// Stores a report of the job that the trainer holds. For a completion job only the time left counts.
 pub async fn report(
     db: &Db,
-    lease: &jobs::Lease,
+    lease: &leases::Lease,
     report: &Report,
     now: Timestamp,
 ) -> Result<(jobs::Job, Directive)> {
     let mut tx = db.write().await?;
-    let job = jobs::require_lease(&mut tx, lease, now).await?;
+    let job = leases::require_lease(&mut tx, lease, now).await?;
     let forward = match job.kind {
-        jobs::JobKind::Completions => false,
+        jobs::JobKind::Completions | jobs::JobKind::Chat => false,
         jobs::JobKind::Round => store(&mut tx, &job, report).await?,
     };
     let seconds_left = report
         .seconds_left
         .filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
     jobs::note_progress(&mut tx, job.id, forward, seconds_left).await?;
-    let directive = Directive {
-        abort: job.abort_asked,
-    };
+    let directive = job.directive();
     tx.commit().await?;
     Ok((job, directive))
 }

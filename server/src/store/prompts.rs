@@ -161,6 +161,25 @@ pub async fn page(db: &Db, project: ProjectId, after: PromptId, limit: u32) -> R
     Ok(PromptPage { prompts, next })
 }
 
+/// The project's next prompts after one of them, in the order of import.
+pub(super) async fn after(
+    conn: &mut SqliteConnection,
+    project: ProjectId,
+    after: PromptId,
+    limit: i64,
+) -> Result<Vec<(PromptId, Vec<Message>)>> {
+    let rows: Vec<(i64, String)> = sqlx::query_as(
+        "select id, messages from prompt where project_id = ?1 and id > ?2 order by id limit ?3",
+    )
+    .bind(project.0)
+    .bind(after.0)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    let prompt = |(id, messages): (i64, String)| Ok((PromptId(id), text::from_json(&messages)?));
+    rows.into_iter().map(prompt).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

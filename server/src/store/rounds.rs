@@ -1,17 +1,17 @@
 //! Rounds: an admin starts one on a frozen snapshot, a trainer runs it under a lease, and an adapter comes out.
 
-use super::{Db, Error, Result, adapters, completion_jobs::BASE_MODEL, jobs, projects, snapshots, text};
+use super::{Db, Error, Result, adapters, jobs, leases, new_rounds, projects, snapshots, text};
 use crate::adapter_files::Installed;
 use laurel_protocol::{
-    AdapterId, FieldError, JobId, JobStatus, MadeWith, NewRound, Preview, ProjectId, PromptId, Round,
-    RoundId, RoundKind, RoundSpec, Sample, Snapshot, SnapshotId, Timestamp, UserId, Work, WorkPrompt,
+    AdapterId, Asked, JobId, JobStatus, MadeWith, NewRound, Preview, ProjectId, PromptId, Round, RoundId,
+    RoundKind, RoundSpec, Sample, Snapshot, SnapshotId, Timestamp, UserId, Work, WorkPrompt,
 };
 use sqlx::SqliteConnection;
 
 /// Fixed prompts whose answers before and after the round are shown side by side.
 const N_SAMPLE_PROMPTS: i64 = 8;
 
-/// Freezes all comparisons of the project and queues a round on them.
+/// Freezes what the round trains on, the project's comparisons or its prompts, and queues it.
 pub async fn create(
     db: &Db,
     project: ProjectId,
@@ -20,18 +20,21 @@ pub async fn create(
     now: Timestamp,
 ) -> Result<Round> {
     let mut conn = db.read().acquire().await?;
-    accept(&mut conn, project, new).await?;
+    new_rounds::accept(&mut conn, project, new).await?;
     drop(conn);
     let snapshot = snapshots::freeze(db, project, &new.spec, now).await?;
     let snapshot = snapshot.ok_or_else(|| {
-        refused(
-            "snapshot",
-            "there is nothing to learn from yet: the project has no comparison that this loss can use",
-        )
+        let reason = match new.spec.kind {
+            RoundKind::Ppo => "there is nothing to answer yet: the project has no prompts, import some first",
+            RoundKind::Sft | RoundKind::Reward | RoundKind::Dpo => {
+                "there is nothing to learn from yet: the project has no comparison that this loss can use"
+            }
+        };
+        new_rounds::refused("snapshot", reason)
     })?;
     let mut tx = db.write().await?;
     // Once more: someone else may have taken the name while the rows were frozen.
-    let (base_model, name) = accept(&mut tx, project, new).await?;
+    let (base_model, name) = new_rounds::accept(&mut tx, project, new).await?;
     let job = jobs::NewJob {
         kind: jobs::JobKind::Round,
         project,
@@ -41,14 +44,15 @@ pub async fn create(
     };
     let job = jobs::insert(&mut tx, &job, now).await?;
     let id: i64 = sqlx::query_scalar(
-        "insert into round (job_id, snapshot_id, name, spec, sample_prompts)
-         values (?1, ?2, ?3, ?4, ?5) returning id",
+        "insert into round (job_id, snapshot_id, name, spec, sample_prompts, reward_adapter_id)
+         values (?1, ?2, ?3, ?4, ?5, ?6) returning id",
     )
     .bind(job.0)
     .bind(snapshot.id.0)
     .bind(name)
     .bind(text::to_json(&new.spec)?)
     .bind(text::to_json(&spread_prompts(&mut tx, project).await?)?)
+    .bind(new.reward_adapter.map(|adapter| adapter.0))
     .fetch_one(&mut *tx)
     .await?;
     let round = read(&mut tx, RoundId(id)).await?;
@@ -87,13 +91,27 @@ pub async fn get(db: &Db, id: RoundId) -> Result<Round> {
     read(&mut conn, id).await
 }
 
-pub async fn abort(db: &Db, id: RoundId, now: Timestamp) -> Result<Round> {
+/// What an admin does to a round that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Pause,
+    Resume,
+    Abort,
+}
+
+/// Gives an order; where a trainer holds the round, it hears of it in the next answer.
+pub async fn order(db: &Db, id: RoundId, order: Order, now: Timestamp) -> Result<Round> {
     let mut tx = db.write().await?;
     let job: Option<i64> = sqlx::query_scalar("select job_id from round where id = ?1")
         .bind(id.0)
         .fetch_optional(&mut *tx)
         .await?;
-    jobs::abort(&mut tx, JobId(job.ok_or(Error::NotFound)?), now).await?;
+    let job = JobId(job.ok_or(Error::NotFound)?);
+    match order {
+        Order::Pause => jobs::pause(&mut tx, job, now).await?,
+        Order::Resume => jobs::unpause(&mut tx, job, now).await?,
+        Order::Abort => jobs::abort(&mut tx, job, now).await?,
+    }
     let round = read(&mut tx, id).await?;
     tx.commit().await?;
     Ok(round)
@@ -147,13 +165,13 @@ pub async fn preview(db: &Db, id: RoundId) -> Result<Option<Preview>> {
 /// Ends a round well: its adapter, whose files are in place, is entered in the same transaction.
 pub async fn finish(
     db: &Db,
-    lease: &jobs::Lease,
+    lease: &leases::Lease,
     installed: &Installed,
     made_with: &MadeWith,
     now: Timestamp,
 ) -> Result<()> {
     let mut tx = db.write().await?;
-    let job = jobs::require_lease(&mut tx, lease, now).await?;
+    let job = leases::require_lease(&mut tx, lease, now).await?;
     let round = read_by_job(&mut tx, job.id).await?;
     let maker = adapters::Maker {
         project: job.project_id,
@@ -194,66 +212,13 @@ pub(super) async fn work_of(conn: &mut SqliteConnection, job: JobId) -> Result<W
     })
 }
 
-/// Checks what is asked for; gives the project's base model and the round's name.
-async fn accept(conn: &mut SqliteConnection, project: ProjectId, new: &NewRound) -> Result<(String, String)> {
-    let base_model: Option<String> = sqlx::query_scalar("select base_model from project where id = ?1")
-        .bind(project.0)
-        .fetch_optional(&mut *conn)
+/// The reward model of the round that a job is.
+pub(super) async fn reward_adapter(conn: &mut SqliteConnection, job: JobId) -> Result<Option<AdapterId>> {
+    let id: Option<i64> = sqlx::query_scalar("select reward_adapter_id from round where job_id = ?1")
+        .bind(job.0)
+        .fetch_one(conn)
         .await?;
-    let base_model = base_model.ok_or(Error::NotFound)?;
-    if let Some(adapter) = new.starting_adapter {
-        check_start(conn, new.spec.kind, adapter, project).await?;
-    }
-    let name = free_name(conn, project, new).await?;
-    Ok((base_model, name))
-}
-
-/// A policy goes on from a policy; a reward model from either (on a policy it gets a new head).
-async fn check_start(
-    conn: &mut SqliteConnection,
-    kind: RoundKind,
-    adapter: AdapterId,
-    project: ProjectId,
-) -> Result<()> {
-    let start = adapters::kind_in_project(conn, adapter, project)
-        .await?
-        .ok_or_else(|| refused("starting_adapter", "is not an adapter of this project"))?;
-    if start == RoundKind::Reward && kind != RoundKind::Reward {
-        return Err(refused(
-            "starting_adapter",
-            "is a reward model: start from a policy adapter or from the base model",
-        ));
-    }
-    Ok(())
-}
-
-/// The name asked for, or one made up. Adapters bear their round's name and exports name them as generators, so
-/// a project has each name once.
-async fn free_name(conn: &mut SqliteConnection, project: ProjectId, new: &NewRound) -> Result<String> {
-    let taken: Vec<String> = sqlx::query_scalar(
-        "select r.name from round r join job j on j.id = r.job_id where j.project_id = ?1",
-    )
-    .bind(project.0)
-    .fetch_all(conn)
-    .await?;
-    let is_free = |name: &str| name != BASE_MODEL && !taken.iter().any(|other| other == name);
-    let asked = new.name.trim();
-    if asked.chars().count() > 100 {
-        return Err(refused("name", "must have at most 100 characters"));
-    }
-    if !asked.is_empty() {
-        return match is_free(asked) {
-            true => Ok(asked.to_owned()),
-            false => Err(refused("name", "is taken in this project")),
-        };
-    }
-    let kind = match new.spec.kind {
-        RoundKind::Sft => "SFT",
-        RoundKind::Reward => "Reward",
-        RoundKind::Dpo => "DPO",
-    };
-    let name = (1..).map(|n| format!("{kind} {n}")).find(|name| is_free(name));
-    Ok(name.expect("some number is free: a project has finitely many rounds"))
+    Ok(id.map(AdapterId))
 }
 
 /// Prompts spread evenly over the project, by their numbers.
@@ -273,10 +238,6 @@ async fn spread_prompts(conn: &mut SqliteConnection, project: ProjectId) -> Resu
     Ok(ids)
 }
 
-fn refused(field: &str, reason: &str) -> Error {
-    Error::Invalid(vec![FieldError::new(field, reason)])
-}
-
 async fn read_by_job(conn: &mut SqliteConnection, job: JobId) -> Result<Round> {
     let id: Option<i64> = sqlx::query_scalar("select id from round where job_id = ?1")
         .bind(job.0)
@@ -287,9 +248,9 @@ async fn read_by_job(conn: &mut SqliteConnection, job: JobId) -> Result<Round> {
 
 async fn read(conn: &mut SqliteConnection, id: RoundId) -> Result<Round> {
     let row: Option<RoundRow> = sqlx::query_as(
-        "select r.id, j.project_id, r.name, r.spec, j.adapter_id as starting_adapter,
+        "select r.id, j.project_id, r.name, r.spec, j.adapter_id as starting_adapter, r.reward_adapter_id as reward_adapter,
                 s.id as snapshot_id, s.hash, s.n_rows, s.n_ties_left_out, s.created_at as snapshot_at,
-                j.status, r.step, r.n_steps, j.seconds_left, j.n_attempts, j.worker, j.error,
+                j.status, j.abort_asked, j.pause_asked, r.step, r.n_steps, j.seconds_left, j.n_attempts, j.worker, j.error,
                 a.id as adapter_id, j.created_at, j.started_at, j.finished_at
          from round r
          join job j on j.id = r.job_id
@@ -310,12 +271,15 @@ struct RoundRow {
     name: String,
     spec: String,
     starting_adapter: Option<i64>,
+    reward_adapter: Option<i64>,
     snapshot_id: i64,
     hash: String,
     n_rows: i64,
     n_ties_left_out: i64,
     snapshot_at: i64,
     status: String,
+    abort_asked: bool,
+    pause_asked: bool,
     step: i64,
     n_steps: Option<i64>,
     seconds_left: Option<f64>,
@@ -333,12 +297,20 @@ impl TryFrom<RoundRow> for Round {
 
     fn try_from(row: RoundRow) -> Result<Self> {
         let spec: RoundSpec = text::from_json(&row.spec)?;
+        let status: JobStatus = text::from_name(&row.status)?;
+        let asked = match (row.abort_asked, row.pause_asked) {
+            _ if status != JobStatus::Running => None,
+            (true, _) => Some(Asked::Abort),
+            (false, true) => Some(Asked::Pause),
+            (false, false) => None,
+        };
         Ok(Self {
             id: RoundId(row.id),
             project_id: ProjectId(row.project_id),
             name: row.name,
             spec,
             starting_adapter: row.starting_adapter.map(AdapterId),
+            reward_adapter: row.reward_adapter.map(AdapterId),
             snapshot: Snapshot {
                 id: SnapshotId(row.snapshot_id),
                 hash: row.hash,
@@ -346,7 +318,8 @@ impl TryFrom<RoundRow> for Round {
                 n_ties_left_out: text::count(row.n_ties_left_out),
                 created_at: Timestamp(row.snapshot_at),
             },
-            status: text::from_name(&row.status)?,
+            status,
+            asked,
             step: text::count(row.step),
             n_steps: row.n_steps.map(text::count),
             seconds_left: row.seconds_left,

@@ -4,10 +4,11 @@
 use super::{
     Db, Result,
     comparisons::{self, Which},
-    text,
+    prompts, text,
 };
 use laurel_protocol::{
-    CompletionId, ProjectId, PromptId, RoundKind, RoundSpec, Snapshot, SnapshotId, Timestamp,
+    AnnotationId, CompletionId, ProjectId, PromptId, PromptRow, RoundKind, RoundSpec, Snapshot, SnapshotId,
+    Timestamp,
 };
 use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
@@ -16,8 +17,9 @@ use std::collections::HashSet;
 /// Rows read at once: bounds the memory, whatever the project's size.
 const PAGE: i64 = 500;
 
-/// Freezes the strict comparisons of the project as they are at one moment, oldest first, and with a loss that trains
-/// ties those as well; `None` when there are none. Where nothing has changed since an earlier snapshot, that is the one.
+/// Freezes what a round of this spec trains on, as it is at one moment; `None` when there is nothing. That is the strict
+/// comparisons, oldest first, and with a loss that trains ties those as well; for PPO the prompts, and where it imitates
+/// the chosen answers beside, those first. Where nothing has changed since an earlier snapshot, that is the one.
 ///
 /// Everything is read in one transaction, and twice: for the hash, then to be stored a page at a time, so that
 /// neither memory nor the single writer is taken up by a large project.
@@ -28,7 +30,7 @@ pub(super) async fn freeze(
     now: Timestamp,
 ) -> Result<Option<Snapshot>> {
     let mut moment = db.read().begin().await?;
-    let n_ties = match spec.hyper.loss.trains_ties() {
+    let n_ties = match spec.hyper.loss.trains_ties() || spec.kind == RoundKind::Ppo {
         true => 0, // none is left out
         false => comparisons::n_ties(&mut moment, project).await?,
     };
@@ -78,34 +80,64 @@ pub async fn clear_unfinished(db: &Db) -> Result<()> {
     Ok(())
 }
 
-/// The lines that a round learns from, page by page.
+/// What a line of a snapshot follows from.
+#[derive(Clone, Copy)]
+enum Origin {
+    Annotation(AnnotationId),
+    Prompt(PromptId),
+}
+
+/// The lines that a round learns from, page by page: first what follows from comparisons, then prompts.
 ///
 /// For SFT a row teaches its chosen answer alone, so each best answer of an annotation comes once, and what the
-/// annotator put below another answer does not come.
+/// annotator put below another answer does not come. The same holds for a PPO round that imitates chosen answers; every
+/// prompt without such a row comes by itself then.
 struct Rows {
     project: ProjectId,
-    kind: RoundKind,
     which: Which,
+    has_comparisons: bool,
+    has_prompts: bool,
+    teaches_chosen: bool,
     taught: HashSet<(PromptId, CompletionId)>,
+    /// Prompts of lines that have been given, where prompts follow.
+    seen: HashSet<PromptId>,
+    /// The number of the last comparison, then of the last prompt, that was read.
     after: i64,
 }
 
 impl Rows {
     fn new(project: ProjectId, spec: &RoundSpec) -> Self {
+        let imitates = spec.hyper.ppo.as_ref().is_some_and(|ppo| ppo.sft_weight > 0.0);
         Self {
             project,
-            kind: spec.kind,
             which: match spec.hyper.loss.trains_ties() {
                 true => Which::StrictAndTies,
                 false => Which::Strict,
             },
+            has_comparisons: spec.kind != RoundKind::Ppo || imitates,
+            has_prompts: spec.kind == RoundKind::Ppo,
+            teaches_chosen: spec.kind == RoundKind::Sft || imitates,
             taught: HashSet::new(),
+            seen: HashSet::new(),
             after: 0,
         }
     }
 
-    /// The next lines with the annotations that they follow from; a page may be empty.
-    async fn next_page(&mut self, conn: &mut SqliteConnection) -> Result<Option<Vec<(i64, String)>>> {
+    /// The next lines with what they follow from; a page may be empty.
+    async fn next_page(&mut self, conn: &mut SqliteConnection) -> Result<Option<Vec<(Origin, String)>>> {
+        if self.has_comparisons {
+            if let Some(page) = self.compared(conn).await? {
+                return Ok(Some(page));
+            }
+            (self.has_comparisons, self.after) = (false, 0);
+        }
+        if self.has_prompts {
+            return self.prompts(conn).await;
+        }
+        Ok(None)
+    }
+
+    async fn compared(&mut self, conn: &mut SqliteConnection) -> Result<Option<Vec<(Origin, String)>>> {
         let page = comparisons::page(conn, self.project, self.which, self.after, PAGE).await?;
         let Some(last) = page.last() else {
             return Ok(None);
@@ -114,12 +146,30 @@ impl Rows {
         let mut lines = Vec::with_capacity(page.len());
         for compared in page {
             let teaches = (compared.prompt, compared.chosen);
-            if self.kind == RoundKind::Sft && (compared.beaten || !self.taught.insert(teaches)) {
+            if self.teaches_chosen && (compared.beaten || !self.taught.insert(teaches)) {
                 continue;
             }
-            lines.push((compared.annotation.0, text::to_json(&compared.row)?));
+            if self.has_prompts {
+                self.seen.insert(compared.prompt);
+            }
+            let line = text::to_json(&compared.row)?;
+            lines.push((Origin::Annotation(compared.annotation), line));
         }
         Ok(Some(lines))
+    }
+
+    async fn prompts(&mut self, conn: &mut SqliteConnection) -> Result<Option<Vec<(Origin, String)>>> {
+        let page = prompts::after(conn, self.project, PromptId(self.after), PAGE).await?;
+        let Some((last, _)) = page.last() else {
+            return Ok(None);
+        };
+        self.after = last.0;
+        let unseen = page.into_iter().filter(|(id, _)| !self.seen.contains(id));
+        let line = |(prompt_id, prompt)| {
+            let line = text::to_json(&PromptRow { prompt, prompt_id })?;
+            Ok((Origin::Prompt(prompt_id), line))
+        };
+        unseen.map(line).collect::<Result<_>>().map(Some)
     }
 }
 
@@ -139,15 +189,29 @@ async fn begin(db: &Db, project: ProjectId, n_ties: i64, now: Timestamp) -> Resu
     Ok(id)
 }
 
-async fn add(db: &Db, id: i64, first: i64, page: &[(i64, String)]) -> Result<()> {
+async fn add(db: &Db, id: i64, first: i64, page: &[(Origin, String)]) -> Result<()> {
+    let (mut compared, mut alone) = (Vec::new(), Vec::new());
+    for (position, (origin, line)) in (first..).zip(page) {
+        match origin {
+            Origin::Annotation(annotation) => compared.push((position, annotation.0, line)),
+            Origin::Prompt(prompt) => alone.push((position, prompt.0, line)),
+        }
+    }
     let mut tx = db.write().await?;
     sqlx::query(
         "insert into snapshot_row (snapshot_id, position, annotation_id, body)
-         select ?1, ?2 + key, value ->> 0, value ->> 1 from json_each(?3)",
+         select ?1, value ->> 0, value ->> 1, value ->> 2 from json_each(?2)",
     )
     .bind(id)
-    .bind(first)
-    .bind(text::to_json(&page)?)
+    .bind(text::to_json(&compared)?)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        "insert into snapshot_prompt (snapshot_id, position, prompt_id, body)
+         select ?1, value ->> 0, value ->> 1, value ->> 2 from json_each(?2)",
+    )
+    .bind(id)
+    .bind(text::to_json(&alone)?)
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
@@ -172,8 +236,10 @@ async fn finish(db: &Db, id: i64, hash: &str, n_rows: i64) -> Result<Snapshot> {
 /// The next lines of a snapshot after position `after` (−1 for the first page), with their positions.
 pub async fn lines(db: &Db, snapshot: SnapshotId, after: i64) -> Result<Vec<(i64, String)>> {
     let rows = sqlx::query_as(
-        "select position, body from snapshot_row
-         where snapshot_id = ?1 and position > ?2 order by position limit ?3",
+        "select position, body from snapshot_row where snapshot_id = ?1 and position > ?2
+         union all
+         select position, body from snapshot_prompt where snapshot_id = ?1 and position > ?2
+         order by position limit ?3",
     )
     .bind(snapshot.0)
     .bind(after)

@@ -9,6 +9,7 @@ use axum::{
 use futures_util::StreamExt;
 use laurel_protocol::{ApiError, ErrorCode, NewToken, Role, TokenScope, UserId};
 use laurel_server::{
+    chats::Chats,
     clock,
     events::Events,
     router,
@@ -50,6 +51,7 @@ impl App {
             db: db.clone(),
             settings: Arc::new(settings),
             events: Events::default(),
+            chats: Chats::default(),
             sign_ins: Arc::default(),
             stopping,
         };

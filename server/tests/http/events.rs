@@ -2,7 +2,7 @@
 
 use crate::scene::{Scene, order, pick};
 use laurel_protocol::*;
-use laurel_server::{clock, store::jobs};
+use laurel_server::{chats::Chats, clock, store::leases};
 use serde_json::json;
 
 #[tokio::test]
@@ -88,11 +88,14 @@ async fn watchers_hear_of_a_job_that_another_trainers_lease_took_back() {
         device: "cpu".into(),
         models: vec![DEFAULT_MODEL.into()],
         wait_seconds: 0,
+        chat_only: false,
     };
     // Five leases without progress: the next trainer that asks ends the job, and gets nothing.
     for n in 0..5 {
         let long_ago = Timestamp(clock::now().0 - 3_600_000 + n * 120_000);
-        let leased = jobs::lease(&scene.app.db, &request, 60, long_ago).await.unwrap();
+        let leased = leases::lease(&scene.app.db, &Chats::default(), &request, 60, long_ago)
+            .await
+            .unwrap();
         assert!(leased.job.is_some());
     }
     let mut stream = scene.admin.watch(&scene.path("/events")).await;

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod app;
+mod chat;
 mod cli;
 mod document;
 mod errors;
@@ -12,6 +13,8 @@ mod events;
 mod exports;
 mod origin;
 mod pages;
+mod pause;
+mod ppo;
 mod prompts;
 mod roles;
 mod scene;

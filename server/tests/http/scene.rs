@@ -91,6 +91,7 @@ impl Scene {
             device: "cpu".into(),
             models: vec![DEFAULT_MODEL.into()],
             wait_seconds: 0,
+            chat_only: false,
         };
         let job: LeasedJob = self.worker.make("/worker/lease", &request).await;
         let holder = self.worker.with(LEASE_HEADER, &job.lease);
@@ -129,24 +130,22 @@ impl Scene {
 
     /// Starts a DPO round and leases it.
     pub async fn lease_round(&self) -> (LeasedJob, Caller) {
-        let spec = RoundSpec {
-            kind: RoundKind::Dpo,
-            adapter: AdapterConfig::default(),
-            hyper: Hyper::default(),
-            seed: 0,
-        };
-        let new = NewRound {
-            name: String::new(),
-            spec,
-            starting_adapter: None,
-        };
-        let _: Round = self.admin.make(&self.path("/rounds"), &new).await;
+        let _: Round = self
+            .admin
+            .make(&self.path("/rounds"), &round(RoundKind::Dpo))
+            .await;
         self.lease().await
     }
 
     /// Runs a DPO round as a trainer would; gives the adapter that comes out.
     pub async fn train(&self) -> Adapter {
-        let (job, holder) = self.lease_round().await;
+        self.train_on(&round(RoundKind::Dpo)).await
+    }
+
+    /// Runs a round as a trainer would; gives the adapter that comes out.
+    pub async fn train_on(&self, new: &NewRound) -> Adapter {
+        let _: Round = self.admin.make(&self.path("/rounds"), new).await;
+        let (job, holder) = self.lease().await;
         let path = |rest: &str| format!("/worker/jobs/{}/{rest}", job.job_id);
         self.upload(&job, &holder).await;
         let done = holder.post(&path("finish"), &done()).await;
@@ -187,6 +186,22 @@ impl Scene {
         self.admin
             .get(&self.path(&format!("/export?format={format}")))
             .await
+    }
+}
+
+/// A round of a kind with its defaults.
+pub fn round(kind: RoundKind) -> NewRound {
+    NewRound {
+        name: String::new(),
+        spec: RoundSpec {
+            kind,
+            adapter: AdapterConfig::default(),
+            hyper: Hyper::for_kind(kind),
+            reward: (kind == RoundKind::Ppo).then(RewardSource::default),
+            seed: 0,
+        },
+        starting_adapter: None,
+        reward_adapter: None,
     }
 }
 

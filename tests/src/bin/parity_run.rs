@@ -30,12 +30,14 @@ fn main() -> Result<()> {
         kind: RoundKind::Dpo,
         adapter: Default::default(),
         hyper,
+        reward: None,
         seed: 1,
     };
     let round = scene.queue_round(&NewRound {
         name: "parity".into(),
         spec,
         starting_adapter: None,
+        reward_adapter: None,
     })?;
     let round = scene.finish_round(round)?;
     let adapter = scene.adapter(round.adapter.context("the round made no adapter")?)?;

@@ -45,12 +45,14 @@ fn main() -> Result<()> {
         kind: RoundKind::Dpo,
         adapter: Default::default(),
         hyper,
+        reward: None,
         seed: 1,
     };
     let round = scene.queue_round(&NewRound {
         name: String::new(),
         spec,
         starting_adapter: None,
+        reward_adapter: None,
     })?;
     scene.finish_round(round)?;
 

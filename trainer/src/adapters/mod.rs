@@ -30,6 +30,8 @@ use std::collections::BTreeMap;
 
 /// The name of a reward model's score head among the weights.
 pub const SCORE: &str = "score.weight";
+/// The name of a policy's value head among the weights.
+pub const VALUE: &str = "value.weight";
 
 /// A weight of an adapter: trained, or fixed.
 #[derive(Clone)]
@@ -74,13 +76,16 @@ impl Module {
     }
 }
 
-/// An adapter: modules by the path of their linear layer, and a score head for reward models.
+/// An adapter: modules by the path of their linear layer, a score head for reward models, and a value head for policies
+/// that PPO trains.
 #[derive(Clone)]
 pub struct Adapter {
     pub config: AdapterConfig,
     pub modules: BTreeMap<String, Module>,
     /// `(1, hidden)`
     pub score: Option<Weight>,
+    /// `(1, hidden)`
+    pub value: Option<Weight>,
 }
 
 impl Adapter {
@@ -121,6 +126,7 @@ impl Adapter {
             config: config.clone(),
             modules,
             score: None,
+            value: None,
         })
     }
 
@@ -132,6 +138,13 @@ impl Adapter {
             .collect();
         let head = Tensor::from_vec(numbers, (1, model.config.hidden), &model.device)?;
         self.score = Some(Weight::Trainable(Var::from_tensor(&head)?));
+        Ok(())
+    }
+
+    /// Adds a value head that says 0 of every state.
+    pub fn add_value(&mut self, model: &Model) -> Result<()> {
+        let head = Tensor::zeros((1, model.config.hidden), DType::F32, &model.device)?;
+        self.value = Some(Weight::Trainable(Var::from_tensor(&head)?));
         Ok(())
     }
 
@@ -178,6 +191,7 @@ impl Adapter {
             config: self.config.clone(),
             modules,
             score: self.score.as_ref().map(change).transpose()?,
+            value: self.value.as_ref().map(change).transpose()?,
         })
     }
 
@@ -196,6 +210,7 @@ impl Adapter {
             }
         }
         weights.extend(self.score.iter().map(|score| (SCORE.to_owned(), score)));
+        weights.extend(self.value.iter().map(|value| (VALUE.to_owned(), value)));
         weights
     }
 

@@ -4,7 +4,7 @@
 //! as `modules_to_save` stores it, so that PEFT loads a reward model, and in a file of its own.
 
 use super::{
-    Adapter, CONFIG_FILE, Head, Module, SCORE, TaskType, Weight, ia3, lora_a, lora_b, lora_magnitude,
+    Adapter, CONFIG_FILE, Head, Module, SCORE, TaskType, VALUE, Weight, ia3, lora_a, lora_b, lora_magnitude,
     peft_config, select::Ranks,
 };
 use crate::model::Model;
@@ -38,11 +38,13 @@ impl Adapter {
         Ok(adapter)
     }
 
-    /// Writes both files, and a score head's. The folder must exist.
+    /// Writes both files, and the heads'. The folder must exist.
     pub fn save_peft(&self, dir: &Path, base_model_name: &str, task_type: TaskType) -> Result<()> {
         let tensors: BTreeMap<String, Tensor> = self
             .weights()
             .into_iter()
+            // PEFT knows no value head: it has its own file alone.
+            .filter(|(name, _)| name != VALUE)
             .map(|(name, weight)| Ok((format!("{PREFIX}{name}"), self.stored(&name, weight.tensor())?)))
             .collect::<Result<_>>()?;
         let file = dir.join(WEIGHTS_FILE);
@@ -51,6 +53,9 @@ impl Adapter {
             .with_context(|| format!("write {file:?}"))?;
         if let Some(score) = &self.score {
             Head::Score.write(dir, score.tensor())?;
+        }
+        if let Some(value) = &self.value {
+            Head::Value.write(dir, value.tensor())?;
         }
         let config = self.peft_config(base_model_name, task_type);
         let file = dir.join(CONFIG_FILE);
@@ -61,7 +66,7 @@ impl Adapter {
     /// Takes a score head from a file of its own in place of the one that it has.
     pub fn load_score(&mut self, file: &Path, model: &Model) -> Result<()> {
         self.score = Some(Weight::Frozen(Head::Score.read(file, &model.device)?));
-        self.check_score(model)
+        self.check_heads(model)
             .with_context(|| format!("the head {file:?} does not fit the model"))
     }
 
@@ -110,15 +115,16 @@ impl Adapter {
             let stranger = self.modules.keys().find(|path| !has(path));
             bail!("the model has no layer {:?}", stranger.map_or("", String::as_str));
         }
-        self.check_score(model)
+        self.check_heads(model)
     }
 
-    fn check_score(&self, model: &Model) -> Result<()> {
-        if let Some(score) = &self.score {
-            let shape = score.tensor().dims();
+    fn check_heads(&self, model: &Model) -> Result<()> {
+        for (name, head) in [("score", &self.score), ("value", &self.value)] {
+            let Some(head) = head else { continue };
+            let shape = head.tensor().dims();
             ensure!(
                 shape == [1, model.config.hidden],
-                "the score head has the shape {shape:?}"
+                "the {name} head has the shape {shape:?}"
             );
         }
         Ok(())
@@ -151,6 +157,7 @@ fn read(dir: &Path, device: &Device) -> Result<Adapter> {
     let tensors = candle_core::safetensors::load(dir.join(WEIGHTS_FILE), device)
         .with_context(|| format!("read {WEIGHTS_FILE}: is it complete?"))?;
     let mut adapter = collect(config, tensors, &peft["feedforward_modules"])?;
+    adapter.value = Head::Value.read_beside(dir, device)?.map(Weight::Frozen);
     let Some(beside) = Head::Score.read_beside(dir, device)? else {
         return Ok(adapter);
     };
@@ -188,6 +195,7 @@ fn collect(config: AdapterConfig, tensors: HashMap<String, Tensor>, feed_forward
         config,
         modules,
         score,
+        value: None,
     })
 }
 

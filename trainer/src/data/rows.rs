@@ -22,6 +22,8 @@ pub enum Row {
     Example(Example),
     Alpaca(Alpaca),
     Ids(Ids),
+    /// A prompt alone.
+    Prompt(Prompt),
 }
 
 /// A prompt with a better and a worse completion, or with two equally good ones.
@@ -58,6 +60,13 @@ pub struct Example {
     pub group: Option<u64>,
     /// TRL's column `label` of unpaired preferences.
     pub desirable: Option<bool>,
+}
+
+/// A prompt without an answer, for a round that answers it itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    pub prompt: Side,
+    pub group: Option<u64>,
 }
 
 /// An example in Alpaca's columns.

@@ -24,6 +24,14 @@ pub struct Tokenizer {
     stop_ids: Vec<u32>,
 }
 
+/// Where [`Tokenizer::decode_next`] stands in a sequence: tokens whose text is known, and behind them those that are
+/// not a whole character yet.
+#[derive(Clone, Debug, Default)]
+pub struct Decoding {
+    ids: Vec<u32>,
+    n_known: usize,
+}
+
 /// How messages become text.
 #[derive(Clone)]
 enum Format {
@@ -201,6 +209,34 @@ impl Tokenizer {
             .map_err(|error| anyhow!("turn tokens into text: {error}"))
     }
 
+    /// What the next token adds to the text of a sequence, without special tokens; nothing as long as a character is
+    /// not whole.
+    pub fn decode_next(&self, at: &mut Decoding, id: u32) -> Result<Option<String>> {
+        // The text of a token may depend on the one before it: both texts begin with the same tokens.
+        let known = self.decode(&at.ids[..at.n_known])?;
+        at.ids.push(id);
+        let whole = self.decode(&at.ids)?;
+        let Some(more) = whole
+            .get(known.len()..)
+            .filter(|more| !more.ends_with('\u{fffd}'))
+        else {
+            return Ok(None);
+        };
+        if more.is_empty() {
+            return Ok(None);
+        }
+        at.ids.drain(..at.n_known);
+        at.n_known = at.ids.len();
+        Ok(Some(more.to_owned()))
+    }
+
+    /// The text of `ids`, special tokens included.
+    pub fn decode_all(&self, ids: &[u32]) -> Result<String> {
+        self.inner
+            .decode(ids, false)
+            .map_err(|error| anyhow!("turn tokens into text: {error}"))
+    }
+
     /// A conversation up to where the assistant's answer begins.
     pub fn prompt_ids(&self, prompt: &[Message]) -> Result<Vec<u32>> {
         self.message_ids(&self.render(prompt, None)?)
@@ -256,11 +292,7 @@ impl Tokenizer {
 
     /// A row with Alpaca's columns: in Stanford's text, or as one user turn where another template was chosen.
     pub fn alpaca(&self, row: &super::rows::Alpaca) -> Result<Demonstration> {
-        let as_messages = matches!(
-            self.choice,
-            Template::AlpacaLf | Template::Chatml | Template::Jinja(_)
-        );
-        let (prompt, completion) = if as_messages {
+        let (prompt, completion) = if self.alpaca_is_a_turn() {
             (
                 Side::Messages(vec![Message::user(row.user_turn())]),
                 Side::Messages(vec![Message::assistant(&row.output)]),
@@ -275,6 +307,43 @@ impl Tokenizer {
             group: row.group,
             desirable: None,
         })
+    }
+
+    /// Whether a row with Alpaca's columns goes through the template.
+    pub fn alpaca_is_a_turn(&self) -> bool {
+        matches!(
+            self.choice,
+            Template::AlpacaLf | Template::Chatml | Template::Jinja(_)
+        )
+    }
+
+    /// A prompt without an answer, whose completion is empty.
+    pub fn prompt(&self, row: &super::rows::Prompt) -> Result<Demonstration> {
+        let text = self.text(&row.prompt, None)?;
+        let prompt = self.ids(&row.prompt, &text)?;
+        Ok(Demonstration {
+            group: row.group.unwrap_or_else(|| group_of(&prompt)),
+            prompt,
+            completion: Vec::new(),
+        })
+    }
+
+    /// SHA-256 over all tokens and their texts, hex: another tokenizer has another one.
+    pub fn vocabulary_hash(&self) -> String {
+        let mut tokens: Vec<(u32, String)> = self
+            .inner
+            .get_vocab(true)
+            .into_iter()
+            .map(|(text, id)| (id, text))
+            .collect();
+        tokens.sort_unstable();
+        let mut hash = Sha256::new();
+        for (id, text) in tokens {
+            hash.update(id.to_le_bytes());
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        }
+        template::hex(&hash.finalize())
     }
 
     /// The text of a prompt up to where the answer begins, or of a whole row.
@@ -342,7 +411,8 @@ impl Tokenizer {
         self.plain_text("")
     }
 
-    fn plain_text(&self, text: &str) -> Result<Vec<u32>> {
+    /// The ids of plain text, with what the tokenizer puts before it by itself.
+    pub fn plain_text(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self
             .inner
             .encode_fast(text, true)
@@ -355,17 +425,30 @@ impl Tokenizer {
             .collect())
     }
 
-    /// The special token that the template puts right behind an answer.
-    pub fn turn_end(&self) -> Result<Option<u32>> {
+    /// All tokens that stand behind an answer in the data: for messages what the template puts there, else EOS.
+    pub fn ending(&self, of_messages: bool) -> Result<Vec<u32>> {
+        match (&self.format, of_messages) {
+            (Format::Jinja { .. }, true) => self.behind_answer(),
+            _ => self.encode(self.eos().unwrap_or("")),
+        }
+    }
+
+    /// What the template puts behind an answer.
+    fn behind_answer(&self) -> Result<Vec<u32>> {
         let Format::Jinja { template, .. } = &self.format else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         let turns = [Message::user("question"), Message::assistant("answer")];
         let whole = template.render(&turns, false)?;
-        let Some((_, behind)) = whole.rsplit_once("answer") else {
-            return Ok(None);
-        };
-        let first = self.encode(behind)?.first().copied();
+        match whole.rsplit_once("answer") {
+            Some((_, behind)) => self.encode(behind),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The special token that the template puts right behind an answer.
+    pub fn turn_end(&self) -> Result<Option<u32>> {
+        let first = self.behind_answer()?.first().copied();
         let special = self.inner.get_added_tokens_decoder();
         Ok(first.filter(|id| special.get(id).is_some_and(|token| token.special)))
     }
@@ -441,7 +524,7 @@ fn end_ids(path: &Path) -> Vec<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use candle_core::quantized::gguf_file::Value;
     use std::io::Cursor;
@@ -487,5 +570,31 @@ mod tests {
         file.set_position(0);
         let content = gguf_file::Content::read(&mut file).unwrap();
         assert_eq!(Tokenizer::from_gguf(&content).unwrap().stop_ids(), [1, 2]);
+    }
+
+    /// A tokenizer whose tokens are the bytes, GPT-2's spelling, and some pairs of letters; no token is special.
+    pub fn of_bytes(pairs: &[&str]) -> Tokenizer {
+        let mut letters: Vec<char> = crate::data::token_text::byte_letters().into_keys().collect();
+        letters.sort_unstable();
+        let tokens = letters
+            .into_iter()
+            .map(String::from)
+            .chain(pairs.iter().map(|&pair| pair.to_owned()));
+        let vocabulary: serde_json::Map<_, _> = tokens.zip((0..).map(serde_json::Value::from)).collect();
+        let merges: Vec<_> = pairs.iter().map(|pair| pair.split_at(1)).collect();
+        let bytes = serde_json::json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false,
+        });
+        let file = serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+            "added_tokens": [], "pre_tokenizer": bytes, "decoder": bytes,
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+                "vocab": vocabulary, "merges": merges,
+            },
+        });
+        let inner = file.to_string().parse().unwrap();
+        Tokenizer::new(inner, None, TokenizerConfig::default(), Vec::new())
     }
 }

@@ -3,15 +3,41 @@
 
 use crate::{
     model::{AttentionRule, Config},
-    ops::exp::tanh,
+    ops::{
+        elementwise::{Loop, highest, sum, vectorised},
+        exp::{exp, tanh},
+    },
 };
 use std::sync::Arc;
 
-/// Keys and values of one layer, row after row, `(rows, kv_heads · head_dim)`.
+/// Rows whose keys lie side by side, so that the scores of as many are vector instructions.
+const BLOCK: usize = 16;
+/// Components of a head that are summed side by side.
+const LANES: usize = 32;
+
+/// Keys and values of one layer.
 #[derive(Clone, Default)]
 pub struct Rows {
+    n: usize,
+    /// `(blocks, kv_heads · head_dim, BLOCK)`; zero behind the last row.
     keys: Vec<f32>,
+    /// `(rows, kv_heads · head_dim)`
     values: Vec<f32>,
+}
+
+impl Rows {
+    fn push(&mut self, key: &[f32], value: &[f32]) {
+        let at = self.n % BLOCK;
+        if at == 0 {
+            self.keys.resize(self.keys.len() + key.len() * BLOCK, 0.0);
+        }
+        let block = self.keys.len() - key.len() * BLOCK;
+        for (place, key) in self.keys[block + at..].iter_mut().step_by(BLOCK).zip(key) {
+            *place = *key;
+        }
+        self.values.extend_from_slice(value);
+        self.n += 1;
+    }
 }
 
 /// Keys and values of some rows, by layer.
@@ -32,86 +58,225 @@ pub struct Cache {
 
 impl Cache {
     pub fn push(&mut self, layer: usize, key: &[f32], value: &[f32]) {
-        let rows = &mut self.own.0[layer];
-        rows.keys.extend_from_slice(key);
-        rows.values.extend_from_slice(value);
+        self.own.0[layer].push(key, value);
     }
 
-    /// Attention of one row's query over the rows so far that it sees, the newest included: `softmax(f q Kᵀ) V` a
-    /// head, f q Kᵀ capped where the rule says so.
+    /// Attention of the query heads of one key/value head in the row at `position` over the rows that it sees, itself
+    /// included: `softmax(f q Kᵀ) V` a head, f q Kᵀ capped where the rule says so. Shapes: query and out
+    /// `(heads / kv_heads, head_dim)`.
     pub fn attend(
         &self,
-        layer: usize,
+        (layer, kv_head): (usize, usize),
+        position: usize,
         query: &[f32],
         (config, rule): (&Config, &AttentionRule),
         out: &mut [f32],
     ) {
-        let d = config.head_dim;
-        let width = config.n_kv_heads * d;
-        let share = config.n_heads / config.n_kv_heads;
-        let scale = rule.factor as f32;
-        let segments = self
-            .prompt
-            .iter()
-            .map(|prompt| &prompt.0[layer])
-            .chain([&self.own.0[layer]]);
-        let n_rows: usize = segments.clone().map(|rows| rows.keys.len() / width).sum();
-        // Rows that the window hides, from the first on.
-        let mut hidden = rule.first_seen(n_rows.saturating_sub(1));
-        let mut seen: Vec<(&[f32], &[f32])> = Vec::with_capacity(2);
-        for rows in segments {
-            let skipped = hidden.min(rows.keys.len() / width);
-            hidden -= skipped;
-            seen.push((&rows.keys[skipped * width..], &rows.values[skipped * width..]));
-        }
-        let mut weights = Vec::new();
-        for head in 0..config.n_heads {
-            let q = &query[head * d..(head + 1) * d];
-            let at = (head / share) * d;
+        let prompt = self.prompt.as_ref().map(|prompt| &prompt.0[layer]);
+        let head = Head {
+            segments: [prompt, Some(&self.own.0[layer])],
+            seen: rule.first_seen(position)..position + 1,
+            width: config.n_kv_heads * config.head_dim,
+            at: kv_head * config.head_dim,
+            query,
+            factor: rule.factor as f32,
+            cap: rule.cap.map(|cap| cap as f32),
+            head_dim: config.head_dim,
+        };
+        vectorised(Attend { head, out });
+    }
+}
+
+struct Attend<'a> {
+    head: Head<'a>,
+    out: &'a mut [f32],
+}
+
+/// The query heads of a key/value head, and what they see.
+struct Head<'a> {
+    segments: [Option<&'a Rows>; 2],
+    /// Rows that the query sees.
+    seen: std::ops::Range<usize>,
+    /// Components of a row, of them the head's first.
+    width: usize,
+    at: usize,
+    head_dim: usize,
+    query: &'a [f32],
+    factor: f32,
+    cap: Option<f32>,
+}
+
+impl Loop for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { head, out } = self;
+        let d = head.head_dim;
+        let mut weights = Vec::with_capacity(head.seen.len());
+        for (query, out) in head.query.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
             weights.clear();
-            for (keys, _) in &seen {
-                let keys = keys.chunks_exact(width);
-                weights.extend(keys.map(|key| dot(q, &key[at..at + d]) * scale));
+            for (rows, seen) in parts(&head.segments, &head.seen) {
+                head.scores(rows, seen, query, &mut weights);
             }
-            if let Some(cap) = rule.cap {
-                let cap = cap as f32;
+            if let Some(cap) = head.cap {
                 weights
                     .iter_mut()
                     .for_each(|score| *score = cap * tanh(*score / cap));
             }
-            let top = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let mut total = 0.0;
-            for weight in &mut weights {
-                *weight = (*weight - top).exp();
-                total += *weight;
-            }
-            let out = &mut out[head * d..(head + 1) * d];
+            let top = highest(&weights);
+            weights.iter_mut().for_each(|weight| *weight = exp(*weight - top));
+            let share = 1.0 / sum(&weights);
             out.fill(0.0);
-            let values = seen.iter().flat_map(|(_, values)| values.chunks_exact(width));
-            for (weight, value) in weights.iter().zip(values) {
-                let weight = weight / total;
-                for (sum, x) in out.iter_mut().zip(&value[at..at + d]) {
+            let mut rest = weights.as_slice();
+            for (rows, seen) in parts(&head.segments, &head.seen) {
+                let (weights, behind) = rest.split_at(seen.len());
+                rest = behind;
+                let values = &rows.values[seen.start * head.width..seen.end * head.width];
+                head.mix(values, weights, out);
+            }
+            out.iter_mut().for_each(|sum| *sum *= share);
+        }
+    }
+}
+
+impl Head<'_> {
+    /// Adds the scores of the rows `seen` of a segment.
+    #[inline(always)]
+    fn scores(&self, rows: &Rows, seen: std::ops::Range<usize>, query: &[f32], scores: &mut Vec<f32>) {
+        for block in seen.start / BLOCK..seen.end.div_ceil(BLOCK) {
+            let keys = &rows.keys[(block * self.width + self.at) * BLOCK..];
+            let mut sums = [0.0_f32; BLOCK];
+            for (q, keys) in query.iter().zip(keys.as_chunks::<BLOCK>().0) {
+                for (sum, key) in sums.iter_mut().zip(keys) {
+                    *sum += q * key;
+                }
+            }
+            let first = seen.start.max(block * BLOCK) - block * BLOCK;
+            let end = seen.end.min((block + 1) * BLOCK) - block * BLOCK;
+            scores.extend(sums[first..end].iter().map(|sum| sum * self.factor));
+        }
+    }
+
+    /// Adds the values of rows by weight.
+    #[inline(always)]
+    fn mix(&self, values: &[f32], weights: &[f32], out: &mut [f32]) {
+        let (wide, rest) = out.as_chunks_mut::<LANES>();
+        let n_wide = wide.len() * LANES;
+        for (at, out) in wide.iter_mut().enumerate() {
+            let mut sums = *out;
+            for (weight, row) in weights.iter().zip(values.chunks_exact(self.width)) {
+                let value: &[f32] = &row[self.at + at * LANES..][..LANES];
+                for (sum, x) in sums.iter_mut().zip(value) {
                     *sum += weight * x;
                 }
+            }
+            *out = sums;
+        }
+        for (weight, row) in weights.iter().zip(values.chunks_exact(self.width)) {
+            for (sum, x) in rest.iter_mut().zip(&row[self.at + n_wide..]) {
+                *sum += weight * x;
             }
         }
     }
 }
 
-/// Eight sums side by side, so that the compiler can use wide registers.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 8];
-    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a_chunks
-        .remainder()
-        .iter()
-        .zip(b_chunks.remainder())
-        .map(|(x, y)| x * y)
-        .sum();
-    for (x, y) in a_chunks.zip(b_chunks) {
-        for at in 0..8 {
-            sums[at] += x[at] * y[at];
+/// The segments with the rows of each that are seen.
+#[inline(always)]
+fn parts<'a>(
+    segments: &[Option<&'a Rows>; 2],
+    seen: &std::ops::Range<usize>,
+) -> impl Iterator<Item = (&'a Rows, std::ops::Range<usize>)> {
+    let mut before = 0;
+    let (start, end) = (seen.start, seen.end);
+    segments.iter().flatten().filter_map(move |&rows| {
+        let from = start.saturating_sub(before).min(rows.n);
+        let to = end.saturating_sub(before).min(rows.n);
+        before += rows.n;
+        (from < to).then_some((rows, from..to))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Family, tiny},
+        rng::Rng,
+    };
+
+    /// Softmax attention written down as it is defined, in f64.
+    fn plain(
+        config: &Config,
+        rule: &AttentionRule,
+        rows: &[(Vec<f32>, Vec<f32>)],
+        query: &[f32],
+    ) -> Vec<f64> {
+        let (d, share) = (config.head_dim, config.n_heads / config.n_kv_heads);
+        let dot = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(x, y)| f64::from(x * y)).sum() };
+        let mut out = Vec::new();
+        for (head, query) in query.chunks_exact(d).enumerate() {
+            let at = head / share * d;
+            let scores = rows[rule.first_seen(rows.len() - 1)..].iter().map(|(key, _)| {
+                let score = dot(query, &key[at..at + d]) * rule.factor;
+                rule.cap.map_or(score, |cap| cap * (score / cap).tanh())
+            });
+            let weights: Vec<f64> = scores.map(f64::exp).collect();
+            let total: f64 = weights.iter().sum();
+            for i in 0..d {
+                let values = rows[rule.first_seen(rows.len() - 1)..]
+                    .iter()
+                    .map(|(_, value)| value[at + i]);
+                out.push(
+                    weights
+                        .iter()
+                        .zip(values)
+                        .map(|(w, v)| w / total * f64::from(v))
+                        .sum(),
+                );
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn attention_over_prompt_and_own_rows_is_the_definition() {
+        // A window of three, capped scores; a head wider than the lanes and one narrower.
+        for (family, head_dim) in [(Family::Gemma2, 6), (Family::Llama, 6), (Family::Llama, 40)] {
+            let model = tiny::of(family, 0);
+            let config = Config {
+                head_dim,
+                ..model.config.clone()
+            };
+            let rule = &model.layers[0].rule;
+            let mut stream = Rng::new(1).stream("rows", 0);
+            let mut numbers = |n: usize| -> Vec<f32> { (0..n).map(|_| stream.normal() as f32).collect() };
+            let width = config.n_kv_heads * head_dim;
+            let mut cache = Cache {
+                prompt: None,
+                own: Segment::new(1),
+            };
+            let mut rows = Vec::new();
+            for n in 0..40 {
+                if n == 19 {
+                    let own = std::mem::replace(&mut cache.own, Segment::new(1));
+                    cache.prompt = Some(Arc::new(own));
+                }
+                let (key, value) = (numbers(width), numbers(width));
+                cache.push(0, &key, &value);
+                rows.push((key, value));
+                let query = numbers(config.n_heads * head_dim);
+                let expected = plain(&config, rule, &rows, &query);
+                let mut ours = vec![0.0; query.len()];
+                let each = query.len() / config.n_kv_heads;
+                let parts = query.chunks_exact(each).zip(ours.chunks_exact_mut(each));
+                for (kv_head, (query, out)) in parts.enumerate() {
+                    cache.attend((0, kv_head), n, query, (&config, rule), out);
+                }
+                for (ours, expected) in ours.iter().zip(expected) {
+                    assert!((f64::from(*ours) - expected).abs() < 1e-5, "{family:?}, row {n}");
+                }
+            }
         }
     }
-    sums.iter().sum::<f32>() + rest
 }

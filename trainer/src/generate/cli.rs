@@ -42,6 +42,24 @@ pub struct GenerateArgs {
     temperature: f64,
     #[arg(long, default_value_t = 0.95)]
     top_p: f64,
+    /// Only the so many likeliest tokens; 0 keeps all
+    #[arg(long, default_value_t = 0)]
+    top_k: u32,
+    /// Only tokens with at least this share of the likeliest one's probability
+    #[arg(long, default_value_t = 0.0)]
+    min_p: f64,
+    /// Divides the scores of tokens that are there already; 1 changes nothing
+    #[arg(long, default_value_t = 1.0)]
+    repetition_penalty: f64,
+    /// Taken off the score of each token that the completion has already
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    presence_penalty: f64,
+    /// The same, once for each time that it has it
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    frequency_penalty: f64,
+    /// Text that ends a completion and is no part of it; up to four times
+    #[arg(long)]
+    stop: Vec<String>,
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// auto, cpu, cuda:N or metal
@@ -61,6 +79,12 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let sampling = Sampling {
         temperature: args.temperature,
         top_p: args.top_p,
+        top_k: args.top_k,
+        min_p: args.min_p,
+        repetition_penalty: args.repetition_penalty,
+        presence_penalty: args.presence_penalty,
+        frequency_penalty: args.frequency_penalty,
+        stop: args.stop.clone(),
         max_tokens: args.max_tokens,
         seed: args.seed,
     };
@@ -90,7 +114,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         .as_deref()
         .map(|path| Adapter::load_peft(path, &model))
         .transpose()?;
-    let engine = Engine::new(&model, adapter.as_ref(), &sampling, tokenizer.stop_ids())?;
+    let engine = Engine::new(&model, adapter.as_ref(), &sampling, tokenizer.stop_ids())?.reading(&tokenizer);
     let mut out = std::io::stdout().lock();
     engine.run(requests, &mut |done| {
         let reason = match done.reason {
@@ -98,7 +122,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
             FinishReason::Length => "length",
         };
         let line = json!({
-            "prompt_index": done.key, "index": done.index, "completion": tokenizer.decode(&done.ids)?,
+            "prompt_index": done.key, "index": done.index, "completion": done.text(&tokenizer)?,
             "n_tokens": done.ids.len(), "finish_reason": reason,
             "logprob": done.logprobs.iter().sum::<f32>(),
         });

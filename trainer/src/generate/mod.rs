@@ -1,14 +1,24 @@
 //! Generation: prompts in, sampled completions out.
 //!
-//! [`Engine`] batches sequences over a key/value cache and refills a finished sequence's slot at once; k samples
-//! of a prompt share the prompt's cache. Each completion draws from its own stream (seed, prompt key, index), so
-//! on the CPU what else is in the batch changes no token. Used by completion jobs, the samples of rounds, and
-//! `laurel-trainer generate`.
+//! A [`batch`] of sequences goes through the [`network`] over a key/value [`cache`]; a finished sequence's slot is
+//! refilled at once, and k samples of a prompt share the prompt's cache. Each completion draws from its own stream
+//! (seed, prompt key, index), so on the CPU what else is in the batch changes no token. [`Engine`] completes a list of
+//! prompts: for completion jobs, the samples of rounds, rollouts, and `laurel-trainer generate`. [`Live`] takes orders
+//! while it runs, each with its own adapter and sampling: for `laurel-trainer serve`.
 
+mod batch;
 mod cache;
 pub mod cli;
 mod engine;
-mod merged;
+mod layered;
+mod live;
+mod network;
 mod sample;
+#[cfg(test)]
+mod tests;
+mod text;
 
-pub use engine::{Engine, Finished, Request};
+pub use batch::{Batch, Event, Order, Piece, PieceToken};
+pub use engine::{Engine, Finished, MOST_SLOTS, Request, SLOTS};
+pub use live::{Bounds, Live, Refused};
+pub use network::Network;

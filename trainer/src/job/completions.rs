@@ -11,12 +11,15 @@ use anyhow::{Context, Result, anyhow};
 use laurel_protocol::{
     Directive, FinishedCompletion, FinishedCompletions, Outcome, PromptId, Report, Sampling, WorkPrompt,
 };
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 /// Finished completions wait this long at most for others to be sent with.
 const GATHER: Duration = Duration::from_millis(1500);
 
-/// Samples what is missing. `None` when the job was stopped without an end of its own.
+/// Samples what is missing; `talk` answers a turn of a chat that waits meanwhile. `None` when the job was stopped without an end of its own.
 pub fn run(
     client: &JobClient,
     model: &Model,
@@ -24,6 +27,7 @@ pub fn run(
     adapter: Option<&Adapter>,
     sampling: &Sampling,
     wishes: &Wishes,
+    talk: &dyn Fn(),
 ) -> Result<Option<Outcome>> {
     let lines = client.get("prompts")?;
     let mut requests = Vec::new();
@@ -45,7 +49,7 @@ pub fn run(
         });
     }
     let n_total: usize = requests.iter().map(|request| request.indexes.len()).sum();
-    let engine = Engine::new(model, adapter, sampling, tokenizer.stop_ids())?;
+    let engine = Engine::new(model, adapter, sampling, tokenizer.stop_ids())?.reading(tokenizer);
     let begun = Instant::now();
     let mut n_done = 0;
     let mut last_sent = Instant::now();
@@ -63,7 +67,7 @@ pub fn run(
         batch.push(FinishedCompletion {
             prompt_id: PromptId(done.key as i64),
             index: done.index,
-            text: tokenizer.decode(&done.ids)?,
+            text: done.text(tokenizer)?,
             n_tokens: done.ids.len() as u32,
             finish_reason: done.reason,
         });
@@ -76,6 +80,9 @@ pub fn run(
                 ..Report::default()
             };
             wishes.heed(client.post::<Directive>("report", &report)?);
+            if wishes.chat.swap(false, Ordering::SeqCst) {
+                talk();
+            }
         }
         Ok(true)
     })?;
@@ -93,5 +100,5 @@ pub fn run(
             ),
         },
     };
-    Ok(super::cli::outcome(wishes, end))
+    Ok(super::ends::outcome(wishes, end))
 }

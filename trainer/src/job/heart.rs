@@ -1,4 +1,4 @@
-//! The heartbeat: a thread that renews the lease while a long step runs, and hears of an abort or a lost lease.
+//! The heartbeat: a thread that renews the lease while a long step runs, and hears of an abort, a pause or a lost lease.
 
 use super::client::{JobClient, LeaseLost};
 use laurel_protocol::{Directive, Report};
@@ -16,14 +16,18 @@ use std::{
 #[derive(Clone, Default)]
 pub struct Wishes {
     pub abort: Arc<AtomicBool>,
+    /// Stop at the next boundary with a checkpoint; the job then waits for an admin.
+    pub pause: Arc<AtomicBool>,
     pub lost: Arc<AtomicBool>,
+    /// A turn of a chat waits for the base model in memory.
+    pub chat: Arc<AtomicBool>,
     /// SIGTERM: stop at the next boundary, the job stays open.
     pub quit: Arc<AtomicBool>,
 }
 
 impl Wishes {
     pub fn stop(&self) -> bool {
-        [&self.abort, &self.lost, &self.quit]
+        [&self.abort, &self.pause, &self.lost, &self.quit]
             .iter()
             .any(|flag| flag.load(Ordering::SeqCst))
     }
@@ -31,6 +35,10 @@ impl Wishes {
     pub fn heed(&self, directive: Directive) {
         if directive.abort {
             self.abort.store(true, Ordering::SeqCst);
+        }
+        self.chat.store(directive.chat, Ordering::SeqCst);
+        if directive.pause {
+            self.pause.store(true, Ordering::SeqCst);
         }
     }
 }

@@ -4,25 +4,26 @@
 use super::{client::JobClient, heart::Wishes};
 use crate::{
     adapters::Adapter,
-    data::{Row, Tokenizer, read_rows, template::hex},
+    data::{PreferencePair, Row, Tokenizer, read_rows, template::hex},
     generate::{Engine, Request},
     model::{Facts, Model},
-    report::{Directive, Progress, Reporter},
+    report::{Directive, Progress, Reporter, ShownAnswers},
     rounds::{
-        self, Input, RoundOutcome,
+        self, Environment, Input, RoundOutcome, Scorer, ShownPrompt,
         preview::{self, preview},
     },
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use laurel_protocol::{
-    Directive as ServerDirective, LogLevel, LogLine, MadeWith, MetricPoint, Outcome, Report, RoundKind,
-    RoundSpec, Sample, Sampling, Timestamp, WorkPrompt,
+    Directive as ServerDirective, LogLevel, LogLine, MadeWith, MetricPoint, Outcome, Report, Rollout,
+    RoundKind, RoundSpec, Sample, Sampling, Timestamp, WorkPrompt,
 };
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     fs,
     path::Path,
+    sync::atomic::Ordering,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -41,12 +42,18 @@ pub struct Task<'a> {
     pub tokenizer: &'a Tokenizer,
     pub base_model: &'a str,
     pub adapter: Option<&'a Adapter>,
+    /// Of a PPO round whose reward is an adapter.
+    pub reward_adapter: Option<&'a Adapter>,
     pub spec: &'a RoundSpec,
     pub snapshot_hash: &'a str,
     pub sample_prompts: &'a [WorkPrompt],
     /// Keeps the checkpoints of this job.
     pub folder: &'a Path,
+    /// Above 1 some trainer had the round before: this one, or one with another work folder.
+    pub attempt: u32,
     pub wishes: &'a Wishes,
+    /// Answers turns of chats that wait, between two steps.
+    pub talk: &'a dyn Fn(),
 }
 
 /// Runs the round. `None` when it was stopped without an end of its own.
@@ -57,16 +64,13 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         hash == task.snapshot_hash,
         "the rows that arrived are not those of the snapshot: their hash is {hash}"
     );
-    let mut pairs = Vec::new();
-    for (at, row) in read_rows(lines.as_slice())?.iter().enumerate() {
-        let pair = match row {
-            Row::Preference(row) => task.tokenizer.preference(row),
-            _ => Err(anyhow!("a row of the snapshot is no preference")),
-        };
-        // One sentence with its cause: an admin sees the outermost one, and a row's text has no secrets of this machine.
-        pairs.push(pair.map_err(|error| anyhow!("row {} of the snapshot: {error:#}", at + 1))?);
-    }
+    let (pairs, ending) = rows(task, &lines)?;
     let mut reporter = ToServer::new(task);
+    if task.attempt > 1 && !has_begun(task.folder) {
+        let text =
+            "This trainer has no checkpoint of the round: it starts over, and comes to the same weights";
+        reporter.log(LogLevel::Warning, text);
+    }
     // An admin sees what is trained, and what is wrong with it, before the first sample is drawn.
     let preview = preview(
         task.tokenizer,
@@ -89,10 +93,14 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
     let samples_drawn = task.spec.kind != RoundKind::Reward;
     let place = (&task.model.device, true, samples_drawn);
     rounds::announce(task.facts, task.spec, config, &pairs, place, &mut reporter);
-    let before = match task.spec.kind {
-        RoundKind::Reward => HashMap::new(),
-        _ => complete(task, task.adapter)?,
+    // A PPO round shows answers at each of its evaluations, the first before its first step.
+    let is_ppo = task.spec.kind == RoundKind::Ppo;
+    let before = match samples_drawn && !is_ppo {
+        true => complete(task, task.adapter)?,
+        false => HashMap::new(),
     };
+    let stop = || task.wishes.stop();
+    let environment = environment(task, ending, &stop)?;
     reporter.pending.samples = samples(task, &before, &HashMap::new());
     reporter.send();
     let input = Input {
@@ -102,14 +110,15 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         starting_adapter: task.adapter,
         rows: pairs,
         out: task.folder,
+        environment: environment.as_ref(),
     };
     let outcome = rounds::run(input, &mut reporter)?;
     reporter.send();
     if outcome == RoundOutcome::Stopped || task.wishes.stop() {
-        return Ok(super::cli::outcome(task.wishes, Outcome::Aborted));
+        return Ok(super::ends::stopped(task.wishes));
     }
     let made = task.folder.join("adapter");
-    if task.spec.kind != RoundKind::Reward {
+    if samples_drawn && !is_ppo {
         let adapter = Adapter::load_peft(&made, task.model)?;
         reporter.pending.samples = samples(task, &before, &complete(task, Some(&adapter))?);
         reporter.send();
@@ -126,7 +135,63 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
     let done = Outcome::Done {
         made_with: Some(made_with),
     };
-    Ok(super::cli::outcome(task.wishes, done))
+    Ok(super::ends::outcome(task.wishes, done))
+}
+
+/// Whether the folder holds a checkpoint or the result of this round.
+fn has_begun(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder.join("checkpoints"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut steps = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("step-"));
+    steps.next().is_some() || folder.join("report.json").exists()
+}
+
+/// The snapshot's rows, and for a PPO round what closes an answer. An admin sees the outermost sentence of an error, so it
+/// has its cause in it; a row's text has no secrets of this machine.
+fn rows(task: &Task<'_>, lines: &[u8]) -> Result<(Vec<PreferencePair>, Vec<u32>)> {
+    let rows = read_rows(lines)?;
+    if task.spec.kind == RoundKind::Ppo {
+        return rounds::prompts(&rows, task.tokenizer, "the snapshot").map_err(|error| anyhow!("{error:#}"));
+    }
+    let mut pairs = Vec::with_capacity(rows.len());
+    for (at, row) in rows.iter().enumerate() {
+        let pair = match row {
+            Row::Preference(row) => task.tokenizer.preference(row),
+            _ => Err(anyhow!("a row of the snapshot is no preference")),
+        };
+        pairs.push(pair.map_err(|error| anyhow!("row {} of the snapshot: {error:#}", at + 1))?);
+    }
+    Ok((pairs, Vec::new()))
+}
+
+/// What a PPO round acts in; other kinds have none.
+fn environment<'a>(
+    task: &Task<'a>,
+    ending: Vec<u32>,
+    stop: &'a dyn Fn() -> bool,
+) -> Result<Option<Environment<'a>>> {
+    let Some(reward) = &task.spec.reward else {
+        return Ok(None);
+    };
+    let mut samples = Vec::new();
+    for prompt in task.sample_prompts {
+        let ids = task.tokenizer.prompt_ids(&prompt.messages)?;
+        if rounds::has_room(&ids, task.spec, &task.model.config) {
+            samples.push(ShownPrompt {
+                id: prompt.prompt_id.0 as u64,
+                ids,
+            });
+        }
+    }
+    Ok(Some(Environment {
+        tokenizer: task.tokenizer,
+        scorer: Scorer::new(reward, task.reward_adapter)?,
+        ending,
+        samples,
+        stop,
+    }))
 }
 
 /// The answer to each fixed prompt, by its number.
@@ -136,6 +201,7 @@ fn complete(task: &Task<'_>, adapter: Option<&Adapter>) -> Result<HashMap<u64, S
         top_p: 1.0,
         max_tokens: SAMPLE_TOKENS,
         seed: task.spec.seed,
+        ..Sampling::default()
     };
     let mut requests = Vec::new();
     for prompt in task.sample_prompts {
@@ -173,6 +239,7 @@ fn samples(task: &Task<'_>, before: &HashMap<u64, String>, after: &HashMap<u64, 
         prompt: prompt.messages.clone(),
         before: text(before, prompt),
         after: text(after, prompt),
+        rollouts: Vec::new(),
     };
     task.sample_prompts.iter().map(sample).collect()
 }
@@ -181,6 +248,8 @@ fn samples(task: &Task<'_>, before: &HashMap<u64, String>, after: &HashMap<u64, 
 struct ToServer<'a> {
     client: &'a JobClient,
     wishes: &'a Wishes,
+    talk: &'a dyn Fn(),
+    sample_prompts: &'a [WorkPrompt],
     pending: Report,
     /// The pending report could not be sent once already.
     kept: bool,
@@ -192,6 +261,8 @@ impl<'a> ToServer<'a> {
         Self {
             client: task.client,
             wishes: task.wishes,
+            talk: task.talk,
+            sample_prompts: task.sample_prompts,
             pending: Report::default(),
             kept: false,
             last_sent: Instant::now(),
@@ -212,7 +283,7 @@ impl<'a> ToServer<'a> {
         match post(&report) {
             Ok(directive) => self.wishes.heed(directive),
             Err(error) if error.is::<super::client::LeaseLost>() => {
-                self.wishes.lost.store(true, std::sync::atomic::Ordering::SeqCst);
+                self.wishes.lost.store(true, Ordering::SeqCst);
             }
             Err(error) if kept => tracing::warn!("A report could not be sent, twice, and is lost: {error:#}"),
             Err(error) => {
@@ -237,12 +308,32 @@ impl Reporter for ToServer<'_> {
         self.pending.metrics.push(point.clone());
     }
 
+    fn samples(&mut self, samples: &[ShownAnswers]) {
+        let of_prompt = |prompt: &WorkPrompt| {
+            let same = |answers: &&ShownAnswers| answers.prompt_id == prompt.prompt_id.0 as u64;
+            let rollouts = samples.iter().find(same)?.rollouts.clone();
+            let text = |rollout: Option<&Rollout>| rollout.map(|it| it.text.clone()).unwrap_or_default();
+            Some(Sample {
+                prompt_id: prompt.prompt_id,
+                prompt: prompt.messages.clone(),
+                before: text(rollouts.first()),
+                after: text(rollouts.last().filter(|it| it.step > 0)),
+                rollouts,
+            })
+        };
+        self.pending.samples = self.sample_prompts.iter().filter_map(of_prompt).collect();
+        self.send();
+    }
+
     fn progress(&mut self, progress: Progress) -> Directive {
         self.pending.step = Some(progress.step);
         self.pending.n_steps = Some(progress.n_steps);
         self.pending.seconds_left = progress.seconds_left;
         if self.last_sent.elapsed() > GATHER {
             self.send();
+        }
+        if !self.wishes.stop() && self.wishes.chat.swap(false, Ordering::SeqCst) {
+            (self.talk)();
         }
         if self.wishes.stop() {
             Directive::Stop
@@ -270,6 +361,8 @@ mod tests {
         let mut reporter = ToServer {
             client: &client,
             wishes: &wishes,
+            talk: &|| {},
+            sample_prompts: &[],
             pending: Report::default(),
             kept: false,
             last_sent: Instant::now(),
@@ -280,7 +373,7 @@ mod tests {
             reporter.send_by(|report| {
                 n = report.log.len();
                 ensure!(goes, "refused");
-                Ok(ServerDirective { abort: false })
+                Ok(ServerDirective::default())
             });
             n
         };

@@ -6,11 +6,16 @@
 
 mod dpo;
 mod kto;
+mod ppo;
 mod reference_free;
 mod reward;
 
 pub use dpo::{PairLogps, PairTokens, dpo_hinge, dpo_ipo, dpo_robust, dpo_sigmoid, dpo_sigmoid_norm};
 pub use kto::{Judged, kl_estimate, kto};
+pub use ppo::{
+    RunningMoments, Steps, Values, adapt_kl_coefficient, exact, explained_variance, gae, group_advantages,
+    kl_loss, kl_of_token, leave_one_out_advantages, moments, policy_loss, value_loss, whiten,
+};
 pub use reference_free::{orpo_odds_ratio, simpo};
 pub use reward::{
     Pairs, Stages, bradley_terry, center_rewards, davidson, davidson_nu, plackett_luce, rao_kupper,

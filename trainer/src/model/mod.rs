@@ -25,7 +25,6 @@ pub mod tiny;
 pub use crate::adapters::Linear;
 pub use crate::ops::{AttentionRule, Matrix, Rope};
 pub use bundle::Bundle;
-pub(crate) use bundle::try_array;
 pub use config::{Config, Family, RopeShape, Scaling};
 pub use pack::{Group, Pack, TokenAt};
 pub(crate) use shards::weight_files;

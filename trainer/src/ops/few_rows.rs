@@ -1,17 +1,28 @@
-//! The product of few rows with a weight as stored: each step of sampling. A general product first packs the
-//! weight into tiles, which for few rows costs more than the product itself; here each weight is read once.
+//! The product of few rows with weights as stored: each step of sampling. A general product first packs the weight into
+//! tiles, which for few rows costs more than the product itself; here each weight is read once, and becomes f32 a few
+//! rows at a time, in the first cache. Several weights with the same input are one piece of parallel work.
+#![allow(unsafe_code)]
 
+use super::{
+    blocks,
+    matrix::{Blocks, Held, Matrix},
+};
+use candle_core::{CpuStorage, Result, Storage, bail, quantized::GgmlDType};
 use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Up to so many rows this product beats the packed one.
 pub(crate) const MOST_ROWS: usize = 48;
-/// Rows of the weight and of x whose products are summed side by side: 12 sums fit the registers of AVX2.
-const OUTPUTS: usize = 3;
+/// Rows of x whose products are summed side by side. With three outputs of each, 12 sums fit the registers of AVX2.
 const ROWS: usize = 4;
+/// Outputs that are summed side by side for one row, and for several.
+const OUTPUTS_OF_ONE: usize = 6;
+const OUTPUTS: usize = 3;
 /// Outputs that one thread takes at a time.
 const CHUNK: usize = 96;
+/// Products of numbers that are not worth a second thread.
+const SMALL: usize = 1 << 15;
 
 /// `x wᵀ`, row-major. Shapes: x `(rows, inner)`, w `(out, inner)`, result `(rows, out)`. Each number's sum has
 /// the same order whatever the other rows are, so that a row's result does not depend on its batch.
@@ -19,16 +30,10 @@ pub(crate) fn multiply<N: Number>(x: &[f32], w: &[N], inner: usize) -> Vec<f32> 
     if inner == 0 || x.is_empty() || w.is_empty() {
         return Vec::new();
     }
-    let (rows, out) = (x.len() / inner, w.len() / inner);
-    assert!(rows * inner == x.len() && out * inner == w.len(), "whole rows");
-    let arch = Arch::new();
-    // First with a row for each output, so that each thread has its own part of the target.
-    let mut columns = vec![0.0; out * rows];
-    columns
-        .par_chunks_mut(CHUNK * rows)
-        .zip(w.par_chunks(CHUNK * inner))
-        .for_each(|(target, w)| arch.dispatch(Strip { x, w, inner, target }));
-    by_rows(&columns, rows)
+    let out = w.len() / inner;
+    assert!(out * inner == w.len(), "whole rows");
+    let [y] = together(x, inner, [(out, N::source(w))]);
+    y
 }
 
 /// [`multiply`] with a weight of `out` rows that `fill` writes out in f32, some rows from a given one on.
@@ -41,130 +46,241 @@ pub(crate) fn multiply_filled(
     if inner == 0 || x.is_empty() || out == 0 {
         return Vec::new();
     }
-    let rows = x.len() / inner;
-    assert!(rows * inner == x.len(), "whole rows");
-    let arch = Arch::new();
-    let mut columns = vec![0.0; out * rows];
-    columns.par_chunks_mut(CHUNK * rows).enumerate().for_each_init(
-        Vec::new,
-        |scratch: &mut Vec<f32>, (chunk, target)| {
-            scratch.resize(target.len() / rows * inner, 0.0);
-            fill(chunk * CHUNK, scratch);
-            let w = scratch.as_slice();
-            arch.dispatch(Strip { x, w, inner, target });
-        },
-    );
-    by_rows(&columns, rows)
-}
-
-/// `(out, rows)` to `(rows, out)`.
-fn by_rows(columns: &[f32], rows: usize) -> Vec<f32> {
-    let out = columns.len() / rows;
-    let mut y = vec![0.0; columns.len()];
-    for (row, y) in y.chunks_exact_mut(out).enumerate() {
-        for (y, column) in y.iter_mut().zip(columns.chunks_exact(rows)) {
-            *y = column[row];
-        }
-    }
+    let [y] = together(x, inner, [(out, Source::Filled(&fill))]);
     y
 }
 
+/// [`multiply`] with each of the weights, which are in main memory in f32, in bf16 or in blocks; a few rows of x.
+pub(crate) fn multiply_each<const N: usize>(x: &[f32], weights: [&Matrix; N]) -> Result<[Vec<f32>; N]> {
+    let inner = weights[0].dim(1)?;
+    let guards = weights.map(|weight| match &weight.held {
+        Held::Tensor(tensor) => Some(tensor.storage_and_layout()),
+        Held::Blocks(_) => None,
+    });
+    let mut sources = [(0, Source::F32(&[])); N];
+    for ((source, weight), guard) in sources.iter_mut().zip(weights).zip(&guards) {
+        let (out, columns) = weight.dims2()?;
+        if columns != inner || x.len() % inner.max(1) != 0 {
+            bail!("{} numbers meet a weight of {out} × {columns}", x.len());
+        }
+        let from = match (&weight.held, guard) {
+            (Held::Blocks(blocks), _) => Source::of_blocks(blocks),
+            (Held::Tensor(_), Some((storage, layout))) => match (&**storage, layout.contiguous_offsets()) {
+                (Storage::Cpu(CpuStorage::F32(w)), Some((from, to))) => Some(Source::F32(&w[from..to])),
+                (Storage::Cpu(CpuStorage::BF16(w)), Some((from, to))) => Some(Source::Bf16(&w[from..to])),
+                _ => None,
+            },
+            _ => None,
+        };
+        let Some(from) = from else {
+            bail!("a weight is neither in f32, bf16 nor blocks, or does not lie in main memory as a whole");
+        };
+        *source = (out, from);
+    }
+    if inner == 0 || x.is_empty() {
+        return Ok(sources.map(|(out, _)| vec![0.0; if inner == 0 { 0 } else { x.len() / inner * out }]));
+    }
+    Ok(together(x, inner, sources))
+}
+
+/// Where the rows of a weight come from.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [bf16]),
+    Blocks {
+        dtype: GgmlDType,
+        bytes: &'a [u8],
+        row_bytes: usize,
+    },
+    Filled(&'a (dyn Fn(usize, &mut [f32]) + Sync)),
+}
+
 /// What a weight is stored in. bf16 halves what a step of sampling reads from memory.
-pub(crate) trait Number: Copy + Sync {
-    /// The numbers in f32, in `scratch` where they are not so already.
-    fn widen<'a>(numbers: &'a [Self], scratch: &'a mut Vec<f32>) -> &'a [f32];
+pub(crate) trait Number: Sized {
+    fn source(numbers: &[Self]) -> Source<'_>;
 }
 
 impl Number for f32 {
-    #[inline(always)]
-    fn widen<'a>(numbers: &'a [f32], _: &'a mut Vec<f32>) -> &'a [f32] {
-        numbers
+    fn source(numbers: &[f32]) -> Source<'_> {
+        Source::F32(numbers)
     }
 }
 
 impl Number for bf16 {
+    fn source(numbers: &[bf16]) -> Source<'_> {
+        Source::Bf16(numbers)
+    }
+}
+
+impl<'b> Source<'b> {
+    fn of_blocks(blocks: &'b Blocks) -> Option<Self> {
+        let (dtype, bytes) = blocks.bytes()?;
+        let row_bytes = bytes.len() / blocks.rows.max(1);
+        Some(Self::Blocks {
+            dtype,
+            bytes,
+            row_bytes,
+        })
+    }
+
+    /// Rows from `first` on in f32, in `scratch` where they are not so already.
     #[inline(always)]
-    fn widen<'a>(numbers: &'a [bf16], scratch: &'a mut Vec<f32>) -> &'a [f32] {
-        scratch.clear();
-        scratch.extend(
-            numbers
-                .iter()
-                .map(|x| f32::from_bits(u32::from(x.to_bits()) << 16)),
-        );
+    fn rows<'a>(&'a self, first: usize, n: usize, inner: usize, scratch: &'a mut [f32]) -> &'a [f32] {
+        let scratch = &mut scratch[..n * inner];
+        match self {
+            Self::F32(w) => return &w[first * inner..(first + n) * inner],
+            Self::Bf16(w) => {
+                let w = &w[first * inner..(first + n) * inner];
+                for (wide, narrow) in scratch.iter_mut().zip(w) {
+                    *wide = f32::from_bits(u32::from(narrow.to_bits()) << 16);
+                }
+            }
+            Self::Blocks {
+                dtype,
+                bytes,
+                row_bytes,
+            } => {
+                blocks::fill(
+                    *dtype,
+                    &bytes[first * row_bytes..(first + n) * row_bytes],
+                    scratch,
+                );
+            }
+            Self::Filled(fill) => fill(first, scratch),
+        }
         scratch
     }
 }
 
-/// Some outputs of all rows.
-struct Strip<'a, N> {
-    x: &'a [f32],
-    w: &'a [N],
-    inner: usize,
-    /// `(out, rows)`
-    target: &'a mut [f32],
+/// A result that tasks write by columns.
+#[derive(Clone, Copy)]
+struct Target {
+    numbers: *mut f32,
+    /// Numbers of a row.
+    stride: usize,
+}
+// SAFETY: tasks write to different columns only.
+unsafe impl Send for Target {}
+unsafe impl Sync for Target {}
+
+/// The products with all weights, each given with its number of rows.
+fn together<const N: usize>(x: &[f32], inner: usize, weights: [(usize, Source<'_>); N]) -> [Vec<f32>; N] {
+    let rows = x.len() / inner;
+    assert!(rows * inner == x.len(), "whole rows");
+    let mut products = weights.map(|(out, _)| vec![0.0; rows * out]);
+    let mut tasks = Vec::new();
+    for ((out, w), product) in weights.iter().zip(&mut products) {
+        let (numbers, stride) = (product.as_mut_ptr(), *out);
+        tasks.extend((0..*out).step_by(CHUNK).map(|first| Strip {
+            x,
+            w,
+            inner,
+            outputs: first..(first + CHUNK).min(*out),
+            target: Target { numbers, stride },
+        }));
+    }
+    let arch = Arch::new();
+    let n_products: usize = weights.iter().map(|(out, _)| rows * out * inner).sum();
+    let run = |scratch: &mut Vec<f32>, strip: Strip<'_>| {
+        scratch.resize(OUTPUTS_OF_ONE * inner, 0.0);
+        arch.dispatch(Filling { strip, scratch });
+    };
+    if n_products <= SMALL {
+        let mut scratch = Vec::new();
+        tasks.into_iter().for_each(|strip| run(&mut scratch, strip));
+    } else {
+        tasks.into_par_iter().for_each_init(Vec::new, run);
+    }
+    products
 }
 
-impl<N: Number> WithSimd for Strip<'_, N> {
+/// Some outputs of all rows.
+struct Strip<'a> {
+    x: &'a [f32],
+    w: &'a Source<'a>,
+    inner: usize,
+    outputs: std::ops::Range<usize>,
+    target: Target,
+}
+
+struct Filling<'a> {
+    strip: Strip<'a>,
+    scratch: &'a mut [f32],
+}
+
+impl WithSimd for Filling<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let rows = self.x.len() / self.inner;
-        let outputs = self.w.chunks(OUTPUTS * self.inner);
-        let mut scratch = Vec::new();
-        for (w, target) in outputs.zip(self.target.chunks_mut(OUTPUTS * rows)) {
-            let w = N::widen(w, &mut scratch);
-            match w.len() / self.inner {
-                3 => outputs_of::<S, 3>(simd, self.x, w, self.inner, target),
-                2 => outputs_of::<S, 2>(simd, self.x, w, self.inner, target),
-                _ => outputs_of::<S, 1>(simd, self.x, w, self.inner, target),
+        let Self { strip, scratch } = self;
+        let is_one = strip.x.len() == strip.inner;
+        let step = if is_one { OUTPUTS_OF_ONE } else { OUTPUTS };
+        for first in strip.outputs.clone().step_by(step) {
+            let n = step.min(strip.outputs.end - first);
+            let w = strip.w.rows(first, n, strip.inner, scratch);
+            match n {
+                6 => strip.outputs_of::<S, 6>(simd, w, first),
+                3 => strip.outputs_of::<S, 3>(simd, w, first),
+                _ => {
+                    for (at, w) in w.chunks_exact(strip.inner).enumerate() {
+                        strip.outputs_of::<S, 1>(simd, w, first + at);
+                    }
+                }
             }
         }
     }
 }
 
-#[inline(always)]
-fn outputs_of<S: Simd, const O: usize>(simd: S, x: &[f32], w: &[f32], inner: usize, target: &mut [f32]) {
-    let rows = x.len() / inner;
-    for (at, x) in x.chunks(ROWS * inner).enumerate() {
-        let target = (&mut *target, at * ROWS, rows);
-        match x.len() / inner {
-            4 => tile::<S, O, 4>(simd, x, w, inner, target),
-            3 => tile::<S, O, 3>(simd, x, w, inner, target),
-            2 => tile::<S, O, 2>(simd, x, w, inner, target),
-            _ => tile::<S, O, 1>(simd, x, w, inner, target),
-        }
-    }
-}
-
-/// `O` outputs of `R` rows, the first of them row `first` of `rows`.
-#[inline(always)]
-fn tile<S: Simd, const O: usize, const R: usize>(
-    simd: S,
-    x: &[f32],
-    w: &[f32],
-    inner: usize,
-    (target, first, rows): (&mut [f32], usize, usize),
-) {
-    let x: [_; R] = std::array::from_fn(|row| S::as_simd_f32s(&x[row * inner..(row + 1) * inner]));
-    let w: [_; O] = std::array::from_fn(|out| S::as_simd_f32s(&w[out * inner..(out + 1) * inner]));
-    let n = w[0].0.len();
-    let x_wide: [_; R] = std::array::from_fn(|row| &x[row].0[..n]);
-    let w_wide: [_; O] = std::array::from_fn(|out| &w[out].0[..n]);
-    let mut sums = [[simd.splat_f32s(0.0); R]; O];
-    for k in 0..n {
-        let w: [_; O] = std::array::from_fn(|out| w_wide[out][k]);
-        for row in 0..R {
-            let x = x_wide[row][k];
-            for out in 0..O {
-                sums[out][row] = simd.mul_add_f32s(w[out], x, sums[out][row]);
+impl Strip<'_> {
+    #[inline(always)]
+    fn outputs_of<S: Simd, const O: usize>(&self, simd: S, w: &[f32], output: usize) {
+        for (at, x) in self.x.chunks(ROWS * self.inner).enumerate() {
+            let place = (at * ROWS, output);
+            match x.len() / self.inner {
+                4 => self.tile::<S, O, 4>(simd, x, w, place),
+                3 => self.tile::<S, O, 3>(simd, x, w, place),
+                2 => self.tile::<S, O, 2>(simd, x, w, place),
+                _ => self.tile::<S, O, 1>(simd, x, w, place),
             }
         }
     }
-    for out in 0..O {
-        for row in 0..R {
-            let rest: f32 = w[out].1.iter().zip(x[row].1).map(|(w, x)| w * x).sum();
-            target[out * rows + first + row] = simd.reduce_sum_f32s(sums[out][row]) + rest;
+
+    /// `O` outputs of `R` rows.
+    #[inline(always)]
+    fn tile<S: Simd, const O: usize, const R: usize>(
+        &self,
+        simd: S,
+        x: &[f32],
+        w: &[f32],
+        (first_row, first_output): (usize, usize),
+    ) {
+        let inner = self.inner;
+        let x: [_; R] = std::array::from_fn(|row| S::as_simd_f32s(&x[row * inner..(row + 1) * inner]));
+        let w: [_; O] = std::array::from_fn(|out| S::as_simd_f32s(&w[out * inner..(out + 1) * inner]));
+        let n = w[0].0.len();
+        let x_wide: [_; R] = std::array::from_fn(|row| &x[row].0[..n]);
+        let w_wide: [_; O] = std::array::from_fn(|out| &w[out].0[..n]);
+        let mut sums = [[simd.splat_f32s(0.0); R]; O];
+        for k in 0..n {
+            let w: [_; O] = std::array::from_fn(|out| w_wide[out][k]);
+            for row in 0..R {
+                let x = x_wide[row][k];
+                for out in 0..O {
+                    sums[out][row] = simd.mul_add_f32s(w[out], x, sums[out][row]);
+                }
+            }
+        }
+        for out in 0..O {
+            for row in 0..R {
+                let rest: f32 = w[out].1.iter().zip(x[row].1).map(|(w, x)| w * x).sum();
+                let sum = simd.reduce_sum_f32s(sums[out][row]) + rest;
+                let Target { numbers, stride } = self.target;
+                // SAFETY: the result has all rows of x and a column for each output of the weight, this task's among
+                // them, and no other task writes there.
+                unsafe { *numbers.add((first_row + row) * stride + first_output + out) = sum };
+            }
         }
     }
 }
@@ -173,6 +289,7 @@ fn tile<S: Simd, const O: usize, const R: usize>(
 mod tests {
     use super::*;
     use crate::rng::Rng;
+    use candle_core::{DType, Device, Tensor, quantized::QTensor};
 
     #[test]
     fn every_remainder_of_rows_outputs_and_lengths_is_the_plain_sum() {
@@ -200,5 +317,33 @@ mod tests {
             let widened: Vec<f32> = rounded.iter().map(|w| w.to_f32()).collect();
             assert_eq!(multiply(&x, &rounded, inner), multiply(&x, &widened, inner));
         }
+    }
+
+    #[test]
+    fn several_weights_at_once_give_what_each_gives_alone_however_they_are_held() {
+        let mut stream = Rng::new(2).stream("few rows", 0);
+        let mut numbers = |rows: usize| {
+            let numbers: Vec<f32> = (0..rows * 256).map(|_| stream.normal() as f32).collect();
+            Tensor::from_vec(numbers, (rows, 256), &Device::Cpu).unwrap()
+        };
+        let plain = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (first, second, third) = (numbers(101), numbers(7), numbers(50));
+        let blocks = QTensor::quantize(&third, GgmlDType::Q4_1).unwrap();
+        let weights = [
+            Matrix::from(first.clone()),
+            Matrix::from(second.to_dtype(DType::BF16).unwrap()),
+            Matrix::from_blocks(blocks).unwrap(),
+        ];
+        let widened = weights
+            .each_ref()
+            .map(|weight| plain(&weight.to_dtype(DType::F32).unwrap()));
+        for rows in [1, 2, 5] {
+            let x = plain(&numbers(rows));
+            let together = multiply_each(&x, weights.each_ref()).unwrap();
+            for (ours, weight) in together.iter().zip(&widened) {
+                assert_eq!(*ours, multiply(&x, weight, 256));
+            }
+        }
+        assert!(multiply_each(&[0.0; 255], [&weights[0]]).is_err());
     }
 }

@@ -54,6 +54,22 @@ pub fn gated_value(activation: Activation, gate: &Tensor, up: &Tensor) -> Result
     }
 }
 
+/// The same for a step of sampling, written over the gate. On the calling thread.
+pub(crate) fn gate_in_place(activation: Activation, gate: &mut [f32], up: &[f32]) {
+    match activation {
+        Activation::Silu => vectorised(InPlace {
+            gate,
+            up,
+            inner: |x| x,
+        }),
+        Activation::GeluTanh => vectorised(InPlace {
+            gate,
+            up,
+            inner: |x| gelu_gate(x).0,
+        }),
+    }
+}
+
 fn composed(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     match activation {
         Activation::Silu => gate.silu()? * up,
@@ -111,6 +127,23 @@ impl<F: Fn(f32) -> f32> Loop for Forward<'_, F> {
     fn run(self) {
         for ((y, &gate), up) in self.y.iter_mut().zip(self.gate).zip(self.up) {
             *y = gate * sigmoid((self.inner)(gate)) * up;
+        }
+    }
+}
+
+struct InPlace<'a, F> {
+    gate: &'a mut [f32],
+    up: &'a [f32],
+    inner: F,
+}
+
+impl<F: Fn(f32) -> f32> Loop for InPlace<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (gate, up) in self.gate.iter_mut().zip(self.up) {
+            *gate = *gate * sigmoid((self.inner)(*gate)) * up;
         }
     }
 }

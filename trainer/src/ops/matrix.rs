@@ -17,7 +17,7 @@ use candle_core::{
 };
 use half::{bf16, f16};
 use rayon::prelude::*;
-use std::{cell::Cell, sync::Arc};
+use std::{borrow::Cow, cell::Cell, sync::Arc};
 
 /// Numbers of a panel at most, unless a row has more: 16 MB.
 pub const PANEL: usize = 4 << 20;
@@ -188,10 +188,10 @@ impl Matrix {
     }
 }
 
-type Fill = fn(&[u8], &mut [f32]);
+pub(super) type Fill = fn(&[u8], &mut [f32]);
 
 /// De-quantises whole blocks; none for types that candle does not de-quantise.
-fn fill_of(dtype: GgmlDType) -> Option<Fill> {
+pub(super) fn fill_of(dtype: GgmlDType) -> Option<Fill> {
     Some(match dtype {
         GgmlDType::F32 => fill::<f32>,
         GgmlDType::F16 => fill::<f16>,
@@ -228,6 +228,14 @@ impl Blocks {
         let fill = fill_of(self.tensor.dtype()).expect("the type was checked when the matrix was made");
         let row = bytes.len() / self.rows.max(1);
         fill(&bytes[first * row..(first + n_rows) * row], numbers);
+    }
+
+    /// The type and the blocks of all rows, where they are in main memory.
+    pub fn bytes(&self) -> Option<(GgmlDType, &[u8])> {
+        match self.tensor.data() {
+            Ok(Cow::Borrowed(bytes)) => Some((self.tensor.dtype(), bytes)),
+            _ => None,
+        }
     }
 
     /// Hands all rows to `body`, a panel at a time: the first row's number, and the rows in f32. In main memory only.

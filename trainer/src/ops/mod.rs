@@ -9,9 +9,11 @@
 mod attention;
 mod attention_cpu;
 mod bf16;
+mod blocks;
 mod dora;
 mod dropout;
 pub(crate) mod elementwise;
+mod entropy;
 pub(crate) mod exp;
 mod few_rows;
 mod gated;
@@ -28,6 +30,9 @@ mod tape;
 pub use attention::{AttentionRule, attention};
 pub use dora::{dora, weight_norm};
 pub use dropout::{Dropout, Mask};
+pub use entropy::entropy;
+pub(crate) use few_rows::{MOST_ROWS, multiply_each};
+pub(crate) use gated::gate_in_place;
 pub use gated::{Activation, gated, gated_value};
 pub use linear::{LowRank, add, linear, lora, scale};
 pub use logprob::{CHUNK as LOGIT_ROWS, Head, log_softmax, token_logprobs};
@@ -38,7 +43,7 @@ pub use matrix::{FIRST_NUMBERS, Matrix, PANEL};
 pub use norm::{rms_norm, rms_norm_value};
 pub use rope::{Rope, frequencies};
 pub use soft_cap::soft_cap_value;
-pub use split::{split, split_value};
+pub use split::split;
 pub use tape::{Gradients, Recording, Tape, Traced, gather_rows};
 
 #[cfg(test)]

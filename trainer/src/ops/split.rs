@@ -22,7 +22,7 @@ pub fn split<const N: usize>(tape: &Tape, x: &Traced, widths: [usize; N]) -> Res
 }
 
 /// The values alone, for passes that need no gradient.
-pub fn split_value<const N: usize>(x: &Tensor, widths: [usize; N]) -> Result<[Tensor; N]> {
+fn split_value<const N: usize>(x: &Tensor, widths: [usize; N]) -> Result<[Tensor; N]> {
     let total: usize = widths.iter().sum();
     if x.dim(1)? != total {
         candle_core::bail!("{:?} cannot be split into columns of {widths:?}", x.dims());

@@ -7,12 +7,14 @@
 use crate::ops::Gradients;
 use anyhow::{Context, Result, ensure};
 use candle_core::{Tensor, Var};
-use laurel_protocol::round::{Hyper, Schedule};
+use laurel_protocol::round::{Hyper, RoundKind, Schedule};
 use std::collections::BTreeMap;
 
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPS: f64 = 1e-8;
+/// In a PPO round, as in OpenAI's and TRL's: at the start most moments are tiny.
+const PPO_EPS: f64 = 1e-5;
 
 /// AdamW (Loshchilov and Hutter 2019).
 pub struct AdamW {
@@ -21,6 +23,7 @@ pub struct AdamW {
     moments: BTreeMap<String, (Tensor, Tensor)>,
     weight_decay: f64,
     max_grad_norm: f64,
+    eps: f64,
     pub n_steps: u64,
 }
 
@@ -35,6 +38,10 @@ impl AdamW {
             moments,
             weight_decay: hyper.weight_decay,
             max_grad_norm: hyper.max_grad_norm,
+            eps: match hyper.loss.kind() {
+                RoundKind::Ppo => PPO_EPS,
+                _ => EPS,
+            },
             n_steps: 0,
         })
     }
@@ -59,7 +66,7 @@ impl AdamW {
             *first = ((&*first * BETA_1)? + (&gradient * (1.0 - BETA_1))?)?;
             *second = ((&*second * BETA_2)? + (gradient.sqr()? * (1.0 - BETA_2))?)?;
             let decayed = (var.as_tensor() * (1.0 - learning_rate * self.weight_decay))?;
-            let scale = ((second.sqrt()? / correct_2.sqrt())? + EPS)?;
+            let scale = ((second.sqrt()? / correct_2.sqrt())? + self.eps)?;
             let update = ((&*first / scale)? * (learning_rate / correct_1))?;
             var.set(&(decayed - update)?)?;
         }

@@ -1,6 +1,7 @@
 //! What a round accepts: the rows it can train on, and the folder it may write to. A round is known by the hash
 //! of all that decides it.
 
+use super::ppo::Environment;
 use crate::{
     adapters::Adapter,
     checkpoint,
@@ -49,11 +50,21 @@ impl LeftOut {
                 spec.hyper.loss.as_str()
             ),
             Self::Bad => format!("{n} rows whose label is false are left out: they are not to be imitated"),
-            Self::Long => format!(
-                "{n} rows of more than {} tokens are left out",
-                longest(spec, model)
-            ),
+            Self::Long => match &spec.hyper.ppo {
+                Some(_) => format!(
+                    "{n} rows whose prompt has more than {} tokens are left out: no {} new ones fit behind it",
+                    longest_prompt(spec, model),
+                    new_tokens(spec)
+                ),
+                None => format!(
+                    "{n} rows of more than {} tokens are left out",
+                    longest(spec, model)
+                ),
+            },
             Self::Equal => format!("{n} rows whose two completions are equal are left out"),
+            Self::Empty if spec.kind == RoundKind::Ppo => {
+                format!("{n} rows with an empty prompt are left out")
+            }
             Self::Empty => format!("{n} rows with an empty prompt or completion are left out"),
         }
     }
@@ -63,7 +74,14 @@ impl LeftOut {
         match self {
             Self::Tie => "a tie, which the loss cannot use".to_owned(),
             Self::Bad => "its label is false, so it is not to be imitated".to_owned(),
-            Self::Long => format!("more than {} tokens", longest(spec, model)),
+            Self::Long => match &spec.hyper.ppo {
+                Some(_) => format!(
+                    "a prompt of more than {} tokens, behind which no {} new ones fit",
+                    longest_prompt(spec, model),
+                    new_tokens(spec)
+                ),
+                None => format!("more than {} tokens", longest(spec, model)),
+            },
             Self::Equal => "both completions are equal".to_owned(),
             Self::Empty => "an empty prompt or completion".to_owned(),
         }
@@ -75,13 +93,53 @@ fn longest(spec: &RoundSpec, model: &Config) -> usize {
     (spec.hyper.max_length as usize).min(model.max_positions)
 }
 
+/// Tokens that may stand behind an answer when it is scored: its end, and what the template puts there.
+pub(super) const ENDING: usize = 8;
+
+fn new_tokens(spec: &RoundSpec) -> usize {
+    spec.hyper
+        .ppo
+        .as_ref()
+        .map_or(0, |ppo| ppo.max_new_tokens as usize)
+}
+
+/// Tokens that the prompt of a PPO round may have, so that an answer of full length fits behind it.
+fn longest_prompt(spec: &RoundSpec, model: &Config) -> usize {
+    longest(spec, model).saturating_sub(new_tokens(spec) + ENDING)
+}
+
 /// Whether a row has a rejected completion that counts: answers to imitate, or judged by themselves, have none.
 pub(super) fn compares(row: &PreferencePair, spec: &RoundSpec) -> bool {
     let alone = spec.hyper.loss.is_unpaired() && row.label.desirable.is_some();
-    spec.kind != RoundKind::Sft && !alone
+    !matches!(spec.kind, RoundKind::Sft | RoundKind::Ppo) && !alone
+}
+
+/// A PPO round takes a row's prompt, whatever its answers are.
+fn prompt_left_out(row: &PreferencePair, spec: &RoundSpec, model: &Config) -> Option<LeftOut> {
+    if row.prompt.is_empty() {
+        Some(LeftOut::Empty)
+    } else if row.prompt.len() > longest_prompt(spec, model) {
+        Some(LeftOut::Long)
+    } else {
+        None
+    }
+}
+
+/// Whether an answer of a PPO round fits behind a prompt.
+pub fn has_room(prompt: &[u32], spec: &RoundSpec, model: &Config) -> bool {
+    !prompt.is_empty() && prompt.len() <= longest_prompt(spec, model)
+}
+
+/// Whether a row's chosen answer can be imitated beside a PPO round's own.
+pub(super) fn is_example(row: &PreferencePair, spec: &RoundSpec, model: &Config) -> bool {
+    let is_good = !row.label.tie && row.label.desirable != Some(false);
+    is_good && !row.chosen.is_empty() && row.prompt.len() + row.chosen.len() <= longest(spec, model)
 }
 
 pub(super) fn left_out(row: &PreferencePair, spec: &RoundSpec, model: &Config) -> Option<LeftOut> {
+    if spec.kind == RoundKind::Ppo {
+        return prompt_left_out(row, spec, model);
+    }
     let compares = compares(row, spec);
     let length = match compares {
         true => row.longest(),
@@ -203,7 +261,7 @@ pub(super) fn fingerprint(
     spec: &RoundSpec,
     base_model: &str,
     model: &Model,
-    starting_adapter: Option<&Adapter>,
+    (starting_adapter, environment): (Option<&Adapter>, Option<&Environment<'_>>),
     rows: &[PreferencePair],
 ) -> Result<String> {
     let mut hash = Sha256::new();
@@ -211,14 +269,18 @@ pub(super) fn fingerprint(
     hash.update(base_model);
     hash_base(&mut hash, model)?;
     if let Some(adapter) = starting_adapter {
-        // The weights do not tell LoRA's alpha.
-        hash.update(serde_json::to_vec(&adapter.config)?);
+        hash_adapter(&mut hash, adapter)?;
     }
-    for (name, weight) in starting_adapter.iter().flat_map(|adapter| adapter.weights()) {
-        hash.update(name);
-        for number in weight.tensor().flatten_all()?.to_vec1::<f32>()? {
-            hash.update(number.to_le_bytes());
+    if let Some(environment) = environment {
+        hash.update("reward");
+        if let Some(adapter) = environment.scorer.adapter() {
+            hash_adapter(&mut hash, adapter)?;
         }
+        environment
+            .ending
+            .iter()
+            .for_each(|id| hash.update(id.to_le_bytes()));
+        hash.update(environment.tokenizer.template_hash());
     }
     for row in rows {
         hash.update(pair_hash(row));
@@ -226,6 +288,18 @@ pub(super) fn fingerprint(
         hash.update(format!("{:?}", row.label));
     }
     Ok(hex(&hash.finalize()))
+}
+
+fn hash_adapter(hash: &mut Sha256, adapter: &Adapter) -> Result<()> {
+    // The weights do not tell LoRA's alpha.
+    hash.update(serde_json::to_vec(&adapter.config)?);
+    for (name, weight) in adapter.weights() {
+        hash.update(name);
+        for number in weight.tensor().flatten_all()?.to_vec1::<f32>()? {
+            hash.update(number.to_le_bytes());
+        }
+    }
+    Ok(())
 }
 
 /// Names the base model's weights in what is told about an adapter that was trained on them.

@@ -8,7 +8,7 @@ use crate::{
     report::Reporter,
 };
 use candle_core::Device;
-use laurel_protocol::{AdapterConfig, LogLevel, Precision, RoundKind, RoundSpec};
+use laurel_protocol::{AdapterConfig, LogLevel, Ppo, Precision, RoundKind, RoundSpec};
 
 /// Logs the weights' memory in each precision and what the round will take; warns where the machine has less left.
 /// `is_loaded`: the weights are in memory already. A worker samples before and after a policy's round.
@@ -27,6 +27,7 @@ pub fn announce(
         pass_tokens: pass_tokens(rows, spec),
         gradient_checkpointing: hyper.gradient_checkpointing,
         samples,
+        cached_tokens: cached_tokens(rows, spec),
     };
     let (weights, round) = (WeightBytes::of(facts), RoundBytes::of(facts, &plan));
     let precision = match hyper.precision {
@@ -58,6 +59,9 @@ pub fn announce(
 /// Tokens of the longest pass that the rows can make; those too long for the round are left out.
 fn pass_tokens(rows: &[PreferencePair], spec: &RoundSpec) -> usize {
     let hyper = &spec.hyper;
+    if let Some(ppo) = &hyper.ppo {
+        return ppo_pass_tokens(rows, spec, ppo);
+    }
     let compares = spec.kind != RoundKind::Sft;
     let size = |row: &PreferencePair| {
         let rejected = if compares { row.rejected.len() } else { 0 };
@@ -82,6 +86,42 @@ fn pass_tokens(rows: &[PreferencePair], spec: &RoundSpec) -> usize {
         .map_or(0, |longest| batch.min(PASS_TOKENS.max(*longest)))
 }
 
+/// Sequences that are sampled at once.
+const SLOTS: u32 = 32;
+
+/// Keys and values of a PPO round's answers, each with its prompt; other rounds sample too little to count.
+fn cached_tokens(rows: &[PreferencePair], spec: &RoundSpec) -> usize {
+    let Some(ppo) = &spec.hyper.ppo else { return 0 };
+    let n_answers = spec
+        .hyper
+        .batch_size
+        .saturating_mul(ppo.samples_per_prompt)
+        .min(SLOTS);
+    longest_sequence(rows, spec, ppo) * n_answers as usize
+}
+
+/// A pass takes several answers where they fit.
+fn ppo_pass_tokens(rows: &[PreferencePair], spec: &RoundSpec, ppo: &Ppo) -> usize {
+    let sequence = longest_sequence(rows, spec, ppo);
+    let answers = spec
+        .hyper
+        .batch_size
+        .saturating_mul(ppo.samples_per_prompt)
+        .div_ceil(ppo.minibatches);
+    sequence
+        .saturating_mul(answers as usize)
+        .min(PASS_TOKENS.max(sequence))
+}
+
+/// The longest prompt that an answer fits behind, with an answer of full length.
+fn longest_sequence(rows: &[PreferencePair], spec: &RoundSpec, ppo: &Ppo) -> usize {
+    let room = (spec.hyper.max_length as usize).saturating_sub(ppo.max_new_tokens as usize);
+    let prompts = rows.iter().map(|row| row.prompt.len()).filter(|n| *n <= room);
+    prompts
+        .max()
+        .map_or(0, |longest| longest + ppo.max_new_tokens as usize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +144,7 @@ mod tests {
                 batch_size,
                 ..Hyper::for_kind(kind)
             },
+            reward: None,
             seed: 0,
         };
         let rows = [row(10, 20, 30), row(10, 5, 5), row(10, 2000, 1)];

@@ -196,7 +196,8 @@ impl Findings {
         }
         let distinct: BTreeSet<String> = rows.iter().map(|row| pair_hash(row)).collect();
         let repeated = rows.len() - distinct.len();
-        if repeated > 0 {
+        // Prompts are taken once each whatever rows repeat them.
+        if repeated > 0 && spec.kind != RoundKind::Ppo {
             self.warn(format!("{repeated} rows repeat an earlier one"));
         }
         let negative = rows
@@ -211,6 +212,13 @@ impl Findings {
 
 /// The token ids that the round's loss is on.
 fn completions<'a>(rows: &[&'a PreferencePair], spec: &RoundSpec) -> Vec<&'a [u32]> {
+    // A PPO round writes its own, and imitates chosen ones where it is told to.
+    if let Some(ppo) = &spec.hyper.ppo {
+        let chosen = rows
+            .iter()
+            .filter(|row| ppo.sft_weight > 0.0 && !row.chosen.is_empty());
+        return chosen.map(|row| row.chosen.as_slice()).collect();
+    }
     let rejected = |row: &&'a PreferencePair| compares(row, spec).then_some(row.rejected.as_slice());
     let chosen = rows.iter().map(|row| row.chosen.as_slice());
     chosen.chain(rows.iter().filter_map(rejected)).collect()

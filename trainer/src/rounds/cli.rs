@@ -1,9 +1,14 @@
 //! The subcommands `round`, `logprobs` and `score`: rounds and their measures without a server.
 
-use super::{Input, announce, check, completion_logps, run, scores};
+use super::{
+    Environment, Input, Scorer, announce, check, completion_logps,
+    data_file::{data, pairs, rows},
+    made_with::MadeWith,
+    run, scores,
+};
 use crate::{
     adapters::{self, Adapter},
-    data::{Demonstration, Label, PreferencePair, Row, Tokenizer, read_rows, template},
+    data::{PreferencePair, Row, Tokenizer, template},
     device, hub,
     model::{Facts, Model, Pack, TokenAt},
     ops::Tape,
@@ -13,23 +18,23 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
 use indicatif::{ProgressBar, ProgressStyle};
 use laurel_protocol::{
-    Loss, Template,
+    Loss, RewardSource, Template,
     adapter::AdapterConfig,
     round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
-    fs::{self, File},
-    io::{BufReader, Write},
+    fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
 /// Run one round offline; the same command again goes on where it was stopped.
 #[derive(clap::Args)]
 pub struct RoundArgs {
-    /// JSON: kind (sft, reward, dpo), model, data, and where wanted template, starting_adapter, adapter, hyper,
-    /// seed. Paths are relative to this file's folder.
+    /// JSON: kind (sft, reward, dpo, ppo), model, data, and where wanted template, starting_adapter, adapter, hyper,
+    /// reward, reward_adapter, seed. Paths are relative to this file's folder.
     spec: PathBuf,
     /// Folder for adapter/, metrics.jsonl, report.json and checkpoints/.
     #[arg(long)]
@@ -88,6 +93,8 @@ pub(super) struct Files {
     pub model: PathBuf,
     pub data: PathBuf,
     pub starting_adapter: Option<PathBuf>,
+    /// Of a PPO round whose reward is an adapter.
+    pub reward_adapter: Option<PathBuf>,
     #[serde(skip)]
     pub template: Template,
 }
@@ -99,7 +106,7 @@ pub fn round(args: &RoundArgs) -> Result<()> {
     let located = hub::locate_in(folder, &files.model)?;
     let (device, facts) = (device::open(&args.device)?, Facts::read(&located.path)?);
     let tokenizer = Tokenizer::read(&located.path)?.with_template(&files.template)?;
-    let rows = pairs(&folder.join(&files.data), &tokenizer, spec.hyper.loss)?;
+    let (rows, ending) = data(&folder.join(&files.data), &tokenizer, spec.hyper.loss)?;
     let mut terminal = Terminal::new();
     check(&tokenizer, &facts.config, &spec, &rows, &mut terminal)?;
     let adapter = match &files.starting_adapter {
@@ -111,12 +118,33 @@ pub fn round(args: &RoundArgs) -> Result<()> {
         &spec,
         &adapter,
         &rows,
-        (&device, false, false),
+        (&device, false, spec.kind == RoundKind::Ppo),
         &mut terminal,
     );
     let model = Model::load_in(&located.path, &device, spec.hyper.precision)?;
     let starting_adapter = match &files.starting_adapter {
         Some(path) => Some(Adapter::load_peft(&folder.join(path), &model)?),
+        None => None,
+    };
+    let made_with = MadeWith::of(&model, &tokenizer)?;
+    let reward_adapter = match &files.reward_adapter {
+        Some(path) => {
+            let path = folder.join(path);
+            made_with
+                .check_same(&path)
+                .with_context(|| format!("reward adapter {path:?}"))?;
+            Some(Adapter::load_peft(&path, &model)?)
+        }
+        None => None,
+    };
+    let environment = match &spec.reward {
+        Some(reward) => Some(Environment {
+            tokenizer: &tokenizer,
+            scorer: Scorer::new(reward, reward_adapter.as_ref())?,
+            ending,
+            samples: Vec::new(),
+            stop: &|| false,
+        }),
         None => None,
     };
     let input = Input {
@@ -126,9 +154,11 @@ pub fn round(args: &RoundArgs) -> Result<()> {
         starting_adapter: starting_adapter.as_ref(),
         rows,
         out: &args.out,
+        environment: environment.as_ref(),
     };
     // A terminal asks no round to stop: Ctrl-C ends the process, and the same command goes on from the checkpoint.
     run(input, &mut terminal)?;
+    made_with.write(&args.out.join("adapter"))?;
     terminal.say(&format!("Adapter: {}", args.out.join("adapter").display()));
     Ok(())
 }
@@ -144,13 +174,15 @@ struct Shape {
 pub(super) fn read_spec(text: &str, folder: &Path) -> Result<(RoundSpec, Files)> {
     let mut value: Value = serde_json::from_str(text).context("not JSON")?;
     serde_json::from_value::<RoundKind>(value["kind"].clone())
-        .context("\"kind\" must be \"sft\", \"reward\" or \"dpo\"")?;
+        .context("\"kind\" must be \"sft\", \"reward\", \"dpo\" or \"ppo\"")?;
     let known = [
         "kind",
         "model",
         "data",
         "template",
         "starting_adapter",
+        "reward",
+        "reward_adapter",
         "adapter",
         "hyper",
         "seed",
@@ -170,56 +202,16 @@ pub(super) fn read_spec(text: &str, folder: &Path) -> Result<(RoundSpec, Files)>
     }
     let mut spec: RoundSpec = serde_json::from_value(value)?;
     spec.adapter = serde_json::from_str::<Shape>(text)?.adapter;
-    Ok((spec, files))
-}
-
-fn rows(path: &Path) -> Result<Vec<Row>> {
-    let file = File::open(path).with_context(|| format!("open {path:?}"))?;
+    let needs_adapter = spec.reward == Some(RewardSource::Adapter);
     ensure!(
-        !path.is_dir(),
-        "{path:?} is a folder: the data is a file of JSON Lines"
+        needs_adapter == files.reward_adapter.is_some(),
+        match needs_adapter {
+            true =>
+                "\"reward_adapter\" must name the adapter of a reward round, or \"reward\" say what else scores the answers",
+            false => "\"reward_adapter\" is not used by this round: leave it out",
+        }
     );
-    let rows = read_rows(BufReader::new(file)).with_context(|| format!("read {path:?}"))?;
-    ensure!(!rows.is_empty(), "{path:?} has no rows");
-    Ok(rows)
-}
-
-/// Rows as token ids. Supervised fine-tuning takes demonstrations as well, and KTO answers that were judged by
-/// themselves.
-pub(super) fn pairs(path: &Path, tokenizer: &Tokenizer, loss: Loss) -> Result<Vec<PreferencePair>> {
-    let mut pairs = Vec::new();
-    for (at, row) in rows(path)?.iter().enumerate() {
-        let example = |it: Demonstration| PreferencePair {
-            prompt: it.prompt,
-            chosen: it.completion,
-            rejected: Vec::new(),
-            group: it.group,
-            label: Label::default(),
-        };
-        let pair = match row {
-            Row::Preference(row) => tokenizer.preference(row),
-            Row::Example(row)
-                if loss.kind() == RoundKind::Sft || loss.is_unpaired() && row.desirable.is_some() =>
-            {
-                let label = Label {
-                    desirable: row.desirable,
-                    ..Label::default()
-                };
-                tokenizer
-                    .demonstration(row)
-                    .map(|it| PreferencePair { label, ..example(it) })
-            }
-            Row::Alpaca(row) if loss.kind() == RoundKind::Sft => tokenizer.alpaca(row).map(example),
-            _ if loss.is_unpaired() => Err(anyhow::anyhow!(
-                "a row with neither a completion and its label (true or false) nor a chosen and a rejected completion"
-            )),
-            _ => Err(anyhow::anyhow!(
-                "a row without a chosen and a rejected completion"
-            )),
-        };
-        pairs.push(pair.with_context(|| format!("{path:?}, row {}", at + 1))?);
-    }
-    Ok(pairs)
+    Ok((spec, files))
 }
 
 pub fn logprobs(args: &LogprobsArgs) -> Result<()> {
@@ -251,7 +243,9 @@ pub fn logprobs(args: &LogprobsArgs) -> Result<()> {
                     "chosen_tokens": pair.chosen.len(), "rejected_tokens": pair.rejected.len(),
                 })
             }
-            Row::Example(_) | Row::Alpaca(_) => bail!("row {}: neither a preference nor token ids", at + 1),
+            Row::Example(_) | Row::Alpaca(_) | Row::Prompt(_) => {
+                bail!("row {}: neither a preference nor token ids", at + 1)
+            }
         };
         writeln!(out, "{line}")?;
     }
@@ -331,7 +325,15 @@ impl Reporter for Terminal {
     }
 
     fn metrics(&mut self, point: &MetricPoint) {
-        let shown = ["loss", "accuracy", "margin", "kl", "tokens_per_second"];
+        let shown = [
+            "loss",
+            "accuracy",
+            "margin",
+            "reward",
+            "kl",
+            "length",
+            "tokens_per_second",
+        ];
         let text: Vec<String> = shown
             .iter()
             .filter_map(|name| point.values.get(*name).map(|value| format!("{name} {value:.4}")))

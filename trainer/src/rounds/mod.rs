@@ -1,16 +1,20 @@
 //! Rounds: one training run each, from token ids and a starting adapter to a new adapter.
 //!
-//! [`run`] picks the kind; `sft.rs`, `reward.rs`, `dpo.rs` and `kto.rs` each read like the algorithm in the paper, and
+//! [`run`] picks the kind; `sft.rs`, `reward.rs`, `dpo.rs`, `kto.rs` and `ppo/` each read like the algorithm in the paper, and
 //! lean on [`Session`] for what all rounds share: the order of the data, the optimiser's step, evaluation's
 //! rhythm, metrics, checkpoints and resuming.
 
 mod accept;
 mod announce;
+mod by_prompt;
 mod check;
+mod data_file;
 mod dpo;
 mod kto;
 mod logps;
+mod made_with;
 mod outcome;
+mod ppo;
 mod rankings;
 mod references;
 mod reward;
@@ -23,11 +27,12 @@ mod watch;
 pub mod cli;
 pub mod preview;
 
-pub use accept::base_weights_hash;
+pub use accept::{base_weights_hash, has_room};
 pub use announce::announce;
 pub use check::check;
 pub use logps::{completion_logps, scores};
 pub use outcome::RoundOutcome;
+pub use ppo::{Carried, Endpoint, Environment, Scorer, ShownPrompt, prompts};
 pub use session::Session;
 pub use watch::{Best, Seen};
 
@@ -37,7 +42,7 @@ use crate::{
     model::Model,
     report::Reporter,
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use laurel_protocol::round::{RoundKind, RoundSpec};
 use std::path::Path;
 
@@ -55,11 +60,13 @@ pub struct Input<'a> {
     pub rows: Vec<PreferencePair>,
     /// Gets `adapter/`, `metrics.jsonl`, `report.json` and `checkpoints/`.
     pub out: &'a Path,
+    /// What a PPO round acts in; other kinds need none.
+    pub environment: Option<&'a Environment<'a>>,
 }
 
 /// Runs a round, or goes on with the one whose checkpoint lies in `out`.
 pub fn run(input: Input<'_>, reporter: &mut dyn Reporter) -> Result<RoundOutcome> {
-    let kind = input.spec.kind;
+    let (kind, environment) = (input.spec.kind, input.environment);
     let Some(mut session) = Session::start(input, reporter)? else {
         return Ok(RoundOutcome::Done);
     };
@@ -68,10 +75,14 @@ pub fn run(input: Input<'_>, reporter: &mut dyn Reporter) -> Result<RoundOutcome
         RoundKind::Reward => reward::run(&mut session)?,
         RoundKind::Dpo if session.spec.hyper.loss.is_unpaired() => kto::run(&mut session)?,
         RoundKind::Dpo => dpo::run(&mut session)?,
+        RoundKind::Ppo => {
+            let environment = environment.context("a PPO round needs a reward and a tokenizer")?;
+            ppo::run(&mut session, environment)?;
+        }
     }
     session.finish(match kind {
         RoundKind::Reward => TaskType::SeqCls,
-        RoundKind::Sft | RoundKind::Dpo => TaskType::CausalLm,
+        RoundKind::Sft | RoundKind::Dpo | RoundKind::Ppo => TaskType::CausalLm,
     })
 }
 

@@ -4,7 +4,8 @@
 use super::{
     accept::{about_rows, compares, left_out},
     check::findings,
-    cli::{pairs, read_spec},
+    cli::read_spec,
+    data_file::data,
 };
 use crate::{
     data::{PreferencePair, TokenTexts, Tokenizer},
@@ -45,7 +46,7 @@ pub fn run(args: &PreviewArgs) -> Result<()> {
     let path = hub::locate_in(folder, &files.model)?.path;
     let model = Facts::read(&path)?.config;
     let tokenizer = Tokenizer::read(&path)?.with_template(&files.template)?;
-    let rows = pairs(&folder.join(&files.data), &tokenizer, spec.hyper.loss)?;
+    let (rows, _) = data(&folder.join(&files.data), &tokenizer, spec.hyper.loss)?;
     let preview = preview(&tokenizer, &model, &spec, &rows, args.rows, usize::MAX)?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -73,7 +74,14 @@ pub fn preview(
     let mut shown = Vec::new();
     for (at, row) in rows.iter().take(n_rows).enumerate() {
         let why = left_out(row, spec, model).map(|why| why.reason(spec, model));
-        let mut sides = vec![(PreviewSide::Chosen, &row.chosen)];
+        // The policy writes the answer.
+        let none = Vec::new();
+        let chosen = if spec.kind == RoundKind::Ppo {
+            &none
+        } else {
+            &row.chosen
+        };
+        let mut sides = vec![(PreviewSide::Chosen, chosen)];
         if compares(row, spec) {
             sides.push((PreviewSide::Rejected, &row.rejected));
         }
@@ -114,7 +122,7 @@ fn sequence(
     // A reward model's score is read at the last token, and at no other.
     let first_trained = match kind {
         RoundKind::Reward => ids.len().saturating_sub(1),
-        RoundKind::Sft | RoundKind::Dpo => prompt.len(),
+        RoundKind::Sft | RoundKind::Dpo | RoundKind::Ppo => prompt.len(),
     };
     let begin = match ids.len() <= n_tokens {
         true => 0,
@@ -148,7 +156,7 @@ fn for_terminal(preview: &Preview, kind: RoundKind, colours: bool) -> String {
     let mut out = String::new();
     for row in &preview.rows {
         let side = match (kind, row.side) {
-            (RoundKind::Sft, _) => "",
+            (RoundKind::Sft | RoundKind::Ppo, _) => "",
             (_, PreviewSide::Chosen) => ", chosen",
             (_, PreviewSide::Rejected) => ", rejected",
         };
@@ -186,14 +194,18 @@ fn for_terminal(preview: &Preview, kind: RoundKind, colours: bool) -> String {
     }
     let what = match kind {
         RoundKind::Reward => "The score is read at",
-        RoundKind::Sft | RoundKind::Dpo => "The loss is on",
+        RoundKind::Sft | RoundKind::Dpo | RoundKind::Ppo => "The loss is on",
     };
     let how = if colours {
         "green tokens"
     } else {
         "tokens between « and »"
     };
-    out += &format!("{what} {how}. Chat template: {}\n", preview.template_hash);
+    let what = match kind {
+        RoundKind::Ppo => "The policy answers these prompts".to_owned(),
+        _ => format!("{what} {how}"),
+    };
+    out += &format!("{what}. Chat template: {}\n", preview.template_hash);
     for finding in preview.findings.iter().filter(|finding| !finding.fatal) {
         out += &format!("warning: {}\n", finding.text);
     }

@@ -1,6 +1,9 @@
 //! A reward model: an adapter and a score head that rate chosen answers above rejected ones (Ouyang et al.
 //! 2022, step 2).
 
+mod health;
+
+use self::health::Health;
 use super::{
     logps::{Pass, head_scores},
     rankings::{Ranking, ranking_passes},
@@ -182,12 +185,16 @@ fn plackett_luce(
 }
 
 fn evaluate(session: &mut Session<'_>, head: &Var) -> Result<()> {
-    let mut tally = Tally::default();
+    let (mut tally, mut health) = (Tally::default(), Health::default());
     let rankings = session.held_out_rankings();
     for pass in ranking_passes(&rankings) {
         let states = Pass::last_states(session.model, Some(&session.adapter), pass, Tape::off())?;
         let scores = head_scores(&states.values, head)?;
         pass_loss(&session.spec.hyper, &scores, pass, rankings.len(), &mut tally)?;
+        health.add(pass, &scores.to_vec1::<f32>()?);
+    }
+    for (name, figure) in health.figures() {
+        tally.add(name, figure, 1);
     }
     session.report(Split::Eval, &tally)
 }

@@ -1,36 +1,38 @@
 //! What all rounds share: the split, the order of batches, the optimiser's step, metrics, checkpoints and
 //! resuming. A round's loop asks for a batch, computes gradients, and hands them back.
 
+mod reporting;
+mod saving;
+
 use super::{
     Input,
     accept::{fingerprint, is_finished, settings, take_folder, usable},
-    outcome::{RoundOutcome, write_adapter},
+    by_prompt::{elements_by_prompt, groups_by_prompt},
+    ppo::Carried,
     rankings::{Ranking, elements},
     sampler::{Sampler, hold_out},
     tally::{ADVICE, Tally, check_finite},
     watch::Watch,
 };
 use crate::{
-    adapters::{Adapter, TaskType},
-    checkpoint::{self, State},
+    adapters::Adapter,
     data::PreferencePair,
     model::Model,
     ops::{Dropout, Gradients, Tape},
     optim::{AdamW, learning_rate},
-    report::{Directive, Progress, Reporter},
+    report::Reporter,
     rng::Rng,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use laurel_protocol::{
-    Keep,
-    round::{LogLevel, MetricPoint, RoundKind, RoundSpec, Split},
+    Loss,
+    round::{MetricPoint, RoundKind, RoundSpec, Split},
 };
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions},
-    io::{BufRead, BufReader, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
+    path::Path,
     time::Instant,
 };
 
@@ -48,6 +50,14 @@ pub struct Session<'a> {
     n_left_out: usize,
     sampler: Sampler,
     optimiser: AdamW,
+    /// Steps done. A PPO step is several of the optimiser's.
+    step: u64,
+    /// What a PPO round hands on from step to step beside the weights.
+    pub carried: Carried,
+    /// All figures so far, those before a resumed round's checkpoint included.
+    pub history: Vec<MetricPoint>,
+    ended_by: Option<String>,
+    saved_step: Option<u64>,
     out: &'a Path,
     fingerprint: String,
     metrics: File,
@@ -74,6 +84,14 @@ impl Batch {
     pub fn rankings<'s>(&self, session: &'s Session<'_>) -> Vec<Ranking<'s>> {
         rankings(&session.train, &self.0)
     }
+
+    /// The prompts of a batch whose elements are all rows of a prompt, each with its place among the trained rows.
+    pub fn prompts(&self, session: &Session<'_>) -> Vec<(u64, Vec<u32>)> {
+        let first = self.0.iter().map(|rows| rows[0]);
+        first
+            .map(|row| (row as u64, session.train[row].prompt.clone()))
+            .collect()
+    }
 }
 
 impl<'a> Session<'a> {
@@ -86,9 +104,10 @@ impl<'a> Session<'a> {
             starting_adapter,
             rows,
             out,
+            environment,
         } = input;
         settings(spec)?;
-        let fingerprint = fingerprint(spec, base_model, model, starting_adapter, &rows)?;
+        let fingerprint = fingerprint(spec, base_model, model, (starting_adapter, environment), &rows)?;
         if is_finished(out, &fingerprint)? {
             return Ok(None);
         }
@@ -98,6 +117,10 @@ impl<'a> Session<'a> {
         let rows = match spec.hyper.loss.is_unpaired() {
             true => rows.into_iter().flat_map(PreferencePair::unpaired).collect(),
             false => rows,
+        };
+        let rows = match spec.kind {
+            RoundKind::Ppo => groups_by_prompt(rows),
+            _ => rows,
         };
         let rng = Rng::new(spec.seed);
         let (train, eval) = hold_out(rows, spec.hyper.held_out, rng);
@@ -114,7 +137,12 @@ impl<'a> Session<'a> {
             RoundKind::Reward if adapter.score.is_none() => adapter.add_score(model, &rng)?,
             RoundKind::Reward => {}
             // A policy has no score head, whatever it started from.
-            RoundKind::Sft | RoundKind::Dpo => adapter.score = None,
+            RoundKind::Sft | RoundKind::Dpo | RoundKind::Ppo => adapter.score = None,
+        }
+        match spec.hyper.loss {
+            Loss::Ppo if adapter.value.is_none() => adapter.add_value(model)?,
+            Loss::Ppo => {}
+            _ => adapter.value = None,
         }
         let optimiser = AdamW::new(adapter.variables(), &spec.hyper)?;
         take_folder(out, &fingerprint)?;
@@ -125,7 +153,10 @@ impl<'a> Session<'a> {
             .truncate(false)
             .open(out.join("metrics.jsonl"))
             .with_context(|| format!("open metrics.jsonl in {out:?}"))?;
-        let elements = elements(&train, spec.hyper.batch_by);
+        let elements = match spec.kind {
+            RoundKind::Ppo => elements_by_prompt(&train),
+            _ => elements(&train, spec.hyper.batch_by),
+        };
         let sampler = Sampler::new(rng, elements.len(), &spec.hyper);
         let mut session = Self {
             spec,
@@ -139,6 +170,11 @@ impl<'a> Session<'a> {
             n_left_out,
             sampler,
             optimiser,
+            step: 0,
+            carried: Carried::new(&spec.hyper),
+            history: Vec::new(),
+            ended_by: None,
+            saved_step: None,
             out,
             fingerprint,
             metrics,
@@ -155,62 +191,6 @@ impl<'a> Session<'a> {
         session.resume()?;
         session.introduce();
         Ok(Some(session))
-    }
-
-    fn introduce(&mut self) {
-        let (n_train, n_eval, n_ties) = (self.train.len(), self.eval.len(), self.n_ties());
-        let n_steps = self.sampler.n_steps;
-        let text = format!(
-            "{n_train} rows to train on, {n_eval} held out, {n_ties} of all are ties, {n_steps} steps"
-        );
-        self.info(&text);
-        let hyper = &self.spec.hyper;
-        if n_eval == 0 && (hyper.patience > 0 || hyper.keep == Keep::Best) {
-            let text = "No prompt could be held out: the round runs to its end and keeps the last weights";
-            self.reporter.log(LogLevel::Warning, text);
-        }
-    }
-
-    fn n_ties(&self) -> usize {
-        let rows = self.train.iter().chain(&self.eval);
-        rows.filter(|row| row.label.tie).count()
-    }
-
-    fn resume(&mut self) -> Result<()> {
-        let saved = checkpoint::newest(&self.checkpoints(), &self.model.device)?;
-        let Some(saved) = saved else {
-            return Ok(self.metrics.set_len(0)?);
-        };
-        ensure!(
-            saved.state.fingerprint == self.fingerprint,
-            "{:?} holds a round with another spec, data or model: choose another folder",
-            self.out
-        );
-        for (name, var) in self.adapter.variables() {
-            let weight = saved
-                .weights
-                .get(&name)
-                .with_context(|| format!("the checkpoint has no {name:?}"))?;
-            var.set(weight)?;
-        }
-        self.optimiser.restore(saved.moments, saved.state.step)?;
-        self.watch.restore(saved.state.seen, saved.best);
-        // Figures written after the checkpoint will be written again.
-        self.metrics.set_len(saved.state.metrics_bytes)?;
-        self.metrics.seek(SeekFrom::Start(0))?;
-        // Those before it may not have reached the server when the earlier attempt was killed.
-        for line in BufReader::new(&self.metrics).lines() {
-            let point: MetricPoint = serde_json::from_str(&line?).context("read metrics.jsonl")?;
-            remember(&mut self.last, &point);
-            self.reporter.metrics(&point);
-        }
-        self.metrics.seek(SeekFrom::End(0))?;
-        self.first_step = saved.state.step;
-        self.info(&format!(
-            "Going on from the checkpoint at step {}",
-            saved.state.step
-        ));
-        Ok(())
     }
 
     /// The next step's rows; `None` when the round is over or asked to stop.
@@ -237,19 +217,34 @@ impl<'a> Session<'a> {
 
     /// Applies a step's complete gradients and reports it; answers whether an evaluation is due.
     pub fn take_step(&mut self, gradients: &Gradients, tally: &Tally) -> Result<bool> {
-        let step = self.step() + 1;
-        let n_steps = self.sampler.n_steps;
-        let mut values = tally.means();
-        check_finite(&values, &format!("step {step}: "))?;
-        let rate = learning_rate(&self.spec.hyper, step - 1, n_steps);
-        let norm = self
-            .optimiser
+        check_finite(&tally.means(), &format!("step {}: ", self.step + 1))?;
+        let norm = self.update(gradients)?;
+        self.end_step(tally, norm)
+    }
+
+    /// One step of the optimiser, at the rate of the round's step in hand; gives the gradient's norm.
+    pub fn update(&mut self, gradients: &Gradients) -> Result<f64> {
+        let rate = self.learning_rate();
+        self.optimiser
             .step(gradients, rate)
-            .with_context(|| format!("step {step}: the gradient is unusable; {ADVICE}"))?;
+            .with_context(|| format!("step {}: the gradient is unusable; {ADVICE}", self.step + 1))
+    }
+
+    fn learning_rate(&self) -> f64 {
+        learning_rate(&self.spec.hyper, self.step, self.sampler.n_steps)
+    }
+
+    /// Reports a step whose updates are done; answers whether an evaluation is due.
+    pub fn end_step(&mut self, tally: &Tally, grad_norm: f64) -> Result<bool> {
+        let mut values = tally.means();
+        check_finite(&values, &format!("step {}: ", self.step + 1))?;
+        let n_steps = self.sampler.n_steps;
         let seconds = self.step_started.elapsed().as_secs_f64();
-        values.insert("learning_rate".into(), rate);
-        values.insert("grad_norm".into(), norm);
+        values.insert("learning_rate".into(), self.learning_rate());
+        values.insert("grad_norm".into(), grad_norm);
         values.insert("n_tokens".into(), tally.n_tokens as f64);
+        self.step += 1;
+        let step = self.step;
         values.insert(
             "tokens_per_second".into(),
             tally.n_tokens as f64 / seconds.max(1e-9),
@@ -259,82 +254,9 @@ impl<'a> Session<'a> {
         let hyper = &self.spec.hyper;
         self.checkpoint_due = self.stopped || step.is_multiple_of(u64::from(hyper.checkpoint_every));
         let rhythm = hyper.eval_every > 0 && step.is_multiple_of(u64::from(hyper.eval_every));
-        Ok(!self.eval.is_empty() && (rhythm || step == n_steps))
-    }
-
-    fn save_due_checkpoint(&mut self) -> Result<()> {
-        if !std::mem::take(&mut self.checkpoint_due) {
-            return Ok(());
-        }
-        let state = State {
-            fingerprint: self.fingerprint.clone(),
-            step: self.step(),
-            metrics_bytes: self.metrics.stream_position()?,
-            seen: self.watch.seen,
-        };
-        self.metrics.sync_data()?;
-        let weights = self
-            .adapter
-            .weights()
-            .into_iter()
-            .map(|(name, w)| (name, w.tensor().detach()))
-            .collect();
-        let (moments, best) = (self.optimiser.state(), self.watch.weights());
-        checkpoint::save(&self.checkpoints(), &state, &weights, &moments, best)
-    }
-
-    /// Reports where the round stands; false when it was asked to stop.
-    pub fn heartbeat(&mut self) -> bool {
-        let (step, n_steps) = (self.step(), self.sampler.n_steps);
-        let done = step - self.first_step;
-        let seconds_left =
-            (done > 0).then(|| self.started.elapsed().as_secs_f64() / done as f64 * (n_steps - step) as f64);
-        if self.reporter.progress(Progress {
-            step,
-            n_steps,
-            seconds_left,
-        }) == Directive::Stop
-        {
-            self.stopped = true;
-        }
-        !self.stopped
-    }
-
-    pub fn report(&mut self, split: Split, tally: &Tally) -> Result<()> {
-        let values = tally.means();
-        let what = match split {
-            Split::Train => "",
-            Split::Eval => "held-out ",
-        };
-        check_finite(&values, &format!("after step {}: {what}", self.step()))?;
-        if let (Split::Eval, Some(&loss)) = (split, values.get("loss")) {
-            let step = self.step();
-            self.watch.see(step, loss, &self.adapter, &self.spec.hyper)?;
-        }
-        self.write_metrics(split, values)
-    }
-
-    fn write_metrics(&mut self, split: Split, values: BTreeMap<String, f64>) -> Result<()> {
-        let point = MetricPoint {
-            step: self.step(),
-            split,
-            values,
-        };
-        remember(&mut self.last, &point);
-        let line = serde_json::to_string(&point)? + "\n";
-        self.metrics
-            .write_all(line.as_bytes())
-            .context("write metrics.jsonl")?;
-        self.reporter.metrics(&point);
-        Ok(())
-    }
-
-    pub fn info(&mut self, text: &str) {
-        self.reporter.log(LogLevel::Info, text);
-    }
-
-    pub fn warn(&mut self, text: &str) {
-        self.reporter.log(LogLevel::Warning, text);
+        // A PPO round shows answers even where nothing is held out.
+        let can = !self.eval.is_empty() || self.spec.kind == RoundKind::Ppo;
+        Ok(can && (rhythm || step == n_steps))
     }
 
     /// The tape of the step's next pass, with the dropout that the adapter has. Evaluations, the reference and sampling
@@ -355,7 +277,7 @@ impl<'a> Session<'a> {
 
     /// Steps done.
     pub fn step(&self) -> u64 {
-        self.optimiser.n_steps
+        self.step
     }
 
     pub fn trained(&self) -> &[PreferencePair] {
@@ -382,57 +304,10 @@ impl<'a> Session<'a> {
             .collect()
     }
 
-    pub fn checkpoints(&self) -> PathBuf {
-        self.out.join("checkpoints")
+    /// Updates of the optimiser so far.
+    pub fn n_updates(&self) -> u64 {
+        self.optimiser.n_steps
     }
-
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
-
-    /// Writes the adapter and the report, unless the round was stopped.
-    pub fn finish(mut self, task_type: TaskType) -> Result<RoundOutcome> {
-        if self.stopped {
-            return Ok(RoundOutcome::Stopped);
-        }
-        let stopped_early = self.watch.is_over(&self.spec.hyper);
-        if stopped_early {
-            self.info("Stopped early: the held-out loss falls no more");
-        }
-        let kept_step = self.watch.put_best(&self.adapter)?.unwrap_or(self.step());
-        write_adapter(&self.adapter, self.out, self.base_model, task_type)?;
-        let report = serde_json::json!({
-            "fingerprint": self.fingerprint,
-            "kind": self.spec.kind,
-            "spec": self.spec,
-            "steps": self.step(),
-            "stopped_early": stopped_early,
-            "best_evaluation": self.watch.seen.best,
-            "kept_step": kept_step,
-            "n_train_rows": self.train.len(),
-            "n_held_out_rows": self.eval.len(),
-            "n_left_out_rows": self.n_left_out,
-            "n_ties": self.n_ties(),
-            "seconds": self.started.elapsed().as_secs_f64(),
-            "last_metrics": self.last,
-        });
-        checkpoint::write_file(
-            &self.out.join("report.json"),
-            &serde_json::to_vec_pretty(&report)?,
-        )?;
-        self.info("The round is done");
-        Ok(RoundOutcome::Done)
-    }
-}
-
-/// Keeps the last of each figure for the report.
-fn remember(last: &mut BTreeMap<String, f64>, point: &MetricPoint) {
-    let prefix = match point.split {
-        Split::Train => "",
-        Split::Eval => "eval_",
-    };
-    let values = point.values.iter();
-    last.extend(values.map(|(name, value)| (format!("{prefix}{name}"), *value)));
 }
 
 fn rankings<'s>(rows: &'s [PreferencePair], elements: &[Vec<usize>]) -> Vec<Ranking<'s>> {

@@ -5,6 +5,8 @@ mod keeping;
 mod kto;
 mod losses;
 mod memory;
+mod ppo;
+mod ppo_step;
 
 use super::*;
 use crate::{
@@ -48,6 +50,7 @@ fn spec(kind: RoundKind) -> RoundSpec {
         kind,
         adapter,
         hyper,
+        reward: None,
         seed: 7,
     }
 }
@@ -60,6 +63,7 @@ fn input<'a>(spec: &'a RoundSpec, model: &'a Model, out: &'a Path) -> Input<'a> 
         starting_adapter: None,
         rows: pairs(24),
         out,
+        environment: None,
     }
 }
 
@@ -356,7 +360,7 @@ fn a_round_is_known_by_base_weights_and_by_the_starting_adapters_alpha() {
         Adapter::init(&config, &tiny::model(0), &Rng::new(3)).unwrap()
     };
     let hash = |model: &Model, alpha: f64| {
-        accept::fingerprint(&spec, "tiny", model, Some(&adapter(alpha)), &pairs(4)).unwrap()
+        accept::fingerprint(&spec, "tiny", model, (Some(&adapter(alpha)), None), &pairs(4)).unwrap()
     };
     let first = hash(&tiny::model(0), 16.0);
     assert_eq!(first, hash(&tiny::model(0), 16.0));

@@ -37,7 +37,10 @@ fn next(live: Live) -> Option<Next> {
         say("Make completions: let the model answer the prompts, below.")
     } else if let Some(round) = rounds.iter().find(|round| !round.status.is_over()) {
         Next {
-            text: format!("{} is under way.", round.name),
+            text: match round.status {
+                JobStatus::Paused => format!("{} is paused.", round.name),
+                _ => format!("{} is under way.", round.name),
+            },
             link: Some((format!("/rounds/{}", round.id), "Watch it")),
         }
     } else if counts.n_tasks_done < counts.n_tasks && counts.n_comparisons < GOOD_START {

@@ -18,6 +18,7 @@ pub fn kind_name(kind: RoundKind) -> &'static str {
         RoundKind::Sft => "SFT",
         RoundKind::Reward => "Reward model",
         RoundKind::Dpo => "DPO",
+        RoundKind::Ppo => "PPO",
     }
 }
 
@@ -50,7 +51,13 @@ fn round_row(round: Round) -> AnyView {
             "steps",
         )
     });
-    let rows = format::counted(round.snapshot.n_rows, "comparison", "comparisons");
+    let n_rows = round.snapshot.n_rows;
+    let rows = match round.spec.kind {
+        RoundKind::Ppo => format::counted(n_rows, "prompt", "prompts"),
+        RoundKind::Sft | RoundKind::Reward | RoundKind::Dpo => {
+            format::counted(n_rows, "comparison", "comparisons")
+        }
+    };
     view! {
         <li class="row" data-test="round-row">
             <div class="row-head">
@@ -91,7 +98,10 @@ fn adapter_row(adapter: Adapter) -> AnyView {
     let links = links.collect_view();
     view! {
         <li class="row" data-test="adapter-row">
-            <div class="row-head"><strong>{adapter.name}</strong><span class="fine">{format::size(adapter.size_bytes)}</span></div>
+            <div class="row-head">
+                <A href=format!("/rounds/{}", adapter.round_id)>{adapter.name}</A>
+                <span class="fine">{kind_name(adapter.kind)}" · "{format::size(adapter.size_bytes)}</span>
+            </div>
             <p class="fine"><code title=adapter.hash.clone()>{format::short_hash(&adapter.hash)}</code></p>
             <p class="links fine">{links}</p>
         </li>

@@ -116,6 +116,7 @@ pub fn view(live: Live) -> AnyView {
                 } else {
                     number(seed, SEED.name).map_err(one)?
                 },
+                ..Sampling::default()
             },
             task_plan: if plan.get_untracked() == "against_earlier" {
                 TaskPlan::AgainstEarlier

@@ -1,8 +1,12 @@
 //! A round, live: its state, charts, log, and what it changed.
 
+mod alarms;
 mod charts;
+mod facts;
+mod health;
 mod preview;
 mod record;
+mod rollouts;
 
 use super::overview::{fresh_seed, kind_name};
 use crate::{
@@ -17,8 +21,8 @@ use crate::{
     load::Loaded,
 };
 use laurel_protocol::{
-    CompletionJob, JobStatus, LabelType, LogLine, MetricPoint, NewCompletionJob, Preview, Project, ProjectId,
-    Round, RoundEvent, RoundId, RoundKind, Sample, Split, TaskPlan,
+    Asked, CompletionJob, JobStatus, LabelType, LogLine, MetricPoint, NewCompletionJob, Preview, Project,
+    ProjectId, Round, RoundEvent, RoundId, RoundKind, Sample, Split, TaskPlan,
 };
 use leptos::prelude::*;
 use leptos_router::{components::A, hooks::use_navigate};
@@ -26,7 +30,7 @@ use std::collections::BTreeMap;
 
 const ABORT: Question = Question {
     title: "Abort this round?",
-    text: "It stops at the next step and leaves no adapter. The annotations stay as they are.",
+    text: "It stops at the next step, leaves no adapter and cannot be resumed. The annotations stay as they are.",
     yes: "Abort the round",
     no: "Let it run",
 };
@@ -103,11 +107,7 @@ fn body(live: Live) -> AnyView {
     let state = Memo::new(move |_| live.round.get());
     let status = move || state.get().map(|round| status_name(round.status));
     let badge = move || state.get().map(|round| status_badge(round.status));
-    let over = Memo::new(move |_| state.get().is_none_or(|round| round.status.is_over()));
     let action = Action::default();
-    let id = first.id;
-    let abort =
-        Callback::new(move |()| action.run(api::round::abort(id), move |round| live.round.set(round)));
     view! {
         <div class="page-head">
             <div>
@@ -120,17 +120,60 @@ fn body(live: Live) -> AnyView {
                     <span class="muted">{kind_name(first.spec.kind)}</span>
                 </p>
             </div>
-            <div class="actions" hidden=move || over.get()>{confirm_button("Abort", "abort-round", ABORT, abort)}</div>
+            {orders(live, first.id, action)}
         </div>
         {action.error_line()}
         {move || state.get().map(standing)}
+        {alarms::view(live)}
         {after(live, first.spec.kind)}
-        {charts::view(live)}
+        {charts::view(live, first.spec.kind)}
+        {health::view(live, first.spec.kind)}
         {preview::view(live, first.spec.kind)}
         {record::samples(live, first.spec.kind)}
         <div class="columns">
             {record::log(live)}
-            {record::facts(live)}
+            {facts::view(live, project)}
+        </div>
+    }
+    .into_any()
+}
+
+/// The buttons that stop the round, for a while or for good, and let it go on.
+fn orders(live: Live, id: RoundId, action: Action) -> AnyView {
+    let standing = Memo::new(move |_| live.round.with_ready(|round| (round.status, round.asked)));
+    let over = move || standing.get().is_none_or(|(status, _)| status.is_over());
+    let is_paused = move || {
+        standing
+            .get()
+            .is_some_and(|(status, asked)| status == JobStatus::Paused || asked == Some(Asked::Pause))
+    };
+    let is_aborting = move || {
+        standing
+            .get()
+            .is_some_and(|(_, asked)| asked == Some(Asked::Abort))
+    };
+    let done = move |round| live.round.set(round);
+    // One button, so that the keyboard's focus stays on it when its word changes.
+    let pause_or_resume = move |_| {
+        if untrack(is_paused) {
+            action.run(api::round::resume(id), done);
+        } else {
+            action.run(api::round::pause(id), done);
+        }
+    };
+    let abort = Callback::new(move |()| action.run(api::round::abort(id), done));
+    view! {
+        <div class="actions" hidden=over>
+            <button
+                type="button"
+                class="button"
+                data-test=move || if is_paused() { "resume-round" } else { "pause-round" }
+                hidden=is_aborting
+                on:click=pause_or_resume
+            >
+                {move || if is_paused() { "Resume" } else { "Pause" }}
+            </button>
+            {confirm_button("Abort", "abort-round", ABORT, abort)}
         </div>
     }
     .into_any()
@@ -140,27 +183,37 @@ fn body(live: Live) -> AnyView {
 fn standing(round: Round) -> AnyView {
     let resumed = (round.n_attempts > 1).then(|| {
         let times = format::counted(u64::from(round.n_attempts) - 1, "time", "times");
-        view! { <p class="fine">"Resumed "{times}" from its checkpoint after a lost trainer."</p> }
+        view! { <p class="fine">"Taken up again "{times}", after a pause or a lost trainer."</p> }
     });
+    let asked = round.asked.map(|asked| {
+        let text = match asked {
+            Asked::Pause => "Pauses at the end of this step.",
+            Asked::Abort => "Ends at this step.",
+        };
+        view! { <p class="notice" role="status" data-test="round-asked">{text}</p> }
+    });
+    let amount = Amount {
+        n_done: round.step,
+        n_total: round.n_steps.unwrap_or(0),
+        seconds_left: round.seconds_left,
+    };
     let main = match round.status {
         JobStatus::Queued => {
             view! { <p class="notice" role="status">"Waits for a trainer. It starts as soon as one is free."</p> }.into_any()
         }
-        JobStatus::Running => progress_bar(
-            Amount {
-                n_done: round.step,
-                n_total: round.n_steps.unwrap_or(0),
-                seconds_left: round.seconds_left,
-            },
-            "steps",
-        ),
+        JobStatus::Running => progress_bar(amount, "steps"),
+        JobStatus::Paused => {
+            let text = "Paused. Its checkpoint lies with the trainer that had it: that one goes on where it stopped, \
+                        another one starts over and comes to the same weights.";
+            view! { {progress_bar(amount, "steps")} <p class="notice" role="status">{text}</p> }.into_any()
+        }
         JobStatus::Failed => {
             let error = round.error.unwrap_or_else(|| "The trainer gave no reason; see the log.".to_owned());
             view! { <p class="notice notice-error" role="alert">{error}</p> }.into_any()
         }
         JobStatus::Done | JobStatus::Aborted => ().into_any(),
     };
-    view! { {main} {resumed} }.into_any()
+    view! { {asked} {main} {resumed} }.into_any()
 }
 
 /// The one click after a round: new completions, to be judged against the earlier ones.

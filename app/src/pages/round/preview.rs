@@ -28,6 +28,7 @@ fn shown(preview: Preview, kind: RoundKind) -> AnyView {
         RoundKind::Sft | RoundKind::Dpo => {
             "The loss is on the tokens in colour; the model only reads the others."
         }
+        RoundKind::Ppo => "The model answers these prompts itself, and the loss is on its answers.",
     };
     let rows = preview
         .rows
@@ -52,17 +53,21 @@ fn finding(finding: Finding) -> AnyView {
 
 fn row(row: PreviewRow, kind: RoundKind) -> AnyView {
     let side = match (kind, row.side) {
-        (RoundKind::Sft, _) => "",
+        (RoundKind::Sft | RoundKind::Ppo, _) => "",
         (_, PreviewSide::Chosen) => ", chosen",
         (_, PreviewSide::Rejected) => ", rejected",
     };
     let left_out = row.left_out.map(|why| format!(" Left out: {why}."));
     let hidden = |n: u64| (n > 0).then(|| format!("[{} not shown]", format::counted(n, "token", "tokens")));
     let tokens = row.tokens.into_iter().map(token).collect_view();
+    let completion = match row.n_completion {
+        0 => String::new(),
+        n => format!(", {n} of completion"),
+    };
     view! {
         <article class="preview-row" data-test="preview-row">
             <h3>
-                {format!("Row {}{side}: {} of prompt, {} of completion.", row.row, row.n_prompt, row.n_completion)}
+                {format!("Row {}{side}: {} of prompt{completion}.", row.row, row.n_prompt)}
                 {left_out}
             </h3>
             <p class="tokens">

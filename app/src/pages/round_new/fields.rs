@@ -54,7 +54,7 @@ pub const NAME: Field = Field {
 pub const START: Field = Field {
     name: "starting_adapter",
     label: "Start from",
-    help: "DPO holds the model to a frozen copy of this.",
+    help: "DPO and PPO hold the model to a frozen copy of this.",
     hook: "round-adapter",
 };
 pub const SCHEDULE: Field = Field {
@@ -93,6 +93,66 @@ pub const USE_DORA: Field = Field {
     help: "Trains the length of each weight row apart from its direction. Slower; taken from the starting adapter where there is one.",
     hook: "round-dora",
 };
+pub const KL_ESTIMATOR: Field = Field {
+    name: "hyper.ppo.kl_estimator",
+    label: "KL estimate",
+    help: "k1 is the log-ratio itself; k3 is never negative and varies less.",
+    hook: "round-kl-estimator",
+};
+pub const TARGET_REWARD: Field = Field {
+    name: "hyper.ppo.target_reward",
+    label: "Target score",
+    help: "Ends the round once the mean score of the held-out prompts is so high; empty never.",
+    hook: "round-target-reward",
+};
+pub const WHITEN: Field = Field {
+    name: "hyper.ppo.whiten_rewards",
+    label: "Whiten rewards",
+    help: "Divides the rewards of a step's tokens by their deviation.",
+    hook: "round-whiten-rewards",
+};
+pub const NORMALISE: Field = Field {
+    name: "hyper.ppo.normalise_rewards",
+    label: "Normalise scores",
+    help: "Shifts and scales scores to mean 0 and deviation 1 by all so far.",
+    hook: "round-normalise-rewards",
+};
+pub const REWARD: Field = Field {
+    name: "reward",
+    label: "Scored by",
+    help: "",
+    hook: "round-reward",
+};
+pub const REWARD_ADAPTER: Field = Field {
+    name: "reward_adapter",
+    label: "Reward model",
+    help: "What a reward round of this project made.",
+    hook: "round-reward-adapter",
+};
+pub const REWARD_TARGET: Field = Field {
+    name: "reward.target",
+    label: "Tokens an answer is to have",
+    help: "1 to 2048. The score falls with the distance from it.",
+    hook: "round-reward-target",
+};
+pub const REWARD_PATTERN: Field = Field {
+    name: "reward.pattern",
+    label: "Regular expression",
+    help: "An answer in which it matches scores 1, any other 0.",
+    hook: "round-reward-pattern",
+};
+pub const REWARD_URL: Field = Field {
+    name: "reward.url",
+    label: "Address of the service",
+    help: "The trainer sends it prompts and completions, and it answers with scores (docs/TRAINING.md).",
+    hook: "round-reward-url",
+};
+pub const REWARD_TIMEOUT: Field = Field {
+    name: "reward.timeout_seconds",
+    label: "Longest wait, in seconds",
+    help: "For one answer of the service, 1 to 600.",
+    hook: "round-reward-timeout",
+};
 pub const SEED: Field = Field {
     name: "seed",
     label: "Seed",
@@ -108,6 +168,9 @@ pub fn kind_help(kind: RoundKind) -> &'static str {
         RoundKind::Reward => "A reward model: it learns to score answers as people would.",
         RoundKind::Dpo => {
             "Direct preference optimisation: the model learns to prefer the chosen over the rejected answer."
+        }
+        RoundKind::Ppo => {
+            "Reinforcement learning: the model answers the prompts itself and learns from how its answers are scored."
         }
     }
 }

@@ -2,7 +2,7 @@
 //! for, in one line.
 
 use crate::components::field::Field;
-use laurel_protocol::{Hyper, Loss, Setting};
+use laurel_protocol::{Hyper, Loss, Ppo, RoundKind, Setting};
 use leptos::prelude::*;
 use serde::Serialize;
 
@@ -19,14 +19,31 @@ enum When {
     Always,
     Uses(Setting),
     HasMargin,
+    /// PPO, GRPO and RLOO.
+    Online,
+    /// PPO with its value head.
+    HasValue,
+    HasKlTarget,
+}
+
+/// What has been chosen in the form, as far as it decides which fields there are.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Chosen {
+    pub loss: Loss,
+    pub has_margin: bool,
+    pub has_kl_target: bool,
 }
 
 impl Knob {
-    pub fn is_used(&self, loss: Loss, has_margin: bool) -> bool {
+    pub fn is_used(&self, chosen: Chosen) -> bool {
+        let is_online = chosen.loss.kind() == RoundKind::Ppo;
         match self.when {
             When::Always => true,
-            When::Uses(setting) => loss.uses(setting),
-            When::HasMargin => has_margin,
+            When::Uses(setting) => chosen.loss.uses(setting),
+            When::HasMargin => chosen.has_margin,
+            When::Online => is_online,
+            When::HasValue => chosen.loss == Loss::Ppo,
+            When::HasKlTarget => is_online && chosen.has_kl_target,
         }
     }
 }
@@ -47,11 +64,35 @@ macro_rules! knob {
     };
 }
 
+/// One of the settings that PPO rounds have besides. Where they are not there yet, their defaults show.
+macro_rules! ppo {
+    ($place:ident : $type:ty, $when:expr, $label:literal, $help:literal, $hook:literal) => {
+        Knob {
+            field: Field {
+                name: concat!("hyper.ppo.", stringify!($place)),
+                label: $label,
+                help: $help,
+                hook: $hook,
+            },
+            get: |hyper| match &hyper.ppo {
+                Some(ppo) => ppo.$place as f64,
+                None => Ppo::default().$place as f64,
+            },
+            set: |hyper, value| {
+                if let Some(ppo) = &mut hyper.ppo {
+                    ppo.$place = value as $type;
+                }
+            },
+            when: $when,
+        }
+    };
+}
+
 /// In the order of the form; the first few are all that most rounds need.
-pub static BASIC: [Knob; 11] = [
+pub static BASIC: [Knob; 16] = [
     knob!(learning_rate: f64, When::Always, "Learning rate", "Peak rate of AdamW, 0 to 0.1. Halve it when the loss jumps.", "round-learning-rate"),
     knob!(epochs: u32, When::Always, "Epochs", "Times through the data, 1 to 100.", "round-epochs"),
-    knob!(batch_size: u32, When::Always, "Batch size", "Comparisons (or rankings, or single answers) per step, 1 to 1024.", "round-batch-size"),
+    knob!(batch_size: u32, When::Always, "Batch size", "Comparisons (or rankings, single answers, or prompts of PPO) per step, 1 to 1024.", "round-batch-size"),
     knob!(max_steps: u32, When::Always, "Longest, in steps", "Stops there even if epochs are left; 0 is no limit.", "round-max-steps"),
     knob!(beta: f64, When::Uses(Setting::Beta), "β", "How strongly the model is held to where it started; without a reference, the scale of the loss. 0.0001 to 100.", "round-beta"),
     knob!(gamma: f64, When::Uses(Setting::Gamma), "γ", "How far the chosen answer is to be ahead, 0 to 100.", "round-gamma"),
@@ -60,17 +101,36 @@ pub static BASIC: [Knob; 11] = [
     knob!(undesirable_weight: f64, When::Uses(Setting::SideWeights), "Weight of undesirable answers", "0 to 100. Lower it where there are more of them.", "round-undesirable-weight"),
     knob!(tie_share: f64, When::Uses(Setting::TieShare), "Ties between equals", "How often two equally good answers tie, 0.01 to 0.99.", "round-tie-share"),
     knob!(margin_scale: f64, When::HasMargin, "Margin scale", "Margins are multiplied by it, 0 to 100. Strength gives 0 to 3.", "round-margin-scale"),
+    ppo!(max_new_tokens: u32, When::Online, "Longest answer", "In tokens, 1 to 2048.", "round-max-new-tokens"),
+    ppo!(samples_per_prompt: u32, When::Online, "Answers per prompt", "1 to 64 a step; GRPO and RLOO compare them and need two or more.", "round-samples-per-prompt"),
+    ppo!(kl_coefficient: f64, When::Online, "KL coefficient β", "What a nat of distance from the reference costs, 0 to 100. Raise it when the KL runs away.", "round-kl-coefficient"),
+    ppo!(kl_target: f64, When::Online, "KL target", "Nats an answer that β is adapted to keep; 0 leaves β as it is.", "round-kl-target"),
+    ppo!(missing_eos_penalty: f64, When::Online, "Penalty for no end", "Taken off the score of an answer that the limit cut off, 0 to 1000.", "round-missing-eos-penalty"),
 ];
-pub static ADVANCED: [Knob; 10] = [
+pub static ADVANCED: [Knob; 24] = [
     knob!(nll_weight: f64, When::Uses(Setting::NllWeight), "Weight of the chosen answer", "Its NLL beside the loss, 0 to 100. Above 0 it keeps chosen answers likely.", "round-nll-weight"),
     knob!(center_rewards: f64, When::Uses(Setting::CenterRewards), "Centring of scores", "Weight of (chosen + rejected)², 0 to 100; 0.01 keeps scores around 0.", "round-center-rewards"),
+    ppo!(temperature: f64, When::Online, "Temperature", "Of sampling and of the loss, 0.1 to 2.", "round-temperature"),
+    ppo!(top_p: f64, When::Online, "Top-p", "0.01 to 1. Below 1 the answers no longer follow what the loss reckons with.", "round-top-p"),
+    ppo!(minibatches: u32, When::Online, "Minibatches", "Optimiser steps in one pass over a step's answers, 1 to 64.", "round-minibatches"),
+    ppo!(inner_epochs: u32, When::Online, "Passes", "Over a step's answers, 1 to 16.", "round-inner-epochs"),
+    ppo!(clip: f64, When::Online, "Clip ε", "The ratio to the old policy counts within 1 ± ε, 0.01 to 1.", "round-clip"),
+    ppo!(value_clip: f64, When::HasValue, "Value clip", "Values count within so much of the old ones, 0.01 to 100.", "round-value-clip"),
+    ppo!(value_weight: f64, When::HasValue, "Value weight", "Of the value loss, 0 to 100.", "round-value-weight"),
+    ppo!(gamma: f64, When::HasValue, "Discount γ", "A token, 0 to 1; 1 counts the end of an answer fully.", "round-discount"),
+    ppo!(lambda: f64, When::HasValue, "GAE λ", "0 trusts the values, 1 the scores. 0 to 1.", "round-lambda"),
+    ppo!(kl_horizon: f64, When::HasKlTarget, "KL horizon", "Answers over which an adaptive β follows, from 1.", "round-kl-horizon"),
+    ppo!(max_kl: f64, When::Online, "KL budget", "Ends the round above so many nats an answer; 0 never.", "round-max-kl"),
+    ppo!(reward_clip: f64, When::Online, "Score clip", "Scores count between − this and this; 0 is off.", "round-reward-clip"),
+    ppo!(entropy_weight: f64, When::Online, "Entropy weight", "0 to 10. A little keeps answers varied.", "round-entropy-weight"),
+    ppo!(sft_weight: f64, When::Online, "Weight of chosen answers", "Their NLL beside the loss, 0 to 100; 0 is off.", "round-sft-weight"),
     knob!(max_length: u32, When::Always, "Longest row, in tokens", "16 to 32768. Longer rows are left out and counted.", "round-max-length"),
     knob!(warmup: f64, When::Always, "Warm-up", "Share of the steps over which the rate rises, 0 to 1.", "round-warmup"),
     knob!(weight_decay: f64, When::Always, "Weight decay", "0 to 1.", "round-weight-decay"),
     knob!(max_grad_norm: f64, When::Always, "Gradient norm", "Longer gradients are scaled down to it; 0 is off.", "round-max-grad-norm"),
     knob!(held_out: f64, When::Always, "Held out", "Share of the prompts kept for evaluation, 0 to 0.5.", "round-held-out"),
     knob!(eval_every: u32, When::Always, "Evaluate every … steps", "0 is only at the end.", "round-eval-every"),
-    knob!(patience: u32, When::Always, "Patience", "Stops after so many evaluations without a lower held-out loss; 0 never.", "round-patience"),
+    knob!(patience: u32, When::Always, "Patience", "Stops after so many evaluations without a better one of the held-out prompts; 0 never.", "round-patience"),
     knob!(checkpoint_every: u32, When::Always, "Checkpoint every … steps", "What a lost trainer can lose at most.", "round-checkpoint-every"),
 ];
 
@@ -99,6 +159,9 @@ pub fn loss_name(loss: Loss) -> &'static str {
         Loss::RaoKupper => "Rao-Kupper, with ties",
         Loss::Davidson => "Davidson, with ties",
         Loss::PlackettLuce => "Plackett-Luce, whole rankings",
+        Loss::Ppo => "PPO",
+        Loss::Grpo => "GRPO, answers to one prompt as a group",
+        Loss::Rloo => "RLOO, each answer against the others",
     }
 }
 
@@ -128,5 +191,10 @@ pub fn loss_help(loss: Loss) -> &'static str {
         Loss::PlackettLuce => {
             "Explains each whole ranking as picking the best of what is left. Ties are left out."
         }
+        Loss::Ppo => {
+            "Learns with a value head what to expect, token by token, and from what turns out better."
+        }
+        Loss::Grpo => "Needs no value head: measures an answer by the mean and the spread of its group.",
+        Loss::Rloo => "Needs no value head: measures an answer by the mean of the others to its prompt.",
     }
 }

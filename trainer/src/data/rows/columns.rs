@@ -1,6 +1,6 @@
 //! One line of JSON as a row: which of TRL's columns it has says what it is.
 
-use super::{Alpaca, Example, Ids, Label, Preference, Row, Side};
+use super::{Alpaca, Example, Ids, Label, Preference, Prompt, Row, Side};
 use crate::data::tokenizer;
 use anyhow::{Context, Result, bail, ensure};
 use laurel_protocol::{Message, PromptText};
@@ -109,9 +109,20 @@ pub fn parse(line: &str) -> Result<Row> {
             output: text("output", &output)?,
             group,
         })),
+        Columns {
+            prompt: Some(prompt),
+            chosen: None,
+            rejected: None,
+            ..
+        } => {
+            let prompt = Side::from(prompt);
+            let is_empty = matches!(&prompt, Side::Messages(turns) if turns.is_empty());
+            ensure!(!is_empty, "the prompt has no message");
+            Ok(Row::Prompt(Prompt { prompt, group }))
+        }
         _ => bail!(
             "the columns are none of: prompt, chosen, rejected; chosen, rejected; prompt, completion; messages; \
-             instruction, input, output; ids"
+             instruction, input, output; prompt; ids"
         ),
     }
 }

@@ -336,7 +336,8 @@ fn a_whole_ranking_cannot_be_read_from_rows_that_contradict_each_other() {
 #[test]
 fn the_label_is_part_of_what_a_round_is_known_by() {
     let (spec, model) = (spec(RoundKind::Reward), tiny::model(0));
-    let hash = |rows: &[PreferencePair]| accept::fingerprint(&spec, "tiny", &model, None, rows).unwrap();
+    let hash =
+        |rows: &[PreferencePair]| accept::fingerprint(&spec, "tiny", &model, (None, None), rows).unwrap();
     let rows = pairs(3);
     let changes: [fn(&mut Label); 5] = [
         |label| label.desirable = Some(true),
