@@ -65,6 +65,7 @@ fn a_rounds_settings_reach_the_trainer_and_its_page_shows_what_is_trained() -> R
             gradient_checkpointing: true,
             ..Hyper::for_loss(Loss::Kto)
         },
+        reward: None,
         seed: 0,
     };
     assert_eq!(round.spec, expected);

@@ -1,5 +1,5 @@
-//! The quick checks: formatting, clippy for native and wasm32, the arrows between the crates, SQL in its place, and
-//! the tests of this program itself.
+//! The quick checks: formatting, clippy for native and wasm32, the arrows between the crates, SQL and HTTP in their
+//! places, and the tests of this program itself.
 
 use crate::{
     build::ALL_BUT_XTASK,
@@ -22,6 +22,7 @@ pub fn run(place: &Place) -> Result<()> {
     let step = say::step("Check the arrows between the crates");
     arrows(place)?;
     sql_in_its_place(place)?;
+    http_in_its_place(place)?;
     step.done();
     clippy(place)?;
     let step = say::step("Test this program");
@@ -192,6 +193,25 @@ fn sql_in_its_place(place: &Place) -> Result<()> {
             if let Some(at) = text.lines().position(|line| line.contains("sqlx::")) {
                 bail!("{}:{}: SQL belongs in server/src/store", inside.display(), at + 1);
             }
+        }
+    }
+    Ok(())
+}
+
+/// Of the trainer only its endpoint knows axum.
+fn http_in_its_place(place: &Place) -> Result<()> {
+    for file in files_below(&place.root.join("trainer").join("src"))? {
+        let inside = file.strip_prefix(&place.root)?;
+        if inside.starts_with("trainer/src/serve") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        if let Some(at) = text.lines().position(|line| line.contains("axum::")) {
+            bail!(
+                "{}:{}: HTTP belongs in trainer/src/serve",
+                inside.display(),
+                at + 1
+            );
         }
     }
     Ok(())

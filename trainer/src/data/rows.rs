@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_bad_line_is_named_by_its_number() {
-        let lines = "{\"prompt\":\"a\",\"completion\":\"b\"}\n\n{\"prompt\":\"a\"}\n";
+        let lines = "{\"prompt\":\"a\",\"completion\":\"b\"}\n\n{\"completion\":\"a\"}\n";
         let error = format!("{:#}", read_rows(lines.as_bytes()).unwrap_err());
         assert!(error.starts_with("line 3: the columns are none of"), "{error}");
     }

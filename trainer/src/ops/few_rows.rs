@@ -60,7 +60,7 @@ pub(crate) fn multiply_each<const N: usize>(x: &[f32], weights: [&Matrix; N]) ->
     let mut sources = [(0, Source::F32(&[])); N];
     for ((source, weight), guard) in sources.iter_mut().zip(weights).zip(&guards) {
         let (out, columns) = weight.dims2()?;
-        if columns != inner || x.len() % inner.max(1) != 0 {
+        if columns != inner || !x.len().is_multiple_of(inner.max(1)) {
             bail!("{} numbers meet a weight of {out} × {columns}", x.len());
         }
         let from = match (&weight.held, guard) {
@@ -77,8 +77,8 @@ pub(crate) fn multiply_each<const N: usize>(x: &[f32], weights: [&Matrix; N]) ->
         };
         *source = (out, from);
     }
-    if inner == 0 || x.is_empty() {
-        return Ok(sources.map(|(out, _)| vec![0.0; if inner == 0 { 0 } else { x.len() / inner * out }]));
+    if x.is_empty() || inner == 0 {
+        return Ok([const { Vec::new() }; N]);
     }
     Ok(together(x, inner, sources))
 }
