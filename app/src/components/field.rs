@@ -51,7 +51,8 @@ fn described_by(field: Field) -> String {
     format!("{0}-help {0}-reason", field.name)
 }
 
-/// One line of text. `kind` is the input's type: `text`, `password`, `number`.
+/// One line of text. `kind` is `text`, `password` or `number`. Numbers are typed as text: a number input calls `0.`, on
+/// the way to `0.1`, something else than what was typed, which then is written back under the caret.
 pub fn text_field(field: Field, kind: &'static str, value: RwSignal<String>, errors: Errors) -> AnyView {
     let reason = reason(errors, field.name);
     let complete = match (field.name, kind) {
@@ -59,13 +60,16 @@ pub fn text_field(field: Field, kind: &'static str, value: RwSignal<String>, err
         (_, "password") => "current-password",
         _ => "off",
     };
-    let step = (kind == "number").then_some("any");
+    let (kind, keyboard) = match kind {
+        "number" => ("text", Some("decimal")),
+        kind => (kind, None),
+    };
     let input = view! {
         <input
             id=field.name
             name=field.name
             type=kind
-            step=step
+            inputmode=keyboard
             autocomplete=complete
             data-test=field.hook
             aria-describedby=described_by(field)
