@@ -111,10 +111,12 @@ fn a_projects_own_template_is_stored_and_a_broken_one_refused() -> Result<()> {
     assert_eq!(project.settings.template, Template::Alpaca);
 
     // While there are no tasks it can be changed, here to one of the project's own.
+    browser.open(&format!("/projects/{id}"))?;
+    browser.sees("count-tasks")?;
     browser.run("document.querySelector('details.fold').open = true")?;
     browser.select("template", "jinja")?;
     browser.click("save-project")?;
-    assert!(!reason_beside(&browser, "template-jinja")?.is_empty());
+    assert!(!reason_beside(&browser, "template")?.is_empty());
     let source = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
     browser.fill("template-jinja", source)?;
     browser.click("save-project")?;
@@ -167,9 +169,10 @@ fn make_project(browser: &Browser, name: &str, template: &str) -> Result<Project
     browser.fill("project-name", name)?;
     browser.select("template", template)?;
     browser.click("save-project")?;
-    browser.sees("count-tasks")?;
+    // A new project begins with its prompts.
+    browser.sees("import-file")?;
     let path = browser.path()?;
-    let id = path.rsplit('/').next().context("the path ends in a number")?;
+    let id = path.split('/').nth(2).context("the path names a project")?;
     Ok(ProjectId(id.parse()?))
 }
 

@@ -335,11 +335,16 @@ fn specs_with_strange_fields() {
         ("hyper", json!({ "epoch": 3 })),
         ("hyper", json!({ "learning_rate": -1 })),
         ("adapter", json!({ "type": "lora", "rank": 0, "alpha": 4 })),
-        ("kind", json!("ppo")),
+        ("kind", json!("dqn")),
     ] {
         scene.spec(json!({ field: value }));
         assert_says(&scene.refused(), &[field]);
     }
+    scene.spec(json!({ "kind": "ppo" }));
+    assert_says(
+        &scene.refused(),
+        &["reward_adapter", "what else scores the answers"],
+    );
     scene.write("spec.json", "{");
     assert_says(&scene.refused(), &["spec.json", "not JSON"]);
 }
