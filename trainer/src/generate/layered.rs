@@ -5,7 +5,7 @@
 use crate::{
     adapters::{Adapter, Module, Weight, effective, low_rank},
     model::{Bundle, Layer, Linear, Matrix},
-    ops::{MOST_ROWS, few_rows_transposed, multiply_each, weight_norm},
+    ops::{MOST_ROWS, few_rows_transposed, integer, multiply_each, weight_norm},
 };
 use candle_core::{DType, Result, Tensor};
 use std::ops::Range;
@@ -168,6 +168,22 @@ fn forward<const N: usize>(layers: [&Layered; N], x: &[f32], groups: &[Group]) -
 pub fn products<const N: usize>(x: &[f32], weights: [&Matrix; N]) -> Result<[Vec<f32>; N]> {
     let inner = weights[0].dim(1)?;
     let rows = x.len() / inner.max(1);
+    let n_integer = weights
+        .iter()
+        .filter(|weight| integer::multiplies(weight))
+        .count();
+    if n_integer > 0 && n_integer < N {
+        let mut y = [const { Vec::new() }; N];
+        for (y, weight) in y.iter_mut().zip(weights) {
+            [*y] = products(x, [weight])?;
+        }
+        return Ok(y);
+    }
+    if n_integer == N
+        && let Some(y) = integer::multiply(x, weights)
+    {
+        return Ok(y);
+    }
     if rows <= MOST_ROWS && weights.iter().all(|weight| weight.device().is_cpu()) {
         return multiply_each(x, weights);
     }
