@@ -19,42 +19,59 @@ pub fn kernel(dtype: GgmlDType) -> Option<super::Kernel> {
         GgmlDType::Q4_0 => strip::<Q4_0>,
         GgmlDType::Q4_1 => strip::<Q4_1>,
         GgmlDType::Q8_0 => strip::<Q8_0>,
+        GgmlDType::Q4K => strip::<Q4K>,
         _ => return None,
     })
 }
 
-/// How a type's blocks are read. A weight is (stored − OFFSET) · scale + minimum.
+/// One piece of 8 rows: a weight is (stored − OFFSET) · scale + minimum.
+struct Read {
+    stored: Fours,
+    scale: __m256,
+    minimum: __m256,
+}
+
+/// How a type's blocks are read.
 trait Type {
     const OFFSET: i32;
     const HAS_MINIMUM: bool;
     /// Whether what is stored has a sign; else it is below 16.
     const IS_SIGNED: bool;
     const BYTES: usize;
+    /// Pieces of a block.
+    const PIECES: usize;
 
-    /// The stored numbers of one piece of 8 rows, `stride` bytes apart; and what scales and minimums are made of.
+    /// The piece at `place` of 8 rows, `stride` bytes apart.
     ///
     /// # Safety
-    /// The CPU has the instructions; the blocks at `piece` can be read.
-    unsafe fn read(piece: *const u8, stride: usize) -> (Fours, __m256i);
+    /// The CPU has the instructions; the rows have that piece.
+    unsafe fn read(rows: *const u8, stride: usize, place: usize) -> Read;
 }
 
 struct Q4_0;
 struct Q4_1;
 struct Q8_0;
+struct Q4K;
 
 impl Type for Q4_0 {
     const OFFSET: i32 = 8;
     const HAS_MINIMUM: bool = false;
     const IS_SIGNED: bool = false;
     const BYTES: usize = 18;
+    const PIECES: usize = 1;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn read(piece: *const u8, stride: usize) -> (Fours, __m256i) {
+    unsafe fn read(rows: *const u8, stride: usize, place: usize) -> Read {
         // SAFETY: the caller's.
         unsafe {
-            let [head, ..] = turned(lines(piece, stride));
-            (nibbles(turned(lines(piece.add(2), stride))), head)
+            let block = rows.add(place * Self::BYTES);
+            let [head, ..] = turned(lines(block, stride));
+            Read {
+                stored: nibbles(turned(lines(block.add(2), stride))),
+                scale: halves(head),
+                minimum: _mm256_setzero_ps(),
+            }
         }
     }
 }
@@ -64,15 +81,21 @@ impl Type for Q4_1 {
     const HAS_MINIMUM: bool = true;
     const IS_SIGNED: bool = false;
     const BYTES: usize = 20;
+    const PIECES: usize = 1;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn read(piece: *const u8, stride: usize) -> (Fours, __m256i) {
+    unsafe fn read(rows: *const u8, stride: usize, place: usize) -> Read {
         // SAFETY: the caller's.
         unsafe {
-            let [head, first, second, third] = turned(lines(piece, stride));
-            let [.., fourth] = turned(lines(piece.add(4), stride));
-            (nibbles([first, second, third, fourth]), head)
+            let block = rows.add(place * Self::BYTES);
+            let [head, first, second, third] = turned(lines(block, stride));
+            let [.., fourth] = turned(lines(block.add(4), stride));
+            Read {
+                stored: nibbles([first, second, third, fourth]),
+                scale: halves(head),
+                minimum: halves(_mm256_srli_epi32::<16>(head)),
+            }
         }
     }
 }
@@ -82,17 +105,78 @@ impl Type for Q8_0 {
     const HAS_MINIMUM: bool = false;
     const IS_SIGNED: bool = true;
     const BYTES: usize = 34;
+    const PIECES: usize = 1;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn read(piece: *const u8, stride: usize) -> (Fours, __m256i) {
+    unsafe fn read(rows: *const u8, stride: usize, place: usize) -> Read {
         // SAFETY: the caller's.
         unsafe {
-            let [head, ..] = turned(lines(piece, stride));
-            let low = turned(lines(piece.add(2), stride));
-            let high = turned(lines(piece.add(18), stride));
-            let stored = std::array::from_fn(|at| if at < 4 { low[at] } else { high[at - 4] });
-            (stored, head)
+            let block = rows.add(place * Self::BYTES);
+            let [head, ..] = turned(lines(block, stride));
+            let low = turned(lines(block.add(2), stride));
+            let high = turned(lines(block.add(18), stride));
+            Read {
+                stored: joined(low, high),
+                scale: halves(head),
+                minimum: _mm256_setzero_ps(),
+            }
+        }
+    }
+}
+
+/// Two scales of 16 bits for all of a block; eight scales and eight minimums of 6 bits in 12 bytes; then the numbers, of
+/// each 32 bytes the lower halves first.
+impl Type for Q4K {
+    const OFFSET: i32 = 0;
+    const HAS_MINIMUM: bool = true;
+    const IS_SIGNED: bool = false;
+    const BYTES: usize = 144;
+    const PIECES: usize = 8;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn read(rows: *const u8, stride: usize, place: usize) -> Read {
+        let piece = place % Self::PIECES;
+        // SAFETY: the caller's.
+        unsafe {
+            let block = rows.add(place / Self::PIECES * Self::BYTES);
+            let [head, scales, minimums, ends] = turned(lines(block, stride));
+            let at = _mm_cvtsi32_si128(8 * (piece as i32 % 4));
+            let scales = _mm256_srl_epi32(scales, at);
+            let minimums = _mm256_srl_epi32(minimums, at);
+            let ends = _mm256_srl_epi32(ends, at);
+            let (four, six) = (_mm256_set1_epi32(0x0f), _mm256_set1_epi32(0x3f));
+            // The later ones have their two upper bits behind the earlier ones.
+            let upper = _mm256_set1_epi32(0x30);
+            let (scale, minimum) = match piece < 4 {
+                true => (_mm256_and_si256(scales, six), _mm256_and_si256(minimums, six)),
+                false => (
+                    _mm256_or_si256(
+                        _mm256_and_si256(ends, four),
+                        _mm256_and_si256(_mm256_srli_epi32::<2>(scales), upper),
+                    ),
+                    _mm256_or_si256(
+                        _mm256_and_si256(_mm256_srli_epi32::<4>(ends), four),
+                        _mm256_and_si256(_mm256_srli_epi32::<2>(minimums), upper),
+                    ),
+                ),
+            };
+            let numbers = block.add(16 + piece / 2 * PIECE);
+            let mut stored = joined(
+                turned(lines(numbers, stride)),
+                turned(lines(numbers.add(PIECE / 2), stride)),
+            );
+            let (half, mask) = (_mm_cvtsi32_si128(4 * (piece as i32 % 2)), _mm256_set1_epi8(0x0f));
+            for stored in &mut stored {
+                *stored = _mm256_and_si256(_mm256_srl_epi16(*stored, half), mask);
+            }
+            let less = _mm256_mul_ps(halves(_mm256_srli_epi32::<16>(head)), _mm256_cvtepi32_ps(minimum));
+            Read {
+                stored,
+                scale: _mm256_mul_ps(halves(head), _mm256_cvtepi32_ps(scale)),
+                minimum: _mm256_sub_ps(_mm256_setzero_ps(), less),
+            }
         }
     }
 }
@@ -104,32 +188,27 @@ impl Type for Q8_0 {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn strip<T: Type>(strip: &Strip<'_>) {
     let (rows, stride) = (strip.x.rows, strip.w.row_bytes);
-    assert!(
-        strip.x.pieces.len() / rows * T::BYTES == stride,
-        "whole rows of blocks"
-    );
+    let n_places = strip.x.pieces.len() / rows;
+    assert!(n_places / T::PIECES * T::BYTES == stride, "whole rows of blocks");
     let mut sums = vec![[0.0_f32; WIDTH]; rows];
     for (first, skipped, panel) in strip.panels() {
         sums.fill([0.0; WIDTH]);
-        for half in 0..WIDTH / LANES {
+        for first in (0..WIDTH).step_by(LANES) {
             for (place, pieces) in strip.x.pieces.chunks_exact(rows).enumerate() {
-                // SAFETY: the panel is 16 rows `stride` apart, each of as many blocks as there are places.
+                // SAFETY: the panel is 16 rows `stride` apart, each of as many pieces as there are places.
                 unsafe {
-                    let piece = panel.as_ptr().add(half * LANES * stride + place * T::BYTES);
-                    let (weights, head) = T::read(piece, stride);
-                    let scale = halves(head);
-                    let minimum = halves(_mm256_srli_epi32::<16>(head));
+                    let weights = T::read(panel.as_ptr().add(first * stride), stride, place);
                     for (x, sums) in pieces.iter().zip(&mut sums) {
-                        let mut dots = dots::<T>(&weights, &x.numbers);
+                        let mut dots = dots::<T>(&weights.stored, &x.numbers);
                         if T::OFFSET != 0 {
                             dots = _mm256_sub_epi32(dots, _mm256_set1_epi32(T::OFFSET * x.sum));
                         }
-                        let scale = _mm256_mul_ps(scale, _mm256_set1_ps(x.scale));
-                        let place = sums.as_mut_ptr().add(half * LANES);
+                        let scale = _mm256_mul_ps(weights.scale, _mm256_set1_ps(x.scale));
+                        let place = sums.as_mut_ptr().add(first);
                         let mut sum = _mm256_loadu_ps(place);
                         sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), scale, sum);
                         if T::HAS_MINIMUM {
-                            sum = _mm256_fmadd_ps(minimum, _mm256_set1_ps(x.total), sum);
+                            sum = _mm256_fmadd_ps(weights.minimum, _mm256_set1_ps(x.total), sum);
                         }
                         _mm256_storeu_ps(place, sum);
                     }
@@ -172,11 +251,30 @@ fn dots<T: Type>(weights: &Fours, x: &[i8; PIECE]) -> __m256i {
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 unsafe fn lines(first: *const u8, stride: usize) -> [__m256i; 4] {
-    std::array::from_fn(|at| {
-        // SAFETY: the caller's.
-        let line = |row: usize| unsafe { _mm_loadu_si128(first.add(row * stride).cast()) };
-        _mm256_set_m128i(line(4 + at), line(at))
-    })
+    // SAFETY: the caller's.
+    unsafe {
+        [
+            lines_from(first, stride),
+            lines_from(first.add(stride), stride),
+            lines_from(first.add(2 * stride), stride),
+            lines_from(first.add(3 * stride), stride),
+        ]
+    }
+}
+
+/// 16 bytes of the first and of the fifth row.
+///
+/// # Safety
+/// They can be read.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn lines_from(first: *const u8, stride: usize) -> __m256i {
+    // SAFETY: the caller's.
+    unsafe {
+        let low = _mm_loadu_si128(first.cast());
+        let high = _mm_loadu_si128(first.add(4 * stride).cast());
+        _mm256_set_m128i(high, low)
+    }
 }
 
 /// Of [`lines`] the first four bytes of each row, the second, the third and the fourth.
@@ -197,11 +295,19 @@ fn turned([a, b, c, d]: [__m256i; 4]) -> [__m256i; 4] {
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 fn nibbles(bytes: [__m256i; 4]) -> Fours {
-    let low = _mm256_set1_epi8(0x0f);
-    std::array::from_fn(|at| match at {
-        0..4 => _mm256_and_si256(bytes[at], low),
-        _ => _mm256_and_si256(_mm256_srli_epi16::<4>(bytes[at - 4]), low),
-    })
+    let mask = _mm256_set1_epi8(0x0f);
+    let (mut low, mut high) = (bytes, bytes);
+    for (low, high) in low.iter_mut().zip(&mut high) {
+        *high = _mm256_and_si256(_mm256_srli_epi16::<4>(*high), mask);
+        *low = _mm256_and_si256(*low, mask);
+    }
+    joined(low, high)
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn joined([a, b, c, d]: [__m256i; 4], [e, f, g, h]: [__m256i; 4]) -> Fours {
+    [a, b, c, d, e, f, g, h]
 }
 
 /// The numbers of 16 bits in the lower halves of the lanes.

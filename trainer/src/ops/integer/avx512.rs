@@ -18,39 +18,56 @@ pub fn kernel(dtype: GgmlDType) -> Option<super::Kernel> {
         GgmlDType::Q4_0 => strip::<Q4_0>,
         GgmlDType::Q4_1 => strip::<Q4_1>,
         GgmlDType::Q8_0 => strip::<Q8_0>,
+        GgmlDType::Q4K => strip::<Q4K>,
         _ => return None,
     })
 }
 
-/// How a type's blocks are read. A weight is (stored − OFFSET) · scale + minimum.
+/// One piece of 16 rows: a weight is (stored − OFFSET) · scale + minimum.
+struct Read {
+    stored: Fours,
+    scale: __m512,
+    minimum: __m512,
+}
+
+/// How a type's blocks are read.
 trait Type {
     const OFFSET: i32;
     const HAS_MINIMUM: bool;
     const BYTES: usize;
+    /// Pieces of a block.
+    const PIECES: usize;
 
-    /// The stored numbers of one piece of 16 rows, `stride` bytes apart; and what scales and minimums are made of.
+    /// The piece at `place` of 16 rows, `stride` bytes apart.
     ///
     /// # Safety
-    /// The CPU has the instructions; the blocks at `piece` can be read.
-    unsafe fn read(piece: *const u8, stride: usize) -> (Fours, __m512i);
+    /// The CPU has the instructions; the rows have that piece.
+    unsafe fn read(rows: *const u8, stride: usize, place: usize) -> Read;
 }
 
 struct Q4_0;
 struct Q4_1;
 struct Q8_0;
+struct Q4K;
 
 impl Type for Q4_0 {
     const OFFSET: i32 = 8;
     const HAS_MINIMUM: bool = false;
     const BYTES: usize = 18;
+    const PIECES: usize = 1;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
-    unsafe fn read(piece: *const u8, stride: usize) -> (Fours, __m512i) {
+    unsafe fn read(rows: *const u8, stride: usize, place: usize) -> Read {
         // SAFETY: the caller's.
         unsafe {
-            let [head, ..] = turned(lines(piece, stride));
-            (nibbles(turned(lines(piece.add(2), stride))), head)
+            let block = rows.add(place * Self::BYTES);
+            let [head, ..] = turned(lines(block, stride));
+            Read {
+                stored: nibbles(turned(lines(block.add(2), stride))),
+                scale: halves(head),
+                minimum: _mm512_setzero_ps(),
+            }
         }
     }
 }
@@ -59,15 +76,21 @@ impl Type for Q4_1 {
     const OFFSET: i32 = 0;
     const HAS_MINIMUM: bool = true;
     const BYTES: usize = 20;
+    const PIECES: usize = 1;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
-    unsafe fn read(piece: *const u8, stride: usize) -> (Fours, __m512i) {
+    unsafe fn read(rows: *const u8, stride: usize, place: usize) -> Read {
         // SAFETY: the caller's.
         unsafe {
-            let [head, first, second, third] = turned(lines(piece, stride));
-            let [.., fourth] = turned(lines(piece.add(4), stride));
-            (nibbles([first, second, third, fourth]), head)
+            let block = rows.add(place * Self::BYTES);
+            let [head, first, second, third] = turned(lines(block, stride));
+            let [.., fourth] = turned(lines(block.add(4), stride));
+            Read {
+                stored: nibbles([first, second, third, fourth]),
+                scale: halves(head),
+                minimum: halves(_mm512_srli_epi32::<16>(head)),
+            }
         }
     }
 }
@@ -76,22 +99,83 @@ impl Type for Q8_0 {
     const OFFSET: i32 = 128;
     const HAS_MINIMUM: bool = false;
     const BYTES: usize = 34;
+    const PIECES: usize = 1;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
-    unsafe fn read(piece: *const u8, stride: usize) -> (Fours, __m512i) {
+    unsafe fn read(rows: *const u8, stride: usize, place: usize) -> Read {
         // SAFETY: the caller's.
         unsafe {
-            let [head, ..] = turned(lines(piece, stride));
-            let low = turned(lines(piece.add(2), stride));
-            let high = turned(lines(piece.add(18), stride));
+            let block = rows.add(place * Self::BYTES);
+            let [head, ..] = turned(lines(block, stride));
+            let low = turned(lines(block.add(2), stride));
+            let high = turned(lines(block.add(18), stride));
             // From −128…127 to 0…255.
             let sign = _mm512_set1_epi8(-128);
-            let stored = std::array::from_fn(|at| {
-                let signed = if at < 4 { low[at] } else { high[at - 4] };
-                _mm512_xor_si512(signed, sign)
-            });
-            (stored, head)
+            let mut stored = joined(low, high);
+            for stored in &mut stored {
+                *stored = _mm512_xor_si512(*stored, sign);
+            }
+            Read {
+                stored,
+                scale: halves(head),
+                minimum: _mm512_setzero_ps(),
+            }
+        }
+    }
+}
+
+/// Two scales of 16 bits for all of a block; eight scales and eight minimums of 6 bits in 12 bytes; then the numbers, of
+/// each 32 bytes the lower halves first.
+impl Type for Q4K {
+    const OFFSET: i32 = 0;
+    const HAS_MINIMUM: bool = true;
+    const BYTES: usize = 144;
+    const PIECES: usize = 8;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline]
+    unsafe fn read(rows: *const u8, stride: usize, place: usize) -> Read {
+        let piece = place % Self::PIECES;
+        // SAFETY: the caller's.
+        unsafe {
+            let block = rows.add(place / Self::PIECES * Self::BYTES);
+            let [head, scales, minimums, ends] = turned(lines(block, stride));
+            let at = _mm_cvtsi32_si128(8 * (piece as i32 % 4));
+            let scales = _mm512_srl_epi32(scales, at);
+            let minimums = _mm512_srl_epi32(minimums, at);
+            let ends = _mm512_srl_epi32(ends, at);
+            let (four, six) = (_mm512_set1_epi32(0x0f), _mm512_set1_epi32(0x3f));
+            // The later ones have their two upper bits behind the earlier ones.
+            let upper = _mm512_set1_epi32(0x30);
+            let (scale, minimum) = match piece < 4 {
+                true => (_mm512_and_si512(scales, six), _mm512_and_si512(minimums, six)),
+                false => (
+                    _mm512_or_si512(
+                        _mm512_and_si512(ends, four),
+                        _mm512_and_si512(_mm512_srli_epi32::<2>(scales), upper),
+                    ),
+                    _mm512_or_si512(
+                        _mm512_and_si512(_mm512_srli_epi32::<4>(ends), four),
+                        _mm512_and_si512(_mm512_srli_epi32::<2>(minimums), upper),
+                    ),
+                ),
+            };
+            let numbers = block.add(16 + piece / 2 * PIECE);
+            let mut stored = joined(
+                turned(lines(numbers, stride)),
+                turned(lines(numbers.add(PIECE / 2), stride)),
+            );
+            let (half, mask) = (_mm_cvtsi32_si128(4 * (piece as i32 % 2)), _mm512_set1_epi8(0x0f));
+            for stored in &mut stored {
+                *stored = _mm512_and_si512(_mm512_srl_epi16(*stored, half), mask);
+            }
+            let less = _mm512_mul_ps(halves(_mm512_srli_epi32::<16>(head)), _mm512_cvtepi32_ps(minimum));
+            Read {
+                stored,
+                scale: _mm512_mul_ps(halves(head), _mm512_cvtepi32_ps(scale)),
+                minimum: _mm512_sub_ps(_mm512_setzero_ps(), less),
+            }
         }
     }
 }
@@ -103,32 +187,28 @@ impl Type for Q8_0 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn strip<T: Type>(strip: &Strip<'_>) {
     let (rows, stride) = (strip.x.rows, strip.w.row_bytes);
-    assert!(
-        strip.x.pieces.len() / rows * T::BYTES == stride,
-        "whole rows of blocks"
-    );
+    let n_places = strip.x.pieces.len() / rows;
+    assert!(n_places / T::PIECES * T::BYTES == stride, "whole rows of blocks");
     let mut sums = vec![[0.0_f32; WIDTH]; rows];
     for (first, skipped, panel) in strip.panels() {
         sums.fill([0.0; WIDTH]);
         for (place, pieces) in strip.x.pieces.chunks_exact(rows).enumerate() {
-            // SAFETY: the panel is 16 rows `stride` apart, each of as many blocks as there are places.
+            prefetch(panel, place, n_places);
+            // SAFETY: the panel is 16 rows `stride` apart, each of as many pieces as there are places.
             unsafe {
-                prefetch::<T>(panel, place);
-                let (weights, head) = T::read(panel.as_ptr().add(place * T::BYTES), stride);
-                let scale = halves(head);
-                let minimum = halves(_mm512_srli_epi32::<16>(head));
+                let weights = T::read(panel.as_ptr(), stride, place);
                 for (x, sums) in pieces.iter().zip(&mut sums) {
                     let numbers = x.numbers.as_ptr().cast::<i32>();
                     let mut dots = _mm512_set1_epi32(-T::OFFSET * x.sum);
-                    for (at, weights) in weights.into_iter().enumerate() {
+                    for (at, &stored) in weights.stored.iter().enumerate() {
                         let x = _mm512_set1_epi32(numbers.add(at).read_unaligned());
-                        dots = _mm512_dpbusd_epi32(dots, weights, x);
+                        dots = _mm512_dpbusd_epi32(dots, stored, x);
                     }
-                    let scale = _mm512_mul_ps(scale, _mm512_set1_ps(x.scale));
+                    let scale = _mm512_mul_ps(weights.scale, _mm512_set1_ps(x.scale));
                     let mut sum = _mm512_loadu_ps(sums.as_ptr());
                     sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scale, sum);
                     if T::HAS_MINIMUM {
-                        sum = _mm512_fmadd_ps(minimum, _mm512_set1_ps(x.total), sum);
+                        sum = _mm512_fmadd_ps(weights.minimum, _mm512_set1_ps(x.total), sum);
                     }
                     _mm512_storeu_ps(sums.as_mut_ptr(), sum);
                 }
@@ -139,15 +219,14 @@ unsafe fn strip<T: Type>(strip: &Strip<'_>) {
     }
 }
 
-/// The part of the next panel that has the same place in it.
+/// As much of the next panel as this piece is of this one.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
-fn prefetch<T: Type>(panel: &[u8], place: usize) {
+fn prefetch(panel: &[u8], place: usize, n_places: usize) {
     const LINE: usize = 64;
-    let next = panel
-        .as_ptr()
-        .wrapping_add(panel.len() + place * T::BYTES * WIDTH);
-    for line in (0..T::BYTES * WIDTH).step_by(LINE) {
+    let share = panel.len() / n_places;
+    let next = panel.as_ptr().wrapping_add(panel.len() + place * share);
+    for line in (0..share).step_by(LINE) {
         _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(line).cast());
     }
 }
@@ -159,14 +238,31 @@ fn prefetch<T: Type>(panel: &[u8], place: usize) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 unsafe fn lines(first: *const u8, stride: usize) -> [__m512i; 4] {
-    std::array::from_fn(|at| {
-        // SAFETY: the caller's.
-        let line = |part: usize| unsafe { _mm_loadu_si128(first.add((4 * part + at) * stride).cast()) };
-        let lines = _mm512_castsi128_si512(line(0));
-        let lines = _mm512_inserti32x4::<1>(lines, line(1));
-        let lines = _mm512_inserti32x4::<2>(lines, line(2));
-        _mm512_inserti32x4::<3>(lines, line(3))
-    })
+    // SAFETY: the caller's.
+    unsafe {
+        [
+            lines_from(first, stride),
+            lines_from(first.add(stride), stride),
+            lines_from(first.add(2 * stride), stride),
+            lines_from(first.add(3 * stride), stride),
+        ]
+    }
+}
+
+/// 16 bytes of every fourth of the rows.
+///
+/// # Safety
+/// They can be read.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+unsafe fn lines_from(first: *const u8, stride: usize) -> __m512i {
+    // SAFETY: the caller's.
+    unsafe {
+        let lines = _mm512_castsi128_si512(_mm_loadu_si128(first.cast()));
+        let lines = _mm512_inserti32x4::<1>(lines, _mm_loadu_si128(first.add(4 * stride).cast()));
+        let lines = _mm512_inserti32x4::<2>(lines, _mm_loadu_si128(first.add(8 * stride).cast()));
+        _mm512_inserti32x4::<3>(lines, _mm_loadu_si128(first.add(12 * stride).cast()))
+    }
 }
 
 /// Of [`lines`] the first four bytes of each row, the second, the third and the fourth.
@@ -187,11 +283,19 @@ fn turned([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 fn nibbles(bytes: [__m512i; 4]) -> Fours {
-    let low = _mm512_set1_epi8(0x0f);
-    std::array::from_fn(|at| match at {
-        0..4 => _mm512_and_si512(bytes[at], low),
-        _ => _mm512_and_si512(_mm512_srli_epi16::<4>(bytes[at - 4]), low),
-    })
+    let mask = _mm512_set1_epi8(0x0f);
+    let (mut low, mut high) = (bytes, bytes);
+    for (low, high) in low.iter_mut().zip(&mut high) {
+        *high = _mm512_and_si512(_mm512_srli_epi16::<4>(*high), mask);
+        *low = _mm512_and_si512(*low, mask);
+    }
+    joined(low, high)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+fn joined([a, b, c, d]: [__m512i; 4], [e, f, g, h]: [__m512i; 4]) -> Fours {
+    [a, b, c, d, e, f, g, h]
 }
 
 /// The numbers of 16 bits in the lower halves of the lanes.
