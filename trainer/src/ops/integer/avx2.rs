@@ -20,6 +20,7 @@ pub fn kernel(dtype: GgmlDType) -> Option<super::Kernel> {
         GgmlDType::Q4_1 => strip::<Q4_1>,
         GgmlDType::Q8_0 => strip::<Q8_0>,
         GgmlDType::Q4K => strip::<Q4K>,
+        GgmlDType::Q6K => strip::<Q6K>,
         _ => return None,
     })
 }
@@ -29,14 +30,19 @@ struct Read {
     stored: Fours,
     scale: __m256,
     minimum: __m256,
+    factors: [__m256i; 2],
 }
 
 /// How a type's blocks are read.
 trait Type {
     const OFFSET: i32;
     const HAS_MINIMUM: bool;
-    /// Whether what is stored has a sign; else it is below 16.
+    /// Whether both halves of a piece have a whole number more as a factor.
+    const HAS_FACTORS: bool = false;
+    /// Whether what is stored has a sign.
     const IS_SIGNED: bool;
+    /// Whether it is below 16.
+    const IS_NARROW: bool = !Self::IS_SIGNED;
     const BYTES: usize;
     /// Pieces of a block.
     const PIECES: usize;
@@ -52,6 +58,7 @@ struct Q4_0;
 struct Q4_1;
 struct Q8_0;
 struct Q4K;
+struct Q6K;
 
 impl Type for Q4_0 {
     const OFFSET: i32 = 8;
@@ -71,6 +78,7 @@ impl Type for Q4_0 {
                 stored: nibbles(turned(lines(block.add(2), stride))),
                 scale: halves(head),
                 minimum: _mm256_setzero_ps(),
+                factors: [_mm256_setzero_si256(); 2],
             }
         }
     }
@@ -95,6 +103,7 @@ impl Type for Q4_1 {
                 stored: nibbles([first, second, third, fourth]),
                 scale: halves(head),
                 minimum: halves(_mm256_srli_epi32::<16>(head)),
+                factors: [_mm256_setzero_si256(); 2],
             }
         }
     }
@@ -120,6 +129,7 @@ impl Type for Q8_0 {
                 stored: joined(low, high),
                 scale: halves(head),
                 minimum: _mm256_setzero_ps(),
+                factors: [_mm256_setzero_si256(); 2],
             }
         }
     }
@@ -176,6 +186,61 @@ impl Type for Q4K {
                 stored,
                 scale: _mm256_mul_ps(halves(head), _mm256_cvtepi32_ps(scale)),
                 minimum: _mm256_sub_ps(_mm256_setzero_ps(), less),
+                factors: [_mm256_setzero_si256(); 2],
+            }
+        }
+    }
+}
+
+/// Four lower bits, then two upper ones of each number; 16 factors; a scale of 16 bits for all.
+impl Type for Q6K {
+    const OFFSET: i32 = 32;
+    const HAS_MINIMUM: bool = false;
+    const HAS_FACTORS: bool = true;
+    const IS_SIGNED: bool = false;
+    const IS_NARROW: bool = false;
+    const BYTES: usize = 210;
+    const PIECES: usize = 8;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn read(rows: *const u8, stride: usize, place: usize) -> Read {
+        let piece = place % Self::PIECES;
+        let (part, quarter) = (piece / 4, piece % 4);
+        // SAFETY: the caller's; the last 16 bytes of a block end with it.
+        unsafe {
+            let block = rows.add(place / Self::PIECES * Self::BYTES);
+            let (low, high) = (
+                block.add(64 * part + PIECE * (quarter % 2)),
+                block.add(128 + PIECE * part),
+            );
+            let mut stored = joined(
+                turned(lines(low, stride)),
+                turned(lines(low.add(PIECE / 2), stride)),
+            );
+            let upper = joined(
+                turned(lines(high, stride)),
+                turned(lines(high.add(PIECE / 2), stride)),
+            );
+            let half = _mm_cvtsi32_si128(4 * (quarter as i32 / 2));
+            let pair = _mm_cvtsi32_si128(2 * quarter as i32);
+            let (four, two) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi8(0x03));
+            for (stored, upper) in stored.iter_mut().zip(upper) {
+                let low = _mm256_and_si256(_mm256_srl_epi16(*stored, half), four);
+                let high = _mm256_and_si256(_mm256_srl_epi16(upper, pair), two);
+                *stored = _mm256_or_si256(low, _mm256_slli_epi16::<4>(high));
+            }
+            // Four factors of each row; with a sign.
+            let factors = turned(lines(block.add(192), stride))[piece / 2];
+            let at = 16 * (piece as i32 % 2);
+            let first = _mm256_sll_epi32(factors, _mm_cvtsi32_si128(24 - at));
+            let second = _mm256_sll_epi32(factors, _mm_cvtsi32_si128(16 - at));
+            let [.., end] = turned(lines(block.add(Self::BYTES - 16), stride));
+            Read {
+                stored,
+                scale: halves(_mm256_srli_epi32::<16>(end)),
+                minimum: _mm256_setzero_ps(),
+                factors: [_mm256_srai_epi32::<24>(first), _mm256_srai_epi32::<24>(second)],
             }
         }
     }
@@ -199,10 +264,17 @@ unsafe fn strip<T: Type>(strip: &Strip<'_>) {
                 unsafe {
                     let weights = T::read(panel.as_ptr().add(first * stride), stride, place);
                     for (x, sums) in pieces.iter().zip(&mut sums) {
-                        let mut dots = dots::<T>(&weights.stored, &x.numbers);
-                        if T::OFFSET != 0 {
-                            dots = _mm256_sub_epi32(dots, _mm256_set1_epi32(T::OFFSET * x.sum));
-                        }
+                        let dots = if T::HAS_FACTORS {
+                            let (first, second) = x.numbers.split_at(PIECE / 2);
+                            let first = dots::<T>(&weights.stored[..4], first, x.half);
+                            let second = dots::<T>(&weights.stored[4..], second, x.sum - x.half);
+                            _mm256_add_epi32(
+                                _mm256_mullo_epi32(first, weights.factors[0]),
+                                _mm256_mullo_epi32(second, weights.factors[1]),
+                            )
+                        } else {
+                            dots::<T>(&weights.stored, &x.numbers, x.sum)
+                        };
                         let scale = _mm256_mul_ps(weights.scale, _mm256_set1_ps(x.scale));
                         let place = sums.as_mut_ptr().add(first);
                         let mut sum = _mm256_loadu_ps(place);
@@ -220,28 +292,30 @@ unsafe fn strip<T: Type>(strip: &Strip<'_>) {
     }
 }
 
-/// The sums of stored numbers times `x`, one of each row.
+/// The sums of weights, without their scale, times `x`, one of each row. `sum` is that of x.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn dots<T: Type>(weights: &Fours, x: &[i8; PIECE]) -> __m256i {
+fn dots<T: Type>(stored: &[__m256i], x: &[i8], sum: i32) -> __m256i {
     let ones = _mm256_set1_epi16(1);
-    let (fours, _) = x.as_chunks::<4>();
     let mut sums = _mm256_setzero_si256();
-    for (&weights, &x) in weights.iter().zip(fours) {
-        let x = _mm256_set1_epi32(i32::from_le_bytes(x.map(|x| x as u8)));
-        if T::IS_SIGNED {
+    for (&stored, &x) in stored.iter().zip(x.as_chunks::<4>().0) {
+        // SAFETY: both are 32 bits, of which every pattern is a number.
+        let x = _mm256_set1_epi32(unsafe { std::mem::transmute::<[i8; 4], i32>(x) });
+        let products = match T::IS_SIGNED {
             // |w| · (x with the sign of w): two products of at most 128 · 127 fit 16 bits.
-            let products = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
-            sums = _mm256_add_epi32(sums, _mm256_madd_epi16(products, ones));
-        } else {
+            true => _mm256_maddubs_epi16(_mm256_abs_epi8(stored), _mm256_sign_epi8(x, stored)),
+            false => _mm256_maddubs_epi16(stored, x),
+        };
+        sums = match T::IS_NARROW {
             // So do sixteen of at most 15 · 127.
-            sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(weights, x));
-        }
+            true => _mm256_add_epi16(sums, products),
+            false => _mm256_add_epi32(sums, _mm256_madd_epi16(products, ones)),
+        };
     }
-    match T::IS_SIGNED {
-        true => sums,
-        false => _mm256_madd_epi16(sums, ones),
+    if T::IS_NARROW {
+        sums = _mm256_madd_epi16(sums, ones);
     }
+    _mm256_sub_epi32(sums, _mm256_set1_epi32(T::OFFSET * sum))
 }
 
 /// 16 bytes of each of 8 rows: row i and row 4 + i are the halves of vector i.

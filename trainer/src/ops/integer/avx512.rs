@@ -19,6 +19,7 @@ pub fn kernel(dtype: GgmlDType) -> Option<super::Kernel> {
         GgmlDType::Q4_1 => strip::<Q4_1>,
         GgmlDType::Q8_0 => strip::<Q8_0>,
         GgmlDType::Q4K => strip::<Q4K>,
+        GgmlDType::Q6K => strip::<Q6K>,
         _ => return None,
     })
 }
@@ -28,12 +29,15 @@ struct Read {
     stored: Fours,
     scale: __m512,
     minimum: __m512,
+    factors: [__m512i; 2],
 }
 
 /// How a type's blocks are read.
 trait Type {
     const OFFSET: i32;
     const HAS_MINIMUM: bool;
+    /// Whether both halves of a piece have a whole number more as a factor.
+    const HAS_FACTORS: bool = false;
     const BYTES: usize;
     /// Pieces of a block.
     const PIECES: usize;
@@ -49,6 +53,7 @@ struct Q4_0;
 struct Q4_1;
 struct Q8_0;
 struct Q4K;
+struct Q6K;
 
 impl Type for Q4_0 {
     const OFFSET: i32 = 8;
@@ -67,6 +72,7 @@ impl Type for Q4_0 {
                 stored: nibbles(turned(lines(block.add(2), stride))),
                 scale: halves(head),
                 minimum: _mm512_setzero_ps(),
+                factors: [_mm512_setzero_si512(); 2],
             }
         }
     }
@@ -90,6 +96,7 @@ impl Type for Q4_1 {
                 stored: nibbles([first, second, third, fourth]),
                 scale: halves(head),
                 minimum: halves(_mm512_srli_epi32::<16>(head)),
+                factors: [_mm512_setzero_si512(); 2],
             }
         }
     }
@@ -120,6 +127,7 @@ impl Type for Q8_0 {
                 stored,
                 scale: halves(head),
                 minimum: _mm512_setzero_ps(),
+                factors: [_mm512_setzero_si512(); 2],
             }
         }
     }
@@ -175,6 +183,59 @@ impl Type for Q4K {
                 stored,
                 scale: _mm512_mul_ps(halves(head), _mm512_cvtepi32_ps(scale)),
                 minimum: _mm512_sub_ps(_mm512_setzero_ps(), less),
+                factors: [_mm512_setzero_si512(); 2],
+            }
+        }
+    }
+}
+
+/// Four lower bits, then two upper ones of each number; 16 factors; a scale of 16 bits for all.
+impl Type for Q6K {
+    const OFFSET: i32 = 32;
+    const HAS_MINIMUM: bool = false;
+    const HAS_FACTORS: bool = true;
+    const BYTES: usize = 210;
+    const PIECES: usize = 8;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline]
+    unsafe fn read(rows: *const u8, stride: usize, place: usize) -> Read {
+        let piece = place % Self::PIECES;
+        let (part, quarter) = (piece / 4, piece % 4);
+        // SAFETY: the caller's; the last 16 bytes of a block end with it.
+        unsafe {
+            let block = rows.add(place / Self::PIECES * Self::BYTES);
+            let (low, high) = (
+                block.add(64 * part + PIECE * (quarter % 2)),
+                block.add(128 + PIECE * part),
+            );
+            let mut stored = joined(
+                turned(lines(low, stride)),
+                turned(lines(low.add(PIECE / 2), stride)),
+            );
+            let upper = joined(
+                turned(lines(high, stride)),
+                turned(lines(high.add(PIECE / 2), stride)),
+            );
+            let half = _mm_cvtsi32_si128(4 * (quarter as i32 / 2));
+            let pair = _mm_cvtsi32_si128(2 * quarter as i32);
+            let (four, two) = (_mm512_set1_epi8(0x0f), _mm512_set1_epi8(0x03));
+            for (stored, upper) in stored.iter_mut().zip(upper) {
+                let low = _mm512_and_si512(_mm512_srl_epi16(*stored, half), four);
+                let high = _mm512_and_si512(_mm512_srl_epi16(upper, pair), two);
+                *stored = _mm512_or_si512(low, _mm512_slli_epi16::<4>(high));
+            }
+            // Four factors of each row; with a sign.
+            let factors = turned(lines(block.add(192), stride))[piece / 2];
+            let at = 16 * (piece as i32 % 2);
+            let first = _mm512_sll_epi32(factors, _mm_cvtsi32_si128(24 - at));
+            let second = _mm512_sll_epi32(factors, _mm_cvtsi32_si128(16 - at));
+            let [.., end] = turned(lines(block.add(Self::BYTES - 16), stride));
+            Read {
+                stored,
+                scale: halves(_mm512_srli_epi32::<16>(end)),
+                minimum: _mm512_setzero_ps(),
+                factors: [_mm512_srai_epi32::<24>(first), _mm512_srai_epi32::<24>(second)],
             }
         }
     }
@@ -198,11 +259,24 @@ unsafe fn strip<T: Type>(strip: &Strip<'_>) {
             unsafe {
                 let weights = T::read(panel.as_ptr(), stride, place);
                 for (x, sums) in pieces.iter().zip(&mut sums) {
-                    let numbers = x.numbers.as_ptr().cast::<i32>();
+                    let (numbers, _) = x.numbers.as_chunks::<4>();
                     let mut dots = _mm512_set1_epi32(-T::OFFSET * x.sum);
-                    for (at, &stored) in weights.stored.iter().enumerate() {
-                        let x = _mm512_set1_epi32(numbers.add(at).read_unaligned());
-                        dots = _mm512_dpbusd_epi32(dots, stored, x);
+                    if T::HAS_FACTORS {
+                        let halves = [-T::OFFSET * x.half, -T::OFFSET * (x.sum - x.half)];
+                        dots = _mm512_setzero_si512();
+                        for (half, first) in halves.into_iter().zip([0, 4]) {
+                            let mut sums = _mm512_set1_epi32(half);
+                            for (stored, x) in weights.stored[first..first + 4].iter().zip(&numbers[first..])
+                            {
+                                sums = _mm512_dpbusd_epi32(sums, *stored, four(*x));
+                            }
+                            let factor = weights.factors[first / 4];
+                            dots = _mm512_add_epi32(dots, _mm512_mullo_epi32(sums, factor));
+                        }
+                    } else {
+                        for (stored, x) in weights.stored.iter().zip(numbers) {
+                            dots = _mm512_dpbusd_epi32(dots, *stored, four(*x));
+                        }
                     }
                     let scale = _mm512_mul_ps(weights.scale, _mm512_set1_ps(x.scale));
                     let mut sum = _mm512_loadu_ps(sums.as_ptr());
@@ -217,6 +291,14 @@ unsafe fn strip<T: Type>(strip: &Strip<'_>) {
         // SAFETY: the caller's.
         unsafe { strip.write(first, skipped, &sums) };
     }
+}
+
+/// Four numbers, for every row.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+fn four(numbers: [i8; 4]) -> __m512i {
+    // SAFETY: both are 32 bits, of which every pattern is a number.
+    _mm512_set1_epi32(unsafe { std::mem::transmute::<[i8; 4], i32>(numbers) })
 }
 
 /// As much of the next panel as this piece is of this one.

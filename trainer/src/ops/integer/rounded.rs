@@ -15,6 +15,8 @@ pub struct Piece {
     pub scale: f32,
     /// Of `numbers`.
     pub sum: i32,
+    /// Of the first half of them.
+    pub half: i32,
     /// Of what they stand for.
     pub total: f32,
 }
@@ -32,6 +34,7 @@ impl Rounded {
             numbers: [0; PIECE],
             scale: 0.0,
             sum: 0,
+            half: 0,
             total: 0.0,
         };
         let mut pieces = vec![empty; x.len() / PIECE];
@@ -70,15 +73,16 @@ impl Loop for Round<'_> {
                 .fold(0, |highest, x| highest.max(x.to_bits() & 0x7fff_ffff));
             let highest = f32::from_bits(highest);
             let inverse = if highest == 0.0 { 0.0 } else { 127.0 / highest };
-            let mut sum = 0;
             for (number, x) in piece.numbers.iter_mut().zip(x) {
                 // The sum with 1.5 · 2^23 has the nearest whole number in its lowest bits.
                 *number = (x * inverse + 12_582_912.0).to_bits() as i8;
-                sum += i32::from(*number);
             }
+            let sum = |numbers: &[i8]| numbers.iter().map(|&number| i32::from(number)).sum::<i32>();
+            let (first, second) = piece.numbers.split_at(PIECE / 2);
             piece.scale = highest / 127.0;
-            piece.sum = sum;
-            piece.total = piece.scale * sum as f32;
+            piece.half = sum(first);
+            piece.sum = piece.half + sum(second);
+            piece.total = piece.scale * piece.sum as f32;
         }
     }
 }

@@ -4,7 +4,13 @@ use super::*;
 use crate::ops::tape::check::{distance, numbers};
 use candle_core::{Device, Tensor, quantized::QTensor};
 
-const TYPES: [GgmlDType; 4] = [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q8_0, GgmlDType::Q4K];
+const TYPES: [GgmlDType; 5] = [
+    GgmlDType::Q4_0,
+    GgmlDType::Q4_1,
+    GgmlDType::Q8_0,
+    GgmlDType::Q4K,
+    GgmlDType::Q6K,
+];
 
 type Choose = fn(GgmlDType) -> Option<Kernel>;
 
