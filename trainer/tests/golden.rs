@@ -584,7 +584,7 @@ fn sampling_from_quantised_weights_says_what_training_says_and_depends_on_no_nei
         );
     }
     let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
-    // The bound of the check at the start of a PPO round (`rounds/ppo/health.rs`).
-    assert!(mean < 0.05, "{mean}");
+    // The check at the start of a PPO round allows 0.05 (`rounds/ppo/health.rs`).
+    assert!(mean < 0.005, "{mean}");
     println!("mean gap {mean:.4} of {} tokens", gaps.len());
 }

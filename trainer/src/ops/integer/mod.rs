@@ -1,6 +1,6 @@
 //! Products with weights in the blocks of a GGUF file in whole numbers: for sampling, where the time is that of reading
-//! the weights. The activations are rounded to 8 bits by pieces of 32 numbers of a row; products of 8-bit numbers are
-//! summed exactly within a piece, and the pieces' sums in f32 with the scales of both. The weights stay as they are
+//! the weights. The activations are rounded to two times 8 bits by pieces of 32 numbers of a row; products of 8-bit numbers
+//! are summed exactly within a piece, and the pieces' sums in f32 with the scales of both. The weights stay as they are
 //! stored: 16 rows at a time are turned in registers, so that each lane of a vector sums for one output. A row's result
 //! does not depend on the other rows, and every kernel has the same bits.
 //!
@@ -113,7 +113,7 @@ fn kernel(dtype: GgmlDType) -> Option<Kernel> {
 }
 
 fn multiply_by<const N: usize>(x: &Rounded, weights: [Weight<'_>; N]) -> [Vec<f32>; N] {
-    let mut products = weights.map(|w| vec![0.0; x.rows * w.out]);
+    let mut products = weights.map(|w| vec![0.0; x.rows / 2 * w.out]);
     if x.rows == 0 {
         return products;
     }
@@ -153,12 +153,14 @@ impl Strip<'_> {
         })
     }
 
-    /// Writes the sums of a panel, `(rows, WIDTH)`.
+    /// Writes the sums of a panel, `(rows, WIDTH)`, those of a row's two parts together.
     ///
     /// # Safety
     /// Nobody else has these outputs.
     unsafe fn write(&self, first: usize, skipped: usize, sums: &[[f32; WIDTH]]) {
-        for (row, sums) in sums.iter().enumerate() {
+        for (row, [coarse, fine]) in sums.as_chunks::<2>().0.iter().enumerate() {
+            let mut sums = *coarse;
+            sums.iter_mut().zip(fine).for_each(|(sum, fine)| *sum += fine);
             let sums = &sums[skipped..];
             // SAFETY: the target is `(rows, out)`, and the panel's last output is one of the weight's.
             unsafe {

@@ -1,4 +1,5 @@
-//! Activations in 8 bits, by pieces.
+//! Activations in two times 8 bits, by pieces: 8 bits alone moved the default model's log-probabilities by 0.07 in the mean,
+//! and the time of a step is mostly that of reading the weights.
 
 use super::PIECE;
 use crate::ops::elementwise::{Loop, vectorised};
@@ -21,7 +22,8 @@ pub struct Piece {
     pub total: f32,
 }
 
-/// Rows in pieces, those of all rows at the same place side by side: `(inner / PIECE, rows)`.
+/// Rows in pieces, those of all rows at the same place side by side: `(inner / PIECE, rows)`. Each row of the activations
+/// is two rows here: itself rounded, and what that leaves.
 pub struct Rounded {
     pub rows: usize,
     pub pieces: Vec<Piece>,
@@ -37,7 +39,8 @@ impl Rounded {
             half: 0,
             total: 0.0,
         };
-        let mut pieces = vec![empty; x.len() / PIECE];
+        let rows = 2 * rows;
+        let mut pieces = vec![empty; 2 * (x.len() / PIECE)];
         let round = |(place, pieces): (usize, &mut [Piece])| {
             vectorised(Round {
                 x: &x[place * PIECE..],
@@ -65,24 +68,40 @@ impl Loop for Round<'_> {
 
     #[inline(always)]
     fn run(self) {
-        for (x, piece) in self.x.chunks(self.inner).zip(self.pieces) {
+        for (x, pieces) in self.x.chunks(self.inner).zip(self.pieces.chunks_exact_mut(2)) {
             let x: &[f32; PIECE] = x.first_chunk().expect("rows are whole pieces");
-            // By their bits: what is no number is above all numbers, and stays none as the scale.
-            let highest = x
-                .iter()
-                .fold(0, |highest, x| highest.max(x.to_bits() & 0x7fff_ffff));
-            let highest = f32::from_bits(highest);
-            let inverse = if highest == 0.0 { 0.0 } else { 127.0 / highest };
-            for (number, x) in piece.numbers.iter_mut().zip(x) {
-                // The sum with 1.5 · 2^23 has the nearest whole number in its lowest bits.
-                *number = (x * inverse + 12_582_912.0).to_bits() as i8;
+            pieces[0] = rounded(x);
+            let mut rest = *x;
+            for (rest, number) in rest.iter_mut().zip(pieces[0].numbers) {
+                *rest -= pieces[0].scale * f32::from(number);
             }
-            let sum = |numbers: &[i8]| numbers.iter().map(|&number| i32::from(number)).sum::<i32>();
-            let (first, second) = piece.numbers.split_at(PIECE / 2);
-            piece.scale = highest / 127.0;
-            piece.half = sum(first);
-            piece.sum = piece.half + sum(second);
-            piece.total = piece.scale * piece.sum as f32;
+            pieces[1] = rounded(&rest);
         }
+    }
+}
+
+#[inline(always)]
+fn rounded(x: &[f32; PIECE]) -> Piece {
+    // By their bits: what is no number is above all numbers, and stays none as the scale.
+    let highest = x
+        .iter()
+        .fold(0, |highest, x| highest.max(x.to_bits() & 0x7fff_ffff));
+    let highest = f32::from_bits(highest);
+    let inverse = if highest == 0.0 { 0.0 } else { 127.0 / highest };
+    let mut numbers = [0; PIECE];
+    for (number, x) in numbers.iter_mut().zip(x) {
+        // The sum with 1.5 · 2^23 has the nearest whole number in its lowest bits.
+        *number = (x * inverse + 12_582_912.0).to_bits() as i8;
+    }
+    let sum = |numbers: &[i8]| numbers.iter().map(|&number| i32::from(number)).sum::<i32>();
+    let (first, second) = numbers.split_at(PIECE / 2);
+    let (half, scale) = (sum(first), highest / 127.0);
+    let sum = half + sum(second);
+    Piece {
+        numbers,
+        scale,
+        sum,
+        half,
+        total: scale * sum as f32,
     }
 }

@@ -48,10 +48,11 @@ fn by(kernel: Kernel, blocks: &QTensor, x: &[f32]) -> Vec<f32> {
 /// What the rounded activations stand for.
 fn widened(x: &Rounded, inner: usize) -> Vec<f32> {
     let place = |row: usize, at: usize| {
-        let piece = &x.pieces[at / PIECE * x.rows + row];
-        f32::from(piece.numbers[at % PIECE]) * piece.scale
+        let parts = &x.pieces[at / PIECE * x.rows + 2 * row..][..2];
+        let part = |piece: &rounded::Piece| f32::from(piece.numbers[at % PIECE]) * piece.scale;
+        part(&parts[0]) + part(&parts[1])
     };
-    (0..x.rows)
+    (0..x.rows / 2)
         .flat_map(|row| (0..inner).map(move |at| place(row, at)))
         .collect()
 }
@@ -148,13 +149,17 @@ fn a_row_alone_has_the_same_bits_as_among_others_and_weights_together_as_apart()
 }
 
 #[test]
-fn rounding_is_to_the_nearest_of_127_steps_and_what_is_no_number_stays_none() {
+fn rounding_is_to_the_nearest_of_two_times_127_steps_and_what_is_no_number_stays_none() {
     let mut x = numbers_of(&numbers(&[3, 64], 1));
     x[..32].fill(0.0);
     let rounded = Rounded::of(&x, 64);
     for (at, (x, stored)) in x.iter().zip(widened(&rounded, 64)).enumerate() {
-        let piece = &rounded.pieces[at % 64 / PIECE * 3 + at / 64];
-        assert!((x - stored).abs() <= 0.5001 * piece.scale, "{x} {stored}");
+        let [coarse, piece] = &rounded.pieces.as_chunks::<2>().0[at % 64 / PIECE * 3 + at / 64];
+        assert!(piece.scale <= 0.5001 / 127.0 * coarse.scale);
+        assert!(
+            (x - stored).abs() <= 0.501 * piece.scale + 1e-7 * x.abs(),
+            "{x} {stored}"
+        );
         assert_eq!(
             piece.sum,
             piece.numbers.iter().map(|&x| i32::from(x)).sum::<i32>()
