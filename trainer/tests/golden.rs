@@ -7,10 +7,11 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::{DType, Device, Tensor, Var};
-use laurel_protocol::Precision;
+use laurel_protocol::{Precision, Sampling};
 use laurel_trainer::{
     adapters::{Adapter, SCORE, Weight},
     data::{Row, Tokenizer, read_rows},
+    generate::{Engine, Request},
     losses::{self, Judged, PairLogps, PairTokens, Pairs},
     model::{Model, Pack, TokenAt},
     ops::{Gradients, Tape, Traced},
@@ -535,4 +536,55 @@ fn quantised_weights_give_the_log_probabilities_of_f32() {
             "a token's log-probability",
         );
     }
+}
+
+#[test]
+fn sampling_from_quantised_weights_says_what_training_says_and_depends_on_no_neighbour() {
+    let model = Model::load_in(&model_path(), &Device::Cpu, Precision::Quantized).unwrap();
+    let adapter = Adapter::load_peft(&folder().join("adapter"), &model).unwrap();
+    let sampling = Sampling {
+        temperature: 1.0,
+        top_p: 1.0,
+        max_tokens: 24,
+        ..Sampling::default()
+    };
+    let engine = Engine::new(&model, Some(&adapter), &sampling, &[]).unwrap();
+    let prompts: Vec<Vec<u32>> = golden().pairs.into_iter().map(|pair| pair.prompt).collect();
+    let complete = |key: usize, indexes: &[u32]| Request {
+        key: key as u64,
+        prompt: prompts[key].clone(),
+        indexes: indexes.to_vec(),
+    };
+    let run = |requests: Vec<Request>| {
+        let mut all = Vec::new();
+        engine
+            .run(requests, &mut |finished| {
+                all.push(finished);
+                Ok(true)
+            })
+            .unwrap();
+        all
+    };
+    let together = run((0..prompts.len()).map(|key| complete(key, &[0, 1, 2])).collect());
+    let alone = run(vec![complete(0, &[1])]).remove(0);
+    assert!(
+        together.contains(&alone),
+        "the same tokens and log-probabilities alone"
+    );
+    let mut gaps = Vec::new();
+    for done in together {
+        let prompt = &prompts[done.key as usize];
+        let ids = [prompt.clone(), done.ids.clone()].concat();
+        let expected = id_logps(&model, Some(&adapter), &ids, prompt.len()).unwrap();
+        gaps.extend(
+            done.logprobs
+                .iter()
+                .zip(expected)
+                .map(|(sampled, trained)| f64::from((sampled - trained).abs())),
+        );
+    }
+    let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+    // The check at the start of a PPO round allows 0.05 (`rounds/ppo/health.rs`).
+    assert!(mean < 0.005, "{mean}");
+    println!("mean gap {mean:.4} of {} tokens", gaps.len());
 }

@@ -5,10 +5,20 @@
 use crate::{
     adapters::{Adapter, Module, Weight, effective, low_rank},
     model::{Bundle, Layer, Linear, Matrix},
-    ops::{MOST_ROWS, few_rows_transposed, multiply_each, weight_norm},
+    ops::{
+        MOST_ROWS,
+        elementwise::{Loop, dot, vectorised},
+        few_rows_transposed, integer, multiply_each, weight_norm,
+    },
 };
 use candle_core::{DType, Result, Tensor};
+use rayon::prelude::*;
 use std::ops::Range;
+
+/// Rows whose adapters' parts one thread computes.
+const ROWS: usize = 8;
+/// Outputs that are summed side by side.
+const LANES: usize = 64;
 
 /// Rows that lie together and have the same adapter.
 #[derive(Clone, Debug)]
@@ -32,9 +42,9 @@ pub struct Layered {
 enum Beside {
     LowRank {
         /// `(rank, in)`
-        a: Matrix,
-        /// `(out, rank)`, with the scaling in it.
-        b: Matrix,
+        a: Vec<f32>,
+        /// `(rank, out)`, with the scaling in it.
+        b: Vec<f32>,
         /// `(out,)`: DoRA's magnitudes over the rows' lengths.
         factors: Option<Vec<f32>>,
     },
@@ -106,6 +116,10 @@ impl Layered {
         group.adapter.and_then(|adapter| self.beside[adapter].as_ref())
     }
 
+    fn is_adapted(&self, groups: &[Group]) -> bool {
+        groups.iter().any(|group| self.of(group).is_some())
+    }
+
     /// What is left when the product with the weight is there.
     fn finish(&self, x: &[f32], groups: &[Group], y: &mut [f32]) -> Result<()> {
         let (out, inner) = self.weight.dims2()?;
@@ -115,9 +129,18 @@ impl Layered {
             };
             let x = &x[group.rows.start * inner..group.rows.end * inner];
             let y = &mut y[group.rows.start * out..group.rows.end * out];
-            let [small] = products(x, [a])?;
-            let [more] = products(&small, [b])?;
-            y.iter_mut().zip(more).for_each(|(y, more)| *y += more);
+            y.par_chunks_mut(ROWS * out)
+                .zip(x.par_chunks(ROWS * inner))
+                .for_each(|(y, x)| {
+                    vectorised(AddLowRank {
+                        x,
+                        y,
+                        a,
+                        b,
+                        inner,
+                        out,
+                    })
+                });
             if let Some(factors) = factors {
                 scale(y, factors);
             }
@@ -158,16 +181,82 @@ fn forward<const N: usize>(layers: [&Layered; N], x: &[f32], groups: &[Group]) -
     } else {
         products(x, layers.map(|layer| &layer.weight))?
     };
-    for (y, layer) in y.iter_mut().zip(layers) {
-        layer.finish(x, groups, y)?;
+    if N > 1 && layers.iter().any(|layer| layer.is_adapted(groups)) {
+        y.par_iter_mut()
+            .zip(layers)
+            .try_for_each(|(y, layer)| layer.finish(x, groups, y))?;
+    } else {
+        for (y, layer) in y.iter_mut().zip(layers) {
+            layer.finish(x, groups, y)?;
+        }
     }
     Ok(y)
+}
+
+/// `y += x aᵀ b`. Shapes: x `(rows, in)`, y `(rows, out)`, a `(rank, in)`, b `(rank, out)`.
+struct AddLowRank<'a> {
+    x: &'a [f32],
+    y: &'a mut [f32],
+    a: &'a [f32],
+    b: &'a [f32],
+    inner: usize,
+    out: usize,
+}
+
+impl Loop for AddLowRank<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let rows = self
+            .y
+            .chunks_exact_mut(self.out)
+            .zip(self.x.chunks_exact(self.inner));
+        let mut small = vec![0.0; self.a.len() / self.inner];
+        for (y, x) in rows {
+            for (small, a) in small.iter_mut().zip(self.a.chunks_exact(self.inner)) {
+                *small = dot(x, a);
+            }
+            let (wide, rest) = y.as_chunks_mut::<LANES>();
+            let n_wide = wide.len() * LANES;
+            for (at, y) in wide.iter_mut().enumerate() {
+                let mut sums = [0.0; LANES];
+                for (small, b) in small.iter().zip(self.b.chunks_exact(self.out)) {
+                    let b: &[f32] = &b[at * LANES..][..LANES];
+                    for (sum, b) in sums.iter_mut().zip(b) {
+                        *sum += small * b;
+                    }
+                }
+                y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
+            }
+            for (at, y) in rest.iter_mut().enumerate() {
+                let b = self.b.chunks_exact(self.out).map(|b| b[n_wide + at]);
+                *y += small.iter().zip(b).map(|(small, b)| small * b).sum::<f32>();
+            }
+        }
+    }
 }
 
 /// `x wᵀ` with each weight. Shapes: `(rows, in)` to `(rows, out)`.
 pub fn products<const N: usize>(x: &[f32], weights: [&Matrix; N]) -> Result<[Vec<f32>; N]> {
     let inner = weights[0].dim(1)?;
     let rows = x.len() / inner.max(1);
+    let n_integer = weights
+        .iter()
+        .filter(|weight| integer::multiplies(weight))
+        .count();
+    if n_integer > 0 && n_integer < N {
+        let mut y = [const { Vec::new() }; N];
+        for (y, weight) in y.iter_mut().zip(weights) {
+            [*y] = products(x, [weight])?;
+        }
+        return Ok(y);
+    }
+    if n_integer == N
+        && let Some(y) = integer::multiply(x, weights)
+    {
+        return Ok(y);
+    }
     if rows <= MOST_ROWS && weights.iter().all(|weight| weight.device().is_cpu()) {
         return multiply_each(x, weights);
     }
@@ -208,8 +297,8 @@ impl Beside {
                     None => None,
                 };
                 Self::LowRank {
-                    a: low_rank.a.into(),
-                    b: (low_rank.b * *scaling)?.into(),
+                    a: numbers(&low_rank.a)?,
+                    b: numbers(&(low_rank.b * *scaling)?.t()?)?,
                     factors,
                 }
             }

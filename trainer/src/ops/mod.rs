@@ -17,6 +17,7 @@ mod entropy;
 pub(crate) mod exp;
 mod few_rows;
 mod gated;
+pub(crate) mod integer;
 mod linear;
 mod logprob;
 mod matmul;
