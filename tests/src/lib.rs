@@ -6,6 +6,7 @@
 pub mod annotator;
 pub mod api;
 pub mod browser;
+pub mod experiment;
 pub mod process;
 pub mod scene;
 pub mod scripted;

@@ -1,13 +1,10 @@
 //! Which loss makes the most of rankings with ties when 30 % of those who made them answered at random: the same
 //! rankings for every loss, so that differences are paired.
 
-use crate::{
-    statistics::Mean,
-    trainer::{Settings, Trainer},
-    world::{Length, Question, World, expected_accuracy, rank},
-};
+use crate::{model, world::{Length, Question, World, expected_accuracy, rank}};
 use anyhow::Result;
 use fastrand::Rng;
+use laurel_tests::experiment::{statistics::Mean, trainer::Trainer};
 use serde_json::{Value, json};
 use std::{cmp::Ordering, ops::Range};
 
@@ -71,11 +68,12 @@ pub fn run(seeds: Range<u64>, precision: &str) -> Result<()> {
         let n_ties = rows.iter().filter(|row| row["tie"] == true).count();
         let fresh = world.questions(N_QUESTIONS, N_ANSWERS, true, &mut rng);
         for (way, reached) in WAYS.iter().zip(&mut reached) {
-            let model = trainer.reward_model(&rows, &settings(way, seed, precision))?;
-            let (accuracy, ceiling) = expected_accuracy(&fresh, &trainer.scores(&model, &fresh)?);
+            let model = model::train(&mut trainer, &rows, 8, hyper(way, precision), seed)?;
+            let (accuracy, ceiling) =
+                expected_accuracy(&fresh, &model::scores(&mut trainer, &model, &fresh)?);
             let line = json!({
                 "experiment": "annotators", "seed": seed, "way": way.name, "precision": precision,
-                "rankings": N_RANKINGS, "pairs": rows.len(), "ties": n_ties, "trained_rows": model.n_rows,
+                "rankings": N_RANKINGS, "pairs": rows.len(), "ties": n_ties, "trained_rows": model.n_rows()?,
                 "accuracy": accuracy, "ceiling": ceiling, "training_seconds": model.seconds,
             });
             println!("{line}");
@@ -102,16 +100,12 @@ pub fn run(seeds: Range<u64>, precision: &str) -> Result<()> {
     Ok(())
 }
 
-fn settings(way: &Way, seed: u64, precision: &str) -> Settings {
-    Settings {
-        adapter: json!({"type": "lora", "rank": 8, "alpha": 16.0}),
-        hyper: json!({
-            "loss": way.loss, "batch_by": way.batch_by, "batch_size": way.batch_size, "epochs": way.epochs,
-            "learning_rate": 1e-3, "held_out": 0.0, "eval_every": 0, "checkpoint_every": 100_000,
-            "schedule": "linear", "warmup": 0.1, "precision": precision,
-        }),
-        seed,
-    }
+fn hyper(way: &Way, precision: &str) -> Value {
+    json!({
+        "loss": way.loss, "batch_by": way.batch_by, "batch_size": way.batch_size, "epochs": way.epochs,
+        "learning_rate": 1e-3, "held_out": 0.0, "eval_every": 0, "checkpoint_every": 100_000,
+        "schedule": "linear", "warmup": 0.1, "precision": precision,
+    })
 }
 
 /// Every pair of every ranking, as the server makes rows of them, ties among them. Who is careless ranks answers that

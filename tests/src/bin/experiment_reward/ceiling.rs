@@ -1,13 +1,10 @@
 //! Whether a reward model of the default model learns all that comparisons can teach: its expected accuracy on fresh
 //! pairs beside that of the utilities themselves.
 
-use crate::{
-    statistics::Mean,
-    trainer::{Settings, Trainer},
-    world::{Length, World, expected_accuracy, logistic},
-};
+use crate::{model, world::{Length, World, expected_accuracy, logistic}};
 use anyhow::Result;
 use fastrand::Rng;
+use laurel_tests::experiment::{statistics::Mean, trainer::Trainer};
 use serde_json::{Value, json};
 use std::ops::Range;
 
@@ -32,20 +29,14 @@ pub fn run(seeds: Range<u64>, precision: &str) -> Result<()> {
         let mut rng = Rng::with_seed(seed ^ 0x5eed);
         let rows = comparisons(&world, &mut rng);
         let fresh = world.questions(N_QUESTIONS, N_ANSWERS, true, &mut rng);
-        let model = trainer.reward_model(
-            &rows,
-            &Settings {
-                adapter: json!({"type": "lora", "rank": 16, "alpha": 32.0}),
-                hyper: json!({
-                    "learning_rate": 1e-3, "batch_size": 8, "epochs": 1, "held_out": 0.0, "eval_every": 0,
-                    "checkpoint_every": 100_000, "schedule": "linear", "warmup": 0.1, "precision": precision,
-                }),
-                seed,
-            },
-        )?;
-        let (accuracy, ceiling) = expected_accuracy(&fresh, &trainer.scores(&model, &fresh)?);
+        let hyper = json!({
+            "learning_rate": 1e-3, "batch_size": 8, "epochs": 1, "held_out": 0.0, "eval_every": 0,
+            "checkpoint_every": 100_000, "schedule": "linear", "warmup": 0.1, "precision": precision,
+        });
+        let model = model::train(&mut trainer, &rows, 16, hyper, seed)?;
+        let (accuracy, ceiling) = expected_accuracy(&fresh, &model::scores(&mut trainer, &model, &fresh)?);
         let line = json!({
-            "experiment": "ceiling", "seed": seed, "precision": precision, "comparisons": model.n_rows,
+            "experiment": "ceiling", "seed": seed, "precision": precision, "comparisons": model.n_rows()?,
             "fresh_pairs": N_QUESTIONS * N_ANSWERS * (N_ANSWERS - 1) / 2,
             "accuracy": accuracy, "ceiling": ceiling, "gap": ceiling - accuracy, "training_seconds": model.seconds,
         });

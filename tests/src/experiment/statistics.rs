@@ -14,6 +14,7 @@ pub struct Mean {
 }
 
 impl Mean {
+    #[must_use]
     pub fn of(values: &[f64]) -> Self {
         let n = values.len() as f64;
         let value = values.iter().sum::<f64>() / n;
