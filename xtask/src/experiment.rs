@@ -1,5 +1,5 @@
 //! `cargo xtask experiment …`: what training reaches on data whose truth is known. Lines of JSON on standard output,
-//! one a reward model, and a summary on standard error.
+//! one a result, and a summary on standard error.
 
 use crate::{build, model, place::Place, shell};
 use anyhow::Result;
@@ -16,6 +16,8 @@ pub struct Options {
 enum What {
     /// Reward models on comparisons from a known Bradley-Terry world, beside the best that is possible.
     Reward(Reward),
+    /// PPO and DPO from 400 comparisons that VADER's sentiment lexicon labels, and the reward model between.
+    Ppo(Ppo),
 }
 
 #[derive(Args)]
@@ -34,6 +36,21 @@ struct Reward {
     precision: String,
 }
 
+#[derive(Args)]
+struct Ppo {
+    /// The first seed: of the answers, the comparisons and the rounds
+    #[arg(long, default_value_t = 1)]
+    first_seed: u64,
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
+    /// f32, bf16 or quantized: what the frozen weights are kept in; auto is bf16 where the CPU multiplies it
+    #[arg(long, default_value = "auto")]
+    precision: String,
+    /// A few steps on a few rows, to see that it works
+    #[arg(long)]
+    quick: bool,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Part {
     /// How near the default model comes to the Bayes ceiling
@@ -43,26 +60,50 @@ enum Part {
 }
 
 pub fn run(place: &Place, options: &Options) -> Result<()> {
-    let What::Reward(reward) = &options.what;
-    let model = model::ensure(place)?;
-    let binaries = build::binaries_and_tests(place)?;
-    for part in reward
-        .part
-        .map_or(vec![Part::Ceiling, Part::Annotators], |part| vec![part])
-    {
+    match &options.what {
+        What::Reward(reward) => run_reward(place, reward),
+        What::Ppo(ppo) => {
+            let mut args = vec![
+                ppo.first_seed.to_string(),
+                ppo.seeds.to_string(),
+                ppo.precision.clone(),
+            ];
+            args.extend(ppo.quick.then(|| "quick".to_owned()));
+            run_program(place, "experiment_ppo", &args)
+        }
+    }
+}
+
+fn run_reward(place: &Place, reward: &Reward) -> Result<()> {
+    let parts = match reward.part {
+        Some(part) => vec![part],
+        None => vec![Part::Ceiling, Part::Annotators],
+    };
+    for part in parts {
         let (name, n_seeds) = match part {
             Part::Ceiling => ("ceiling", 3),
             Part::Annotators => ("annotators", 12),
         };
-        let program = place.native_target.join("debug").join("experiment_reward");
-        shell::run(
-            Command::new(program)
-                .current_dir(&place.root)
-                .env("LAUREL_TRAINER_BIN", &binaries.trainer)
-                .env("LAUREL_MODEL", &model)
-                .args([name, &reward.first_seed.to_string()])
-                .args([&reward.seeds.unwrap_or(n_seeds).to_string(), &reward.precision]),
-        )?;
+        let args = [
+            name.to_owned(),
+            reward.first_seed.to_string(),
+            reward.seeds.unwrap_or(n_seeds).to_string(),
+            reward.precision.clone(),
+        ];
+        run_program(place, "experiment_reward", &args)?;
     }
     Ok(())
+}
+
+fn run_program(place: &Place, name: &str, args: &[String]) -> Result<()> {
+    let model = model::ensure(place)?;
+    let binaries = build::binaries_and_tests(place)?;
+    let program = place.native_target.join("debug").join(name);
+    shell::run(
+        Command::new(program)
+            .current_dir(&place.root)
+            .env("LAUREL_TRAINER_BIN", &binaries.trainer)
+            .env("LAUREL_MODEL", &model)
+            .args(args),
+    )
 }

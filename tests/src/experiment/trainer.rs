@@ -283,10 +283,7 @@ fn as_adapter(weights: &Path, like: &Path) -> Result<PathBuf> {
     const FILE: &str = "adapter_model.safetensors";
     let folder = weights.with_extension(format!(
         "{}-adapter",
-        weights
-            .extension()
-            .unwrap_or_default()
-            .to_string_lossy()
+        weights.extension().unwrap_or_default().to_string_lossy()
     ));
     fs::create_dir_all(&folder)?;
     fs::copy(

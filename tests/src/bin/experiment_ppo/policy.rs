@@ -59,9 +59,7 @@ pub fn by_prompt(n_prompts: usize, figures: impl Iterator<Item = (usize, f64)>) 
         sums[prompt].0 += figure;
         sums[prompt].1 += 1.0;
     }
-    sums.iter()
-        .map(|(sum, n)| (*n > 0.0).then(|| sum / n))
-        .collect()
+    sums.iter().map(|(sum, n)| (*n > 0.0).then(|| sum / n)).collect()
 }
 
 /// Kullback-Leibler divergence from the base model in nats an answer: the mean of log π − log π_base over the policy's
@@ -94,9 +92,6 @@ pub fn divergence(
         .iter()
         .zip(policy.iter().zip(base))
         .map(|(answer, (policy, base))| (answer.prompt, policy - base));
-    let means: Vec<f64> = by_prompt(prompts.len(), apart)
-        .into_iter()
-        .flatten()
-        .collect();
+    let means: Vec<f64> = by_prompt(prompts.len(), apart).into_iter().flatten().collect();
     Ok((Mean::of(&means), whole.len()))
 }

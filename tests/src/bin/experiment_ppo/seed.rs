@@ -110,7 +110,10 @@ pub fn run(seed: u64, precision: &str, size: &Size) -> Result<Vec<Point>> {
         accuracy: 0.0,
         begun,
     };
-    let nothing = Mean { value: 0.0, half: 0.0 };
+    let nothing = Mean {
+        value: 0.0,
+        half: 0.0,
+    };
     let mut points = vec![run.point("base", 0, true, &fresh, (nothing, fresh.len()))];
     run.say("answers of the base model");
 

@@ -1,7 +1,10 @@
 //! Which loss makes the most of rankings with ties when 30 % of those who made them answered at random: the same
 //! rankings for every loss, so that differences are paired.
 
-use crate::{model, world::{Length, Question, World, expected_accuracy, rank}};
+use crate::{
+    model,
+    world::{Length, Question, World, expected_accuracy, rank},
+};
 use anyhow::Result;
 use fastrand::Rng;
 use laurel_tests::experiment::{statistics::Mean, trainer::Trainer};

@@ -1,7 +1,10 @@
 //! Whether a reward model of the default model learns all that comparisons can teach: its expected accuracy on fresh
 //! pairs beside that of the utilities themselves.
 
-use crate::{model, world::{Length, World, expected_accuracy, logistic}};
+use crate::{
+    model,
+    world::{Length, World, expected_accuracy, logistic},
+};
 use anyhow::Result;
 use fastrand::Rng;
 use laurel_tests::experiment::{statistics::Mean, trainer::Trainer};
