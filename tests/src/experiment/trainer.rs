@@ -9,7 +9,7 @@ use candle_core::{
 };
 use serde_json::{Value, json};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     env, fs,
     fs::File,
     io::{BufReader, BufWriter},
@@ -268,10 +268,10 @@ fn keep_checkpoints(out: &Path, seen: &mut BTreeMap<u64, PathBuf>) -> Result<()>
         let Some(step) = step.and_then(|step| step.parse().ok()) else {
             continue;
         };
-        if !seen.contains_key(&step) {
+        if let Entry::Vacant(place) = seen.entry(step) {
             let to = out.with_extension(format!("step-{step}"));
             if fs::copy(folder.path().join("weights.safetensors"), &to).is_ok() {
-                seen.insert(step, to);
+                place.insert(to);
             }
         }
     }
