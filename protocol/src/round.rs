@@ -218,6 +218,19 @@ pub struct Snapshot {
     pub created_at: Timestamp,
 }
 
+/// How often two people who compared the same two answers chose the same one: what a reward model's accuracy on single
+/// people's choices can be held against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Agreement {
+    /// Pairs of answers that at least two people compared, each with a strict choice.
+    pub n_shared: u64,
+    /// Pairs of people, over all those pairs of answers.
+    pub n_compared: u64,
+    /// Of these, the pairs of people who chose the same answer.
+    pub n_same: u64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -233,7 +246,10 @@ pub enum Split {
 ///
 /// A reward round's evaluations tell besides how far the scores can be trusted: `length_correlation` (Pearson's, of score
 /// and tokens), and of each fifth of the predicted probabilities from ½ to 1 that has pairs `calibration_50_predicted`,
-/// `calibration_50_observed`, `calibration_50_pairs` (60, 70, 80, 90), with `calibration_error` over all of them.
+/// `calibration_50_observed`, `calibration_50_pairs` (60, 70, 80, 90), with `calibration_error` over all of them; of each
+/// fifth of the answers by length `length_1_tokens`, `length_1_score`, `length_1_answers` (to 5); and of answers that say
+/// nothing `probe_empty_win_rate` (share of prompts where it scores above the chosen answer) and `probe_empty_score`
+/// (`thanks`: "Thank you."; `repeat`: the chosen answer's first token again and again).
 ///
 /// A PPO round has, with TRL's names behind them:
 /// - of the answers, trained and held out: `reward` (mean score, the penalty for a missing end included; `objective/scores`),

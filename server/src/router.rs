@@ -75,6 +75,7 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(rounds::log))
         .routes(routes!(rounds::samples))
         .routes(routes!(rounds::preview))
+        .routes(routes!(rounds::agreement_of))
         .routes(routes!(rounds::list_adapters))
         .routes(routes!(rounds::adapter_file))
         .routes(routes!(lines::round_rows))

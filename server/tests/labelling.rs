@@ -6,7 +6,7 @@
 use laurel_protocol::*;
 use laurel_server::chats::Chats;
 use laurel_server::store::{
-    Db, accounts, annotations,
+    Db, accounts, agreement, annotations,
     assignments::{self, Annotator},
     completion_jobs, completions, exports, leases, projects, prompts, rounds, undo,
 };
@@ -430,4 +430,50 @@ async fn a_server_that_was_down_for_long_takes_no_job_from_a_live_trainer() {
     leases::renew(&fixture.db, &lease, back).await.unwrap();
     let silent = Timestamp(back.0 + 60_001);
     assert_eq!(leases::sweep(&fixture.db, silent).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn agreement_counts_pairs_of_people_who_compared_the_same_answers() {
+    let fixture = fixture(4, 3, 3).await;
+    // Question by question: all three the same, one against two, one of them a tie, and one person alone.
+    let choices = [
+        [Some(true), Some(true), Some(true)],
+        [Some(true), Some(false), Some(true)],
+        [Some(false), Some(true), None],
+        [Some(true), None, None],
+    ];
+    for n in 0..3 {
+        let who = fixture.annotator(n);
+        let held = assignments::hold(&fixture.db, who, 4).await.unwrap().assignments;
+        for assignment in held {
+            let is_about = |n: &usize| assignment.prompt[0].html.contains(&format!("question {n}"));
+            let question = (0..choices.len()).find(is_about).unwrap();
+            let is_first = assignment.completions[0].html.contains("answer 0");
+            let choice = match choices[question][n] {
+                Some(wants_first) if wants_first == is_first => Choice::First,
+                Some(_) => Choice::Second,
+                None => Choice::Tie,
+            };
+            let sent = answer(choice, assignment.revision);
+            annotations::submit(&fixture.db, assignment.id, &sent, who.user, LEASE, NOW)
+                .await
+                .unwrap();
+        }
+    }
+    let spec = serde_json::from_value(serde_json::json!({
+        "spec": {"kind": "reward", "adapter": {"type": "lora", "rank": 2}}
+    }));
+    let round = rounds::create(&fixture.db, fixture.project, &spec.unwrap(), fixture.users[0], NOW)
+        .await
+        .unwrap();
+    assert_eq!(
+        agreement::of_round(&fixture.db, round.id).await.unwrap(),
+        Agreement {
+            n_shared: 3,
+            n_compared: 3 + 3 + 1,
+            n_same: 3 + 1,
+        }
+    );
+    let nobody = agreement::of_round(&fixture.db, RoundId(99)).await;
+    assert!(matches!(nobody, Err(laurel_server::store::Error::NotFound)));
 }

@@ -1,7 +1,7 @@
 //! Calls about rounds: start, watch, pause, resume, abort, preview, samples.
 
 use super::{Result, get, post, post_empty, url};
-use laurel_protocol::{LogLine, MetricPoint, NewRound, Preview, ProjectId, Round, RoundId, Sample};
+use laurel_protocol::{Agreement, LogLine, MetricPoint, NewRound, Preview, ProjectId, Round, RoundId, Sample};
 
 pub async fn list(project: ProjectId) -> Result<Vec<Round>> {
     get(&format!("/projects/{project}/rounds")).await
@@ -42,6 +42,10 @@ pub async fn samples(id: RoundId) -> Result<Vec<Sample>> {
 /// Nothing until a trainer has taken the round.
 pub async fn preview(id: RoundId) -> Result<Option<Preview>> {
     get(&format!("/rounds/{id}/preview")).await
+}
+
+pub async fn agreement(id: RoundId) -> Result<Agreement> {
+    get(&format!("/rounds/{id}/agreement")).await
 }
 
 /// Where the browser downloads the frozen rows.

@@ -8,7 +8,7 @@ use crate::{
     routes::worker,
     state::AppState,
     store::{
-        adapters, metrics,
+        adapters, agreement, metrics,
         rounds::{self, Order},
     },
 };
@@ -20,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use laurel_protocol::{
-    Adapter, AdapterId, ApiError, LogLine, MetricPoint, NewRound, Preview, ProjectId, Round, RoundId, Sample,
+    Adapter, AdapterId, Agreement, ApiError, LogLine, MetricPoint, NewRound, Preview, ProjectId, Round, RoundId, Sample,
 };
 use tokio_util::io::ReaderStream;
 
@@ -123,6 +123,17 @@ pub async fn preview(
     Path(id): Path<RoundId>,
 ) -> Answer<Option<Preview>> {
     Ok(Json(rounds::preview(&app.db, id).await?))
+}
+
+/// How often people agree who compared the same answers of the round's rows.
+#[utoipa::path(get, path = "/rounds/{id}/agreement", tag = "rounds", params(("id" = i64, Path)),
+    responses((status = 200, body = Agreement)))]
+pub async fn agreement_of(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<RoundId>,
+) -> Answer<Agreement> {
+    Ok(Json(agreement::of_round(&app.db, id).await?))
 }
 
 /// The project's adapters, newest first.

@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod adapters;
+pub mod agreement;
 pub mod annotations;
 pub mod assignments;
 pub mod chat_jobs;

@@ -116,6 +116,7 @@ async fn what_is_not_there_is_not_found() {
         "/rounds/1/log",
         "/rounds/1/samples",
         "/rounds/1/preview",
+        "/rounds/1/agreement",
         "/rounds/1/rows",
         "/rounds/1/events",
         "/adapters/1/files/README.md",

@@ -9,7 +9,7 @@ use crate::{
     model::{Facts, Model},
     report::{Directive, Progress, Reporter, ShownAnswers},
     rounds::{
-        self, Environment, Input, RoundOutcome, Scorer, ShownPrompt,
+        self, Environment, Input, Probes, RoundOutcome, Scorer, ShownPrompt,
         preview::{self, preview},
     },
 };
@@ -103,6 +103,10 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
     let environment = environment(task, ending, &stop)?;
     reporter.pending.samples = samples(task, &before, &HashMap::new());
     reporter.send();
+    let probes = match task.spec.kind {
+        RoundKind::Reward => Probes::new(task.tokenizer, &pairs)?,
+        _ => None,
+    };
     let input = Input {
         spec: task.spec,
         model: task.model,
@@ -111,6 +115,7 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         rows: pairs,
         out: task.folder,
         environment: environment.as_ref(),
+        probes,
     };
     let outcome = rounds::run(input, &mut reporter)?;
     reporter.send();

@@ -1,7 +1,7 @@
 //! The subcommands `round`, `logprobs` and `score`: rounds and their measures without a server.
 
 use super::{
-    Environment, Input, Scorer, announce, check, completion_logps,
+    Environment, Input, Probes, Scorer, announce, check, completion_logps,
     data_file::{data, pairs, rows},
     made_with::MadeWith,
     run, scores,
@@ -147,6 +147,10 @@ pub fn round(args: &RoundArgs) -> Result<()> {
         }),
         None => None,
     };
+    let probes = match spec.kind {
+        RoundKind::Reward => Probes::new(&tokenizer, &rows)?,
+        _ => None,
+    };
     let input = Input {
         spec: &spec,
         model: &model,
@@ -155,6 +159,7 @@ pub fn round(args: &RoundArgs) -> Result<()> {
         rows,
         out: &args.out,
         environment: environment.as_ref(),
+        probes,
     };
     // A terminal asks no round to stop: Ctrl-C ends the process, and the same command goes on from the checkpoint.
     run(input, &mut terminal)?;

@@ -33,6 +33,7 @@ pub use check::check;
 pub use logps::{completion_logps, scores};
 pub use outcome::RoundOutcome;
 pub use ppo::{Carried, Endpoint, Environment, Scorer, ShownPrompt, prompts};
+pub use reward::Probes;
 pub use session::Session;
 pub use watch::{Best, Seen};
 
@@ -62,6 +63,8 @@ pub struct Input<'a> {
     pub out: &'a Path,
     /// What a PPO round acts in; other kinds need none.
     pub environment: Option<&'a Environment<'a>>,
+    /// What a reward round asks its model besides, at each evaluation.
+    pub probes: Option<Probes>,
 }
 
 /// Runs a round, or goes on with the one whose checkpoint lies in `out`.

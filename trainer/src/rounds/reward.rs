@@ -2,8 +2,11 @@
 //! 2022, step 2).
 
 mod health;
+mod probes;
 
-use self::health::Health;
+pub use self::probes::Probes;
+
+use self::{health::Health, probes::take_chosen};
 use super::{
     logps::{Pass, head_scores},
     rankings::{Ranking, ranking_passes},
@@ -185,15 +188,21 @@ fn plackett_luce(
 }
 
 fn evaluate(session: &mut Session<'_>, head: &Var) -> Result<()> {
-    let (mut tally, mut health) = (Tally::default(), Health::default());
+    let (mut tally, mut health, mut chosen) = (Tally::default(), Health::default(), Vec::new());
     let rankings = session.held_out_rankings();
     for pass in ranking_passes(&rankings) {
         let states = Pass::last_states(session.model, Some(&session.adapter), pass, Tape::off())?;
         let scores = head_scores(&states.values, head)?;
         pass_loss(&session.spec.hyper, &scores, pass, rankings.len(), &mut tally)?;
-        health.add(pass, &scores.to_vec1::<f32>()?);
+        let scores = scores.to_vec1::<f32>()?;
+        health.add(pass, &scores);
+        take_chosen(pass, &scores, &mut chosen);
     }
-    for (name, figure) in health.figures() {
+    let mut figures = health.figures();
+    if let Some(probes) = &session.probes {
+        figures.extend(probes.figures(session, head, &chosen)?);
+    }
+    for (name, figure) in figures {
         tally.add(name, figure, 1);
     }
     session.report(Split::Eval, &tally)

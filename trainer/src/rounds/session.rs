@@ -10,6 +10,7 @@ use super::{
     by_prompt::{elements_by_prompt, groups_by_prompt},
     ppo::Carried,
     rankings::{Ranking, elements},
+    reward::Probes,
     sampler::{Sampler, hold_out},
     tally::{ADVICE, Tally, check_finite},
     watch::Watch,
@@ -52,6 +53,8 @@ pub struct Session<'a> {
     optimiser: AdamW,
     /// Steps done. A PPO step is several of the optimiser's.
     step: u64,
+    /// Of a reward round.
+    pub probes: Option<Probes>,
     /// What a PPO round hands on from step to step beside the weights.
     pub carried: Carried,
     /// All figures so far, those before a resumed round's checkpoint included.
@@ -105,6 +108,7 @@ impl<'a> Session<'a> {
             rows,
             out,
             environment,
+            probes,
         } = input;
         settings(spec)?;
         let fingerprint = fingerprint(spec, base_model, model, (starting_adapter, environment), &rows)?;
@@ -171,6 +175,7 @@ impl<'a> Session<'a> {
             sampler,
             optimiser,
             step: 0,
+            probes,
             carried: Carried::new(&spec.hyper),
             history: Vec::new(),
             ended_by: None,

@@ -64,6 +64,7 @@ fn input<'a>(spec: &'a RoundSpec, model: &'a Model, out: &'a Path) -> Input<'a> 
         rows: pairs(24),
         out,
         environment: None,
+        probes: None,
     }
 }
 

@@ -127,7 +127,7 @@ fn body(live: Live) -> AnyView {
         {alarms::view(live)}
         {after(live, first.spec.kind)}
         {charts::view(live, first.spec.kind)}
-        {health::view(live, first.spec.kind)}
+        {health::view(live, first.id, first.spec.kind)}
         {preview::view(live, first.spec.kind)}
         {record::samples(live, first.spec.kind)}
         <div class="columns">

@@ -35,6 +35,15 @@ const BINS: [[&str; 3]; N_BINS] = [
     ],
 ];
 
+/// What each fifth of the answers by length reports: mean tokens, mean score, answers.
+const BY_LENGTH: [[&str; 3]; 5] = [
+    ["length_1_tokens", "length_1_score", "length_1_answers"],
+    ["length_2_tokens", "length_2_score", "length_2_answers"],
+    ["length_3_tokens", "length_3_score", "length_3_answers"],
+    ["length_4_tokens", "length_4_score", "length_4_answers"],
+    ["length_5_tokens", "length_5_score", "length_5_answers"],
+];
+
 #[derive(Default)]
 pub struct Health {
     /// r_w − r_l of each strict pair.
@@ -64,6 +73,7 @@ impl Health {
         let mut figures = calibration(&self.margins);
         if let Some(correlation) = correlation(&self.answers) {
             figures.insert("length_correlation", correlation);
+            figures.extend(by_length(&self.answers));
         }
         figures
     }
@@ -94,6 +104,23 @@ fn calibration(margins: &[f64]) -> BTreeMap<&'static str, f64> {
     }
     if !margins.is_empty() {
         figures.insert("calibration_error", error);
+    }
+    figures
+}
+
+/// The answers in the order of their lengths, cut into five groups of equal size: what a score is on average, by length.
+fn by_length(answers: &[(f64, f64)]) -> BTreeMap<&'static str, f64> {
+    let mut sorted = answers.to_vec();
+    sorted.sort_by(|left, right| left.1.total_cmp(&right.1));
+    let mut figures = BTreeMap::new();
+    for (at, names) in BY_LENGTH.into_iter().enumerate() {
+        let edge = |at: usize| at * sorted.len() / BY_LENGTH.len();
+        let group = &sorted[edge(at)..edge(at + 1)];
+        let n = group.len() as f64;
+        let mean = |of: fn(&(f64, f64)) -> f64| group.iter().map(of).sum::<f64>() / n;
+        if !group.is_empty() {
+            figures.extend(names.into_iter().zip([mean(|it| it.1), mean(|it| it.0), n]));
+        }
     }
     figures
 }
@@ -151,6 +178,20 @@ mod tests {
             0.6,
         );
         assert_eq!(correlation(&[(1.0, 2.0), (3.0, 2.0)]), None);
+    }
+
+    #[test]
+    fn fifths_by_length_hold_every_answer_once() {
+        let answers: Vec<(f64, f64)> = (0..7).map(|at| (f64::from(at), f64::from(10 - at))).collect();
+        let figures = by_length(&answers);
+        close(figures["length_1_tokens"], 4.0);
+        close(figures["length_1_score"], 6.0);
+        // The two longest.
+        close(figures["length_5_tokens"], 9.5);
+        close(figures["length_5_score"], 0.5);
+        let n: f64 = BY_LENGTH.iter().map(|names| figures[names[2]]).sum();
+        close(n, 7.0);
+        assert_eq!(by_length(&answers[..1]).len(), 3);
     }
 
     #[test]

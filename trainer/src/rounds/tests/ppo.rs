@@ -104,6 +104,7 @@ fn run_in(spec: &RoundSpec, out: &Path, reporter: &mut dyn Reporter) -> anyhow::
     let input = Input {
         rows: prompts(20),
         environment: Some(&environment),
+        probes: None,
         ..input(spec, &model, out)
     };
     run(input, reporter)
@@ -246,6 +247,7 @@ fn a_round_stopped_while_it_samples_goes_on_from_its_last_step() {
         let input = Input {
             rows: prompts(20),
             environment: Some(&environment),
+            probes: None,
             ..input(&spec, &model, parts.path())
         };
         assert_eq!(
@@ -296,6 +298,7 @@ fn prompts_are_taken_once_each_and_those_without_room_are_left_out() {
     let input = Input {
         rows,
         environment: Some(&environment),
+        probes: None,
         ..input(&spec, &model, out.path())
     };
     let mut reporter = Silent;

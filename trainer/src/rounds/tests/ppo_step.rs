@@ -104,6 +104,7 @@ fn an_update_has_pytorchs_loss_and_gradients() {
             rows: prompts(4),
             out: out.path(),
             environment: Some(&environment),
+            probes: None,
         };
         let session = Session::start(input, &mut reporter).unwrap().unwrap();
         if let Some(Weight::Trainable(head)) = &session.adapter.value {
