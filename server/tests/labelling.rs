@@ -463,9 +463,15 @@ async fn agreement_counts_pairs_of_people_who_compared_the_same_answers() {
     let spec = serde_json::from_value(serde_json::json!({
         "spec": {"kind": "reward", "adapter": {"type": "lora", "rank": 2}}
     }));
-    let round = rounds::create(&fixture.db, fixture.project, &spec.unwrap(), fixture.users[0], NOW)
-        .await
-        .unwrap();
+    let round = rounds::create(
+        &fixture.db,
+        fixture.project,
+        &spec.unwrap(),
+        fixture.users[0],
+        NOW,
+    )
+    .await
+    .unwrap();
     assert_eq!(
         agreement::of_round(&fixture.db, round.id).await.unwrap(),
         Agreement {

@@ -1,7 +1,9 @@
 //! Calls about rounds: start, watch, pause, resume, abort, preview, samples.
 
 use super::{Result, get, post, post_empty, url};
-use laurel_protocol::{Agreement, LogLine, MetricPoint, NewRound, Preview, ProjectId, Round, RoundId, Sample};
+use laurel_protocol::{
+    Agreement, LogLine, MetricPoint, NewRound, Preview, ProjectId, Round, RoundId, Sample,
+};
 
 pub async fn list(project: ProjectId) -> Result<Vec<Round>> {
     get(&format!("/projects/{project}/rounds")).await

@@ -20,7 +20,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use laurel_protocol::{
-    Adapter, AdapterId, Agreement, ApiError, LogLine, MetricPoint, NewRound, Preview, ProjectId, Round, RoundId, Sample,
+    Adapter, AdapterId, Agreement, ApiError, LogLine, MetricPoint, NewRound, Preview, ProjectId, Round,
+    RoundId, Sample,
 };
 use tokio_util::io::ReaderStream;
 

@@ -1,14 +1,18 @@
 //! Products of f32 activations with frozen weights in bf16, summed in f32.
 //!
-//! Weights in bf16 take half the memory of f32 and, where the CPU multiplies pairs of bf16 (AVX-512 BF16), half
-//! the time. Both operands are rounded to bf16 there, as PyTorch's autocast does; on other CPUs the activations
+//! Weights in bf16 take half the memory of f32 and, where the CPU multiplies pairs (AVX-512 BF16) or tiles (AMX) of
+//! bf16, half the time or less. Both operands are rounded to bf16 there, as PyTorch's autocast does; on other CPUs the activations
 //! stay f32. The blocking is that of BLIS (Van Zee and van de Geijn 2015): operands are packed into panels that
 //! stay in the caches, a tile of the result stays in registers. The inner dimension goes in pairs.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod blocked;
+#[cfg(target_arch = "x86_64")]
+mod panels;
 
 use half::bf16;
 
@@ -53,8 +57,11 @@ fn multiply_by(kernel: Kernel, x: &[f32], rows: usize, w: Weight<'_>, transposed
 fn kernel() -> Kernel {
     #[cfg(target_arch = "x86_64")]
     {
+        if amx::is_there() {
+            return panels::multiply::<amx::Amx>;
+        }
         if avx512::is_there() {
-            return avx512::multiply;
+            return panels::multiply::<avx512::Avx512>;
         }
         if blocked::x86::is_there() {
             return blocked::multiply::<blocked::x86::Avx2>;
@@ -131,25 +138,36 @@ mod tests {
                 check(blocked::multiply::<blocked::x86::Avx2>, false);
             }
             if avx512::is_there() {
-                check(avx512::multiply, true);
+                check(panels::multiply::<avx512::Avx512>, true);
+            }
+            if amx::is_there() {
+                check(panels::multiply::<amx::Amx>, true);
             }
         }
     }
 
     #[test]
     fn a_row_alone_has_the_same_bits_as_among_others() {
+        same_alone(70, 50);
+        // More than one block of the inner dimension.
+        same_alone(1500, 40);
+    }
+
+    fn same_alone(inner: usize, out: usize) {
         let mut stream = Rng::new(2).stream("bf16", 0);
-        let x: Vec<f32> = (0..30 * 70).map(|_| stream.normal() as f32).collect();
-        let w: Vec<bf16> = (0..50 * 70).map(|_| bf16::from_f64(stream.normal())).collect();
+        let x: Vec<f32> = (0..70 * inner).map(|_| stream.normal() as f32).collect();
+        let w: Vec<bf16> = (0..out * inner)
+            .map(|_| bf16::from_f64(stream.normal()))
+            .collect();
         let weight = Weight {
             data: &w,
-            rows: 50,
-            columns: 70,
+            rows: out,
+            columns: inner,
         };
-        let together = multiply(&x, 30, weight, true);
-        for row in 0..30 {
-            let alone = multiply(&x[row * 70..(row + 1) * 70], 1, weight, true);
-            assert_eq!(alone, together[row * 50..(row + 1) * 50]);
+        let together = multiply(&x, 70, weight, true);
+        for row in 0..70 {
+            let alone = multiply(&x[row * inner..(row + 1) * inner], 1, weight, true);
+            assert_eq!(alone, together[row * out..(row + 1) * out]);
         }
     }
 

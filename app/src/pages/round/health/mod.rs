@@ -145,8 +145,12 @@ fn calibration_table(bins: &[Bin]) -> AnyView {
 
 fn length_words(correlation: f64) -> AnyView {
     let advice = match correlation {
-        c if c >= STRONG => " Long answers score high for their length alone, perhaps: a policy trained on it may just write more.",
-        c if c <= -STRONG => " Short answers score high for their length alone, perhaps: a policy trained on it may just write less.",
+        c if c >= STRONG => {
+            " Long answers score high for their length alone, perhaps: a policy trained on it may just write more."
+        }
+        c if c <= -STRONG => {
+            " Short answers score high for their length alone, perhaps: a policy trained on it may just write less."
+        }
         _ => " Length alone does not make the score.",
     };
     view! {
@@ -171,8 +175,10 @@ fn probe_table(probes: &[Probe]) -> AnyView {
         }
     };
     let advice = match probes.iter().any(|probe| probe.win_rate > OFTEN) {
-        true => "An answer that says nothing should hardly ever win. A policy trained on these scores may find out that it does: \
-                 compare more answers, or let people compare such answers too.",
+        true => {
+            "An answer that says nothing should hardly ever win. A policy trained on these scores may find out that it does: \
+                 compare more answers, or let people compare such answers too."
+        }
         false => "It prefers the chosen answers to answers that say nothing.",
     };
     view! {
