@@ -1,4 +1,5 @@
-"""VADER's scores of sentences that meet each of its rules, for the experiment of PPO against DPO.
+"""VADER's scores of sentences that meet each of its rules, for the experiment of PPO against DPO. None has an emoji: the
+package that the experiment takes the lexicon from describes some of them in older words.
 
 usage: vader.py > tests/src/bin/experiment_ppo/scorer/golden.json     (needs vaderSentiment 3.3.2; seconds)
 """
@@ -19,7 +20,6 @@ The plot was good, but the characters are uncompelling and the dialog is not gre
 Today SUX!
 Today only kinda sux! But I'll get by, lol
 Make sure you :) or :D today!
-Catch utf-8 emoji such as 💘 and 💋 and 😁
 Not bad at all
 It was a terrible, terrible day, and nobody came??
 Are you happy??? Really????

@@ -410,6 +410,7 @@ fn run_to(scene: &Scene, step: u64) {
         rows: pairs.collect(),
         out: &scene.path("run"),
         environment: None,
+        probes: None,
     };
     let outcome = rounds::run(input, &mut StopAt(step)).unwrap();
     assert_eq!(outcome, RoundOutcome::Stopped);
