@@ -460,18 +460,21 @@ async fn agreement_counts_pairs_of_people_who_compared_the_same_answers() {
                 .unwrap();
         }
     }
-    let spec = serde_json::from_value(serde_json::json!({
-        "spec": {"kind": "reward", "adapter": {"type": "lora", "rank": 2}}
-    }));
-    let round = rounds::create(
-        &fixture.db,
-        fixture.project,
-        &spec.unwrap(),
-        fixture.users[0],
-        NOW,
-    )
-    .await
-    .unwrap();
+    let new = NewRound {
+        name: String::new(),
+        spec: RoundSpec {
+            kind: RoundKind::Reward,
+            adapter: AdapterConfig::default(),
+            hyper: Hyper::for_kind(RoundKind::Reward),
+            reward: None,
+            seed: 0,
+        },
+        starting_adapter: None,
+        reward_adapter: None,
+    };
+    let round = rounds::create(&fixture.db, fixture.project, &new, fixture.users[0], NOW)
+        .await
+        .unwrap();
     assert_eq!(
         agreement::of_round(&fixture.db, round.id).await.unwrap(),
         Agreement {

@@ -9,6 +9,8 @@ use vader_sentiment::{EMOJI_LEXICON, LEXICON};
 
 /// So much a score of 1 takes: the sum of valences is squashed by x / √(x² + α).
 const ALPHA: f64 = 15.0;
+/// Words that vaderSentiment has and the package has not yet.
+const ADDED: [(&str, f64); 2] = [("heart", 3.2), ("hearts", 3.3)];
 const EXCLAMATION: f64 = 0.292;
 const QUESTION: f64 = 0.18;
 const MANY_QUESTIONS: f64 = 0.96;
@@ -34,6 +36,7 @@ fn lexicon() -> &'static HashMap<&'static str, f64> {
         LEXICON
             .iter()
             .map(|(word, valence)| (word.into_inner(), *valence))
+            .chain(ADDED)
             .collect()
     })
 }
