@@ -167,7 +167,7 @@ fn hyper(kind: &str, n_steps: u64, precision: &str) -> Value {
         "checkpoint_every": (n_steps / PARTS).max(1), "precision": precision,
     });
     let own = match kind {
-        "reward" => json!({"learning_rate": 3e-4, "batch_size": 8}),
+        "reward" => json!({"learning_rate": 1e-3, "batch_size": 8}),
         "dpo" => json!({"learning_rate": 2e-4, "batch_size": 16, "beta": 0.1}),
         _ => json!({
             "learning_rate": 3e-4, "batch_size": 16,
