@@ -148,7 +148,6 @@ fn a_real_trainer_makes_a_reward_model_and_a_policy_that_it_scores() -> Result<(
     browser.attribute_becomes("round-status", "data-status", "done", JOB_SECONDS)?;
     browser.sees("reward-health")?;
     browser.sees("round-chart-calibration")?;
-    browser.sees("round-chart-score-length")?;
     browser.reads("held-out-accuracy", "No two people compared the same answers")?;
     assert_eq!(browser.count("reward-probe")?, 3);
     let violations = browser.accessibility_violations()?;
