@@ -8,7 +8,7 @@
 use super::{Target, Weight};
 use half::bf16;
 use rayon::prelude::*;
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, cell::Cell};
 
 /// Columns of a panel and of a tile.
 pub const WIDTH: usize = 32;
@@ -19,6 +19,10 @@ const PANELS: usize = 3;
 const MOST_PAIRS: usize = 320;
 /// Tasks for each thread, where there is enough work: the last ones then end at about the same time.
 const TASKS_A_THREAD: usize = 3;
+
+thread_local! {
+    static PACKED: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+}
 
 /// What multiplies.
 pub trait Unit {
@@ -152,18 +156,20 @@ impl Task<'_> {
         let n_panels = self.columns.len().div_ceil(WIDTH);
         let n_blocks = self.pairs.div_ceil(MOST_PAIRS).max(1);
         let block = self.pairs.div_ceil(n_blocks).next_multiple_of(LANES);
-        let mut packed = vec![0u32; n_panels * block * WIDTH];
+        // Kept from task to task; whatever is read of it is written first.
+        let mut packed = PACKED.take();
+        packed.resize(packed.len().max(n_panels * block * WIDTH), 0);
         U::begin();
         for first_pair in (0..self.pairs).step_by(block) {
             let n_pairs = block.min(self.pairs - first_pair);
             let n_whole = n_pairs.next_multiple_of(U::WHOLE_PAIRS);
-            for (panel, packed) in packed.chunks_exact_mut(block * WIDTH).enumerate() {
+            for (panel, packed) in packed.chunks_exact_mut(block * WIDTH).take(n_panels).enumerate() {
                 self.pack(first_pair, panel, &mut packed[..n_pairs * WIDTH]);
                 packed[n_pairs * WIDTH..n_whole * WIDTH].fill(0);
             }
             for row in self.rows.clone().step_by(U::ROWS) {
                 let x = &self.x[row * self.stride + first_pair..];
-                for (panel, packed) in packed.chunks_exact(block * WIDTH).enumerate() {
+                for (panel, packed) in packed.chunks_exact(block * WIDTH).take(n_panels).enumerate() {
                     let column = self.columns.start + panel * WIDTH;
                     let width = WIDTH.min(self.columns.end - column);
                     let tile = Tile {
@@ -183,6 +189,7 @@ impl Task<'_> {
             }
         }
         U::end();
+        PACKED.set(packed);
     }
 
     /// A panel: `(pairs, WIDTH)`, the two weights of a pair side by side in 32 bits, zero beyond the edge.
@@ -221,10 +228,13 @@ impl Task<'_> {
             for at in (0..n_turned).step_by(LANES) {
                 // SAFETY: 16 rows have 16 whole pairs from `at` on, and so has the panel.
                 unsafe {
-                    let lines: [__m512i; LANES] = std::array::from_fn(|line| {
-                        _mm512_loadu_si512(row(rows.start + line)[2 * at..].as_ptr().cast())
-                    });
-                    for (pair, line) in turned(lines).into_iter().enumerate() {
+                    let mut lines = [_mm512_setzero_si512(); LANES];
+                    for (line, row) in lines.iter_mut().zip(rows.clone()) {
+                        let row = &self.w.data[row * columns + 2 * (first_pair + at)..][..2 * LANES];
+                        *line = _mm512_loadu_si512(row.as_ptr().cast());
+                    }
+                    turn(&mut lines);
+                    for (pair, line) in lines.into_iter().enumerate() {
                         let place = packed[(at + pair) * WIDTH + half * LANES..][..LANES].as_mut_ptr();
                         _mm512_storeu_si512(place.cast(), line);
                     }
@@ -274,41 +284,37 @@ impl Task<'_> {
     }
 }
 
-/// Rows become columns.
+/// Rows become columns. Loops, not closures: in those the compiler would call a function for each instruction.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn turned(r: [__m512i; LANES]) -> [__m512i; LANES] {
-    let mut by_two = r;
+fn turn(r: &mut [__m512i; LANES]) {
+    let mut by_two = *r;
     for i in 0..8 {
         by_two[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
         by_two[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
     }
     // Register 4 i + c: column 4 l + c of the rows 4 i to 4 i + 3 in its quarter l.
-    let mut by_four = r;
+    let mut by_four = *r;
     for i in 0..4 {
-        let [a, b, c, d]: [__m512i; 4] = std::array::from_fn(|at| by_two[4 * i + at]);
-        by_four[4 * i] = _mm512_unpacklo_epi64(a, c);
-        by_four[4 * i + 1] = _mm512_unpackhi_epi64(a, c);
-        by_four[4 * i + 2] = _mm512_unpacklo_epi64(b, d);
-        by_four[4 * i + 3] = _mm512_unpackhi_epi64(b, d);
+        by_four[4 * i] = _mm512_unpacklo_epi64(by_two[4 * i], by_two[4 * i + 2]);
+        by_four[4 * i + 1] = _mm512_unpackhi_epi64(by_two[4 * i], by_two[4 * i + 2]);
+        by_four[4 * i + 2] = _mm512_unpacklo_epi64(by_two[4 * i + 1], by_two[4 * i + 3]);
+        by_four[4 * i + 3] = _mm512_unpackhi_epi64(by_two[4 * i + 1], by_two[4 * i + 3]);
     }
-    let mut columns = r;
     for c in 0..4 {
-        let [i0, i1, i2, i3]: [__m512i; 4] = std::array::from_fn(|i| by_four[4 * i + c]);
         let (even, odd) = (
-            _mm512_shuffle_i32x4::<0x88>(i0, i1),
-            _mm512_shuffle_i32x4::<0xdd>(i0, i1),
+            _mm512_shuffle_i32x4::<0x88>(by_four[c], by_four[4 + c]),
+            _mm512_shuffle_i32x4::<0xdd>(by_four[c], by_four[4 + c]),
         );
         let (more_even, more_odd) = (
-            _mm512_shuffle_i32x4::<0x88>(i2, i3),
-            _mm512_shuffle_i32x4::<0xdd>(i2, i3),
+            _mm512_shuffle_i32x4::<0x88>(by_four[8 + c], by_four[12 + c]),
+            _mm512_shuffle_i32x4::<0xdd>(by_four[8 + c], by_four[12 + c]),
         );
-        columns[c] = _mm512_shuffle_i32x4::<0x88>(even, more_even);
-        columns[8 + c] = _mm512_shuffle_i32x4::<0xdd>(even, more_even);
-        columns[4 + c] = _mm512_shuffle_i32x4::<0x88>(odd, more_odd);
-        columns[12 + c] = _mm512_shuffle_i32x4::<0xdd>(odd, more_odd);
+        r[c] = _mm512_shuffle_i32x4::<0x88>(even, more_even);
+        r[8 + c] = _mm512_shuffle_i32x4::<0xdd>(even, more_even);
+        r[4 + c] = _mm512_shuffle_i32x4::<0x88>(odd, more_odd);
+        r[12 + c] = _mm512_shuffle_i32x4::<0xdd>(odd, more_odd);
     }
-    columns
 }
 
 #[cfg(test)]
