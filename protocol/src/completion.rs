@@ -198,7 +198,10 @@ impl NewCompletionJob {
     pub fn validate_for(&self, label_type: LabelType) -> Validation {
         let reason = match label_type {
             LabelType::Pick => "must be at least 2: a task compares two completions of this job",
-            LabelType::Rank => "must be at least 3: a task orders at least three completions of this job",
+            LabelType::Rate => "must be at least 1",
+            LabelType::Rank | LabelType::BestWorst => {
+                "must be at least 3: a task orders at least three completions of this job"
+            }
         };
         Check::default()
             .ensure(

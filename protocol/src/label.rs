@@ -5,6 +5,7 @@ use crate::{
     ids::{AssignmentId, ProjectId, TaskId, Timestamp},
     message::Speaker,
     project::LabelType,
+    questions::{Extras, Questions},
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,8 @@ pub struct Assignment {
     pub task_id: TaskId,
     pub label_type: LabelType,
     pub ask_strength: bool,
+    #[serde(default)]
+    pub questions: Questions,
     pub prompt: Vec<ShownMessage>,
     /// In display order: index 0 is A, 1 is B …
     pub completions: Vec<ShownCompletion>,
@@ -62,6 +65,10 @@ pub enum Judgement {
         /// Dense: {1, 1, 2}, not {1, 1, 3}.
         ranks: Vec<u8>,
     },
+    /// The best and the worst one, by position. The rest lie between them in no order.
+    BestWorst { best: u8, worst: u8 },
+    /// No comparison: the ratings say it all.
+    Rate,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -83,6 +90,9 @@ pub struct Answer {
     pub judgement: Judgement,
     #[serde(default)]
     pub comment: String,
+    /// What the project's [`Questions`] ask for.
+    #[serde(default, skip_serializing_if = "Extras::is_empty")]
+    pub extras: Extras,
     /// Active seconds on the task; idle time is left out by the page.
     pub seconds: f64,
     /// The `revision` of the assignment that is answered. Sending the same answer again is harmless.
@@ -93,9 +103,29 @@ pub struct Answer {
 /// The longest comment on an answer or a skip.
 const MAX_COMMENT_BYTES: usize = 8 * 1024;
 
+/// What an answer is checked against.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    pub label_type: LabelType,
+    pub ask_strength: bool,
+    pub questions: &'a Questions,
+    /// The completions as they were written, in display order.
+    pub texts: &'a [&'a str],
+}
+
+impl Assignment {
+    pub fn texts(&self) -> Vec<&str> {
+        self.completions
+            .iter()
+            .map(|completion| completion.text.as_str())
+            .collect()
+    }
+}
+
 impl Answer {
     /// Checks the answer against what was asked.
-    pub fn validate(&self, label_type: LabelType, n_completions: usize, ask_strength: bool) -> Validation {
+    pub fn validate(&self, expected: &Expected<'_>) -> Validation {
+        let n_completions = expected.texts.len();
         let mut check = Check::default();
         check
             .ensure(
@@ -108,7 +138,7 @@ impl Answer {
                 "seconds",
                 "must be 0 or more",
             );
-        match (&self.judgement, label_type) {
+        match (&self.judgement, expected.label_type) {
             (Judgement::Pick { choice, strength }, LabelType::Pick) => {
                 let strict = matches!(choice, Choice::First | Choice::Second);
                 check
@@ -118,7 +148,7 @@ impl Answer {
                         "must be 1 to 4",
                     )
                     .ensure(
-                        strength.is_none() || (strict && ask_strength),
+                        strength.is_none() || (strict && expected.ask_strength),
                         "judgement.strength",
                         "goes only with a strict choice, where the project asks for it",
                     );
@@ -136,10 +166,26 @@ impl Answer {
                         "must count 1, 2, 3 … without gaps (equal numbers are ties)",
                     );
             }
+            (Judgement::BestWorst { best, worst }, LabelType::BestWorst) => {
+                let is_at = |position: u8| usize::from(position) < n_completions;
+                check.ensure(
+                    is_at(*best) && is_at(*worst) && best != worst,
+                    "judgement",
+                    "must name two different completions of the task",
+                );
+            }
+            (Judgement::Rate, LabelType::Rate) => {}
             _ => {
                 check.ensure(false, "judgement.type", "does not match the project's label type");
             }
         }
+        let n_ranks = match &self.judgement {
+            Judgement::Rank { ranks } => ranks.iter().copied().max().unwrap_or(0),
+            _ => 0,
+        };
+        self.extras
+            .check(expected.questions, n_completions, n_ranks, &mut check);
+        self.extras.check_texts(expected.texts, &mut check);
         check.finish()
     }
 }
@@ -151,9 +197,17 @@ fn is_dense(ranks: &[u8]) -> bool {
 }
 
 impl Judgement {
+    /// Completions of the task, where the judgement tells; 2 otherwise.
+    pub fn n_ranked(&self) -> usize {
+        match self {
+            Self::Rank { ranks } => ranks.len(),
+            Self::Pick { .. } | Self::BestWorst { .. } | Self::Rate => 2,
+        }
+    }
+
     /// Every pair of display positions that the judgement compares, each once.
     /// "Both bad" says nothing about which is better, so it gives no pair.
-    pub fn comparisons(&self) -> Vec<PositionPair> {
+    pub fn comparisons(&self, n_completions: usize) -> Vec<PositionPair> {
         match self {
             Self::Pick { choice, strength } => {
                 let pair = |chosen, rejected, tie| PositionPair {
@@ -184,6 +238,19 @@ impl Judgement {
                 }
                 pairs
             }
+            Self::BestWorst { best, worst } => {
+                let (best, worst) = (usize::from(*best), usize::from(*worst));
+                let pair = |chosen, rejected| PositionPair {
+                    chosen,
+                    rejected,
+                    tie: false,
+                    strength: None,
+                };
+                let between = (0..n_completions).filter(|&other| other != best && other != worst);
+                let with_both = between.flat_map(|other| [pair(best, other), pair(other, worst)]);
+                std::iter::once(pair(best, worst)).chain(with_both).collect()
+            }
+            Self::Rate => vec![],
         }
     }
 }
@@ -270,9 +337,48 @@ mod tests {
         Answer {
             judgement,
             comment: String::new(),
+            extras: Extras::default(),
             seconds: 1.0,
             revision: 0,
         }
+    }
+
+    fn expected<'a>(label_type: LabelType, ask_strength: bool, texts: &'a [&'a str]) -> Expected<'a> {
+        const NOTHING: &Questions = &Questions {
+            dimensions: Vec::new(),
+            rating_steps: 5,
+            span_labels: Vec::new(),
+            edit: false,
+            demonstration: false,
+            acceptable_line: false,
+        };
+        Expected {
+            label_type,
+            ask_strength,
+            questions: NOTHING,
+            texts,
+        }
+    }
+
+    #[test]
+    fn best_and_worst_differ_and_lie_among_the_completions() {
+        let answered = |best, worst| {
+            answer(Judgement::BestWorst { best, worst }).validate(&expected(
+                LabelType::BestWorst,
+                false,
+                &["a", "b", "c"],
+            ))
+        };
+        assert!(answered(2, 0).is_ok());
+        assert!(answered(1, 1).is_err());
+        assert!(answered(3, 0).is_err());
+    }
+
+    #[test]
+    fn the_best_beats_all_others_and_the_worst_none() {
+        let pairs = Judgement::BestWorst { best: 2, worst: 0 }.comparisons(4);
+        let short: Vec<_> = pairs.iter().map(|p| (p.chosen, p.rejected)).collect();
+        assert_eq!(short, [(2, 0), (2, 1), (1, 0), (2, 3), (3, 0)]);
     }
 
     #[test]
@@ -281,7 +387,7 @@ mod tests {
             answer(Judgement::Rank {
                 ranks: ranks.to_vec(),
             })
-            .validate(LabelType::Rank, 3, false)
+            .validate(&expected(LabelType::Rank, false, &["a", "b", "c"]))
         };
         assert!(rank(&[2, 1, 1]).is_ok());
         assert!(rank(&[1, 1, 3]).is_err());
@@ -296,7 +402,7 @@ mod tests {
                 choice,
                 strength: Some(2),
             })
-            .validate(LabelType::Pick, 2, ask)
+            .validate(&expected(LabelType::Pick, ask, &["a", "b"]))
         };
         assert!(pick(Choice::First, true).is_ok());
         assert!(pick(Choice::First, false).is_err());
@@ -305,7 +411,7 @@ mod tests {
 
     #[test]
     fn a_ranking_of_k_gives_all_k_choose_2_pairs_with_ties_marked() {
-        let pairs = Judgement::Rank { ranks: vec![2, 1, 2] }.comparisons();
+        let pairs = Judgement::Rank { ranks: vec![2, 1, 2] }.comparisons(3);
         let short: Vec<_> = pairs.iter().map(|p| (p.chosen, p.rejected, p.tie)).collect();
         assert_eq!(short, [(1, 0, false), (0, 2, true), (1, 2, false)]);
     }
@@ -317,7 +423,7 @@ mod tests {
                 choice: Choice::BothBad,
                 strength: None
             }
-            .comparisons()
+            .comparisons(2)
             .is_empty()
         );
     }

@@ -4,6 +4,7 @@ use crate::{
     error::{Check, Validation},
     ids::{CompletionId, ProjectId, PromptId, Timestamp, UserId},
     message::Message,
+    questions::Questions,
     template::Template,
 };
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,10 @@ pub enum LabelType {
     Pick,
     /// Three to eight completions in order, ties allowed.
     Rank,
+    /// The best and the worst of three to eight.
+    BestWorst,
+    /// One to eight completions, each rated by itself on the project's dimensions.
+    Rate,
 }
 
 impl LabelType {
@@ -24,7 +29,8 @@ impl LabelType {
     pub fn min_completions(self) -> u8 {
         match self {
             Self::Pick => 2,
-            Self::Rank => 3,
+            Self::Rank | Self::BestWorst => 3,
+            Self::Rate => 1,
         }
     }
 }
@@ -38,7 +44,7 @@ pub struct ProjectSettings {
     #[serde(default)]
     pub guidelines: String,
     pub label_type: LabelType,
-    /// Completions judged together: 2 for pick, 3 to 8 for rank.
+    /// Completions judged together: 2 for pick, 3 to 8 for rank and best-worst, 1 to 8 for rate.
     pub completions_per_task: u8,
     /// How many people judge each task, 1 to 10.
     #[serde(default = "one")]
@@ -46,6 +52,9 @@ pub struct ProjectSettings {
     /// Pick only: ask how much better the winner is, in four steps.
     #[serde(default)]
     pub ask_strength: bool,
+    /// What is asked beside the judgement.
+    #[serde(default)]
+    pub questions: Questions,
     /// Leave completions that were cut off by the token limit out of tasks.
     #[serde(default)]
     pub leave_out_truncated: bool,
@@ -91,9 +100,24 @@ impl ProjectSettings {
                 "must be 2 for the label type pick",
             )
             .ensure(
-                self.label_type != LabelType::Rank || (3..=8).contains(&k),
+                !matches!(self.label_type, LabelType::Rank | LabelType::BestWorst) || (3..=8).contains(&k),
                 "completions_per_task",
-                "must be 3 to 8 for the label type rank",
+                "must be 3 to 8 for the label types rank and best-worst",
+            )
+            .ensure(
+                self.label_type != LabelType::Rate || (1..=8).contains(&k),
+                "completions_per_task",
+                "must be 1 to 8 for the label type rate",
+            )
+            .ensure(
+                self.label_type != LabelType::Rate || !self.questions.dimensions.is_empty(),
+                "questions.dimensions",
+                "must name what is rated",
+            )
+            .ensure(
+                self.label_type == LabelType::Rank || !self.questions.acceptable_line,
+                "questions.acceptable_line",
+                "works with the label type rank only",
             )
             .ensure(
                 !self.ask_strength || self.label_type == LabelType::Pick,
@@ -101,6 +125,7 @@ impl ProjectSettings {
                 "works with the label type pick only",
             )
             .ensure(!self.base_model.trim().is_empty(), "base_model", "must be named");
+        self.questions.check(&mut check);
         let mut errors = check.finish().err().unwrap_or_default();
         errors.extend(self.template.validate().err().unwrap_or_default());
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -196,8 +221,12 @@ pub struct Completion {
     pub prompt_id: PromptId,
     pub text: String,
     pub html: String,
+    /// 0 where a person wrote it.
     pub n_tokens: u32,
-    pub origin: crate::completion::CompletionOrigin,
+    /// Null where a person wrote it.
+    pub origin: Option<crate::completion::CompletionOrigin>,
+    /// Who wrote it, if a person did.
+    pub author: Option<String>,
 }
 
 #[cfg(test)]
@@ -212,6 +241,7 @@ mod tests {
             completions_per_task,
             overlap: 1,
             ask_strength: false,
+            questions: Questions::default(),
             leave_out_truncated: false,
             base_model: DEFAULT_MODEL.into(),
             template: Template::Model,
@@ -237,6 +267,22 @@ mod tests {
             ..settings
         };
         assert_eq!(empty.validate().unwrap_err()[0].field, "template");
+    }
+
+    #[test]
+    fn a_project_that_rates_names_what_it_rates() {
+        let rate = |dimensions: &[&str]| ProjectSettings {
+            questions: Questions {
+                dimensions: dimensions.iter().map(|name| (*name).to_owned()).collect(),
+                ..Questions::default()
+            },
+            ..settings(LabelType::Rate, 1)
+        };
+        assert!(rate(&["helpful", "harmless"]).validate().is_ok());
+        for bad in [&[][..], &["helpful", "helpful"], &[""], &[" x"]] {
+            let errors = rate(bad).validate().unwrap_err();
+            assert_eq!(errors[0].field, "questions.dimensions", "{bad:?}");
+        }
     }
 
     #[test]

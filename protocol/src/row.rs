@@ -3,8 +3,10 @@
 use crate::{
     ids::{AnnotationId, CompletionId, PromptId},
     message::Message,
+    questions::Span,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// TRL's explicit preference row (for `DPOTrainer`); a dataset snapshot is a list of these, in a fixed order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +53,20 @@ pub struct PromptRow {
     pub prompt_id: PromptId,
 }
 
+/// TRL's prompt-completion row (for `SFTTrainer`): an answer to imitate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExampleRow {
+    pub prompt: Vec<Message>,
+    pub completion: Vec<Message>,
+    pub prompt_id: PromptId,
+    pub annotation_id: AnnotationId,
+    pub completion_id: CompletionId,
+    /// Who wrote it: "base model", an adapter's name, or "annotator".
+    pub generator: String,
+    pub annotator: String,
+}
+
 impl PreferenceRow {
     /// The chosen answer as desirable, then the rejected one as undesirable.
     pub fn unpaired(self) -> [UnpairedRow; 2] {
@@ -76,7 +92,7 @@ pub struct RowProvenance {
     pub strength: u8,
     /// Pseudonym of the annotator, stable within the project.
     pub annotator: String,
-    /// Who wrote the two: "base model" or an adapter's name.
+    /// Who wrote the two: "base model", an adapter's name, or "annotator" for an edited answer.
     pub chosen_generator: String,
     pub rejected_generator: String,
 }
@@ -87,13 +103,23 @@ pub struct RowProvenance {
 pub struct RankingRow {
     pub prompt: Vec<Message>,
     pub completions: Vec<RankedCompletion>,
-    /// Rank of each completion, 1 is best; equal numbers are ties; null when both were judged bad.
+    /// Rank of each completion, 1 is best; equal numbers are ties; null when both were judged bad, or none was asked.
     pub ranks: Vec<Option<u8>>,
     /// `display_order[i]` is the index in `completions` of the one shown at position i.
     pub display_order: Vec<u32>,
     pub strength: Option<u8>,
     pub both_bad: bool,
     pub comment: String,
+    /// By dimension: the rating of each completion.
+    pub ratings: BTreeMap<String, Vec<u8>>,
+    /// Marked passages; `position` is the index in `completions`.
+    pub spans: Vec<Span>,
+    /// Of each completion the better text that the annotator made of it, or null.
+    pub edits: Vec<Option<String>>,
+    /// The annotator's own answer.
+    pub demonstration: Option<String>,
+    /// Ranks behind this one are unacceptable; null where nothing was said.
+    pub acceptable: Option<u8>,
     pub seconds: f64,
     pub annotator: String,
     pub prompt_id: PromptId,
@@ -125,4 +151,6 @@ pub enum ExportFormat {
     UnpairedPreference,
     /// [`RankingRow`] a line.
     Ranking,
+    /// [`ExampleRow`] a line: what an SFT round imitates.
+    Sft,
 }

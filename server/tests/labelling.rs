@@ -32,6 +32,7 @@ async fn fixture(n_tasks: u32, overlap: u8, n_users: usize) -> Fixture {
         completions_per_task: 2,
         overlap,
         ask_strength: false,
+        questions: Default::default(),
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.into(),
         template: Default::default(),
@@ -153,6 +154,7 @@ fn answer(choice: Choice, revision: u32) -> Answer {
             strength: None,
         },
         comment: String::new(),
+        extras: Default::default(),
         seconds: 1.0,
         revision,
     }
@@ -398,6 +400,7 @@ async fn the_same_judgement_with_another_comment_is_another_answer() {
     let submit = |comment: &str, seconds: f64| {
         let sent = Answer {
             comment: comment.to_owned(),
+            extras: Default::default(),
             seconds,
             ..answer(Choice::First, 0)
         };

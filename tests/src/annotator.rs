@@ -27,10 +27,20 @@ pub fn shorter_wins(assignment: &Assignment) -> Answer {
                 ranks: lengths.iter().map(rank).collect(),
             }
         }
+        LabelType::BestWorst => {
+            let by = |at: &usize| lengths[*at];
+            let last = lengths.len() - 1;
+            Judgement::BestWorst {
+                best: (0..last).min_by_key(by).unwrap_or(0) as u8,
+                worst: last as u8,
+            }
+        }
+        LabelType::Rate => Judgement::Rate,
     };
     Answer {
         judgement,
         comment: String::new(),
+        extras: Default::default(),
         seconds: 1.0,
         revision: assignment.revision,
     }

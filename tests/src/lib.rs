@@ -6,6 +6,7 @@
 pub mod annotator;
 pub mod api;
 pub mod browser;
+pub mod desk;
 pub mod experiment;
 pub mod process;
 pub mod scene;
@@ -17,6 +18,7 @@ pub mod wait;
 pub use annotator::shorter_wins;
 pub use api::{Answered, Api};
 pub use browser::Browser;
+pub use desk::Desk;
 pub use scene::Scene;
 pub use scripted::Scripted;
 pub use server::TestServer;

@@ -107,6 +107,7 @@ pub fn pick(overlap: u8) -> ProjectSettings {
         completions_per_task: 2,
         overlap,
         ask_strength: false,
+        questions: Default::default(),
         leave_out_truncated: false,
         base_model: laurel_protocol::DEFAULT_MODEL.into(),
         template: Default::default(),

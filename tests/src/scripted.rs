@@ -93,6 +93,7 @@ impl Scripted {
                     strength: None,
                 },
                 comment: String::new(),
+                extras: Default::default(),
                 seconds: 1.0,
                 revision: task.revision,
             };

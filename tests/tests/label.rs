@@ -1,93 +1,14 @@
 //! The labelling page in a browser: what a person does, what goes wrong, and what of it the server has afterwards.
 
 use anyhow::{Context, Result};
-use laurel_protocol::{
-    Answer, Choice, Held, Hold, Judgement, ProjectId, ProjectSettings, RankingRow, Session,
-};
-use laurel_tests::{Browser, Scripted, scene, scripted, server::PASSWORD, until};
+use laurel_protocol::{Answer, Choice, Held, Hold, Judgement, Session};
+use laurel_tests::{Browser, Desk, scene, scripted, until};
 use serde_json::Value;
 
 const SHIFT_UP: &str = "\u{e008}\u{e013}";
 const SHIFT_DOWN: &str = "\u{e008}\u{e015}";
 const ESCAPE: &str = "\u{e00c}";
 const ENTER: &str = "\u{e007}";
-
-/// Ada at a project's labelling page with the first of `n` tasks before her.
-struct Desk {
-    scripted: Scripted,
-    project: ProjectId,
-    ada: laurel_tests::Api,
-    browser: Browser,
-}
-
-impl Desk {
-    fn open(settings: &ProjectSettings, n: usize) -> Result<Self> {
-        let scripted = Scripted::start()?;
-        let project = scripted.project(settings, n)?;
-        let ada = scripted.server.annotator("ada")?;
-        let browser = Browser::start(&scripted.server.url())?;
-        browser.sign_in("ada", PASSWORD)?;
-        browser.open(&format!("/projects/{project}/label"))?;
-        browser.sees("task")?;
-        Ok(Self {
-            scripted,
-            project,
-            ada,
-            browser,
-        })
-    }
-
-    fn task(&self) -> Result<String> {
-        self.browser
-            .attribute("task", "data-assignment")?
-            .context("a task has a number")
-    }
-
-    /// Waits until another task than this one is on screen.
-    fn moves_on(&self, from: &str) -> Result<()> {
-        until(30, &format!("a task after {from}"), || Ok(self.task()? != from))
-    }
-
-    fn has_annotations(&self, n: u64) -> Result<()> {
-        until(30, &format!("{n} annotations"), || {
-            Ok(self.scripted.counts(self.project)?.n_annotations == n)
-        })
-    }
-
-    fn saved(&self) -> Result<()> {
-        self.browser
-            .attribute_becomes("save-state", "data-state", "saved", 60)
-    }
-
-    /// The only annotation that stands.
-    fn only_row(&self) -> Result<RankingRow> {
-        let mut rows = self.scripted.rankings(self.project)?;
-        assert_eq!(rows.len(), 1, "{rows:?}");
-        Ok(rows.remove(0))
-    }
-
-    /// Ranks in display order as the page shows them now.
-    fn shown_ranks(&self) -> Result<Vec<Option<u64>>> {
-        let ranks = self.browser.run(
-            "return [...document.querySelectorAll('[data-test=completion]')].map(c => c.dataset.rank ? +c.dataset.rank : null)",
-        )?;
-        Ok(serde_json::from_value(ranks)?)
-    }
-
-    /// Notes the requests that the page sends from now on.
-    fn record_requests(&self) -> Result<()> {
-        self.browser
-            .run(
-                "window.sent = []; const fetch = window.fetch; window.fetch = (url, init) => {
-                     sent.push([new URL(url, location).pathname, init && init.body]); return fetch(url, init); };",
-            )
-            .map(drop)
-    }
-
-    fn requests(&self) -> Result<Vec<(String, Option<String>)>> {
-        Ok(serde_json::from_value(self.browser.run("return window.sent")?)?)
-    }
-}
 
 #[test]
 fn a_ranking_is_made_with_keys_and_stored_as_shown() -> Result<()> {
@@ -285,6 +206,7 @@ fn a_skip_that_does_not_know_of_an_answer_leaves_it() -> Result<()> {
             strength: None,
         },
         comment: String::new(),
+        extras: Default::default(),
         seconds: 1.0,
         revision: 0,
     };

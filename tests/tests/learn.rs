@@ -72,7 +72,7 @@ fn a_dpo_round_on_200_comparisons_shortens_new_completions_by_a_third() -> Resul
     let mean_tokens = |by: &dyn Fn(&CompletionOrigin) -> bool| {
         let lengths: Vec<f64> = all
             .iter()
-            .filter(|c| by(&c.origin))
+            .filter(|c| c.origin.as_ref().is_some_and(&by))
             .map(|c| f64::from(c.n_tokens))
             .collect();
         lengths.iter().sum::<f64>() / lengths.len() as f64

@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result};
 use laurel_protocol::{
-    AdapterConfig, Answer, Choice, Held, Hold, Hyper, Judgement, LoraConfig, Loss, Precision, Project,
-    ProjectId, Round, RoundKind, RoundSpec, Template,
+    AdapterConfig, Answer, Choice, Held, Hold, Hyper, Judgement, LabelType, LoraConfig, Loss, Precision,
+    Project, ProjectId, Questions, Round, RoundKind, RoundSpec, Template,
 };
 use laurel_tests::{
     Browser, Scripted, TestTrainer, scene,
@@ -163,6 +163,41 @@ fn what_is_odd_about_the_rows_stands_on_the_rounds_page() -> Result<()> {
     browser.must_be_quiet()
 }
 
+#[test]
+fn what_a_project_asks_beside_the_judgement_is_set_in_its_form() -> Result<()> {
+    let scripted = Scripted::start()?;
+    let browser = Browser::start(&scripted.server.url())?;
+    browser.sign_in(ADMIN, PASSWORD)?;
+    browser.open("/projects/new")?;
+    browser.fill("project-name", "Rated")?;
+    browser.select("label-type", "rate")?;
+    browser.fill("dimensions", "helpful, honest, helpful")?;
+    browser.fill("rating-steps", "7")?;
+    browser.fill("span-labels", " wrong ,unsafe")?;
+    browser.click("ask-edit")?;
+    browser.click("save-project")?;
+    let reason = reason_beside(&browser, "dimensions")?;
+    assert!(reason.contains("different names"), "{reason}");
+    browser.fill("dimensions", "helpful, honest")?;
+    browser.click("save-project")?;
+    browser.sees("import-file")?;
+    let projects: Vec<Project> = scripted.admin.get("/projects")?;
+    let settings = &projects.first().context("the project is there")?.settings;
+    assert_eq!(
+        (settings.label_type, settings.completions_per_task),
+        (LabelType::Rate, 1)
+    );
+    let expected = Questions {
+        dimensions: vec!["helpful".into(), "honest".into()],
+        rating_steps: 7,
+        span_labels: vec!["wrong".into(), "unsafe".into()],
+        edit: true,
+        ..Questions::default()
+    };
+    assert_eq!(settings.questions, expected);
+    Ok(())
+}
+
 /// A new project by the form, with a template.
 fn make_project(browser: &Browser, name: &str, template: &str) -> Result<ProjectId> {
     browser.open("/projects/new")?;
@@ -191,6 +226,7 @@ fn answer_all(scripted: &Scripted, project: ProjectId) -> Result<()> {
                 strength: None,
             },
             comment: String::new(),
+            extras: Default::default(),
             seconds: 1.0,
             revision: task.revision,
         };

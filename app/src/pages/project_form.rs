@@ -7,7 +7,7 @@ use crate::{
     },
     error::AppError,
 };
-use laurel_protocol::{DEFAULT_MODEL, LabelType, Project, ProjectSettings, Template};
+use laurel_protocol::{DEFAULT_MODEL, LabelType, Project, ProjectSettings, Questions, Template};
 use leptos::prelude::*;
 use std::{future::Future, pin::Pin};
 
@@ -20,13 +20,13 @@ const NAME: Field = Field {
 const LABEL_TYPE: Field = Field {
     name: "label_type",
     label: "Label type",
-    help: "Pick asks which of two is better. Rank puts three to eight in order.",
+    help: "What is asked about the completions of a task. Fixed once there are tasks.",
     hook: "label-type",
 };
 const PER_TASK: Field = Field {
     name: "completions_per_task",
     label: "Completions per task",
-    help: "2 for pick, 3 to 8 for rank. Fixed once there are tasks.",
+    help: "2 for pick, 3 to 8 for rank and best-worst, 1 to 8 for rate. Fixed once there are tasks.",
     hook: "completions-per-task",
 };
 const OVERLAP: Field = Field {
@@ -40,6 +40,42 @@ const STRENGTH: Field = Field {
     label: "Ask how much better",
     help: "In four steps, after each strict choice.",
     hook: "ask-strength",
+};
+const DIMENSIONS: Field = Field {
+    name: "questions.dimensions",
+    label: "Rate each completion on",
+    help: "Names with commas between them, such as helpful, harmless, honest. Empty: no ratings.",
+    hook: "dimensions",
+};
+const STEPS: Field = Field {
+    name: "questions.rating_steps",
+    label: "Highest rating",
+    help: "Ratings go from 1, worst, to this: 2 to 10.",
+    hook: "rating-steps",
+};
+const SPANS: Field = Field {
+    name: "questions.span_labels",
+    label: "Passages to mark as",
+    help: "Names with commas between them, such as wrong, unsafe. Empty: none are marked.",
+    hook: "span-labels",
+};
+const EDIT: Field = Field {
+    name: "questions.edit",
+    label: "Let people edit a completion into a better one",
+    help: "Gives a pair, edited over original, and an answer for SFT rounds.",
+    hook: "ask-edit",
+};
+const DEMONSTRATION: Field = Field {
+    name: "questions.demonstration",
+    label: "Let people write an answer of their own",
+    help: "SFT rounds imitate it.",
+    hook: "ask-demonstration",
+};
+const LINE: Field = Field {
+    name: "questions.acceptable_line",
+    label: "Ask which ranks are acceptable",
+    help: "SFT rounds imitate no answer below the line.",
+    hook: "acceptable-line",
 };
 const TRUNCATED: Field = Field {
     name: "leave_out_truncated",
@@ -83,6 +119,7 @@ pub fn defaults() -> ProjectSettings {
         completions_per_task: 2,
         overlap: 1,
         ask_strength: false,
+        questions: Questions::default(),
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.to_owned(),
         template: Template::Model,
@@ -112,6 +149,7 @@ pub fn form(
         RwSignal::new(start.ask_strength),
         RwSignal::new(start.leave_out_truncated),
     );
+    let questions = Fields::new(&start.questions);
     let errors: Errors = RwSignal::new(Vec::new());
     let action = Action::default();
     Effect::new(move || {
@@ -119,28 +157,34 @@ pub fn form(
             errors.set(error.fields());
         }
     });
-    // The number follows the type, so that a change of the type alone is a valid form.
-    let pick = Memo::new(move |_| label_type.with(|name| name == "pick"));
-    Effect::new(move |before: Option<bool>| {
-        let pick = pick.get();
-        if before.is_some_and(|before| before != pick) {
-            per_task.set(if pick { "2" } else { "4" }.to_owned());
+    // What depends on the type follows it, so that a change of the type alone is a valid form.
+    let chosen = Memo::new(move |_| label_type.with(|name| label_type_from(name)));
+    Effect::new(move |before: Option<LabelType>| {
+        let now = chosen.get();
+        if before.is_some_and(|before| before != now) {
+            let (n, dimensions) = match now {
+                LabelType::Pick => ("2", ""),
+                LabelType::Rank | LabelType::BestWorst => ("4", ""),
+                LabelType::Rate => ("1", "helpful"),
+            };
+            per_task.set(n.to_owned());
             strength.set(false);
+            questions.line.set(false);
+            if questions.dimensions.with_untracked(String::is_empty) {
+                questions.dimensions.set(dimensions.to_owned());
+            }
         }
-        pick
+        now
     });
     let read = move || -> Result<ProjectSettings, Vec<laurel_protocol::FieldError>> {
         let settings = ProjectSettings {
             name: name.get_untracked().trim().to_owned(),
             guidelines: guidelines.get_untracked(),
-            label_type: if pick.get_untracked() {
-                LabelType::Pick
-            } else {
-                LabelType::Rank
-            },
+            label_type: chosen.get_untracked(),
             completions_per_task: number(per_task, PER_TASK.name).map_err(|error| vec![error])?,
             overlap: number(overlap, OVERLAP.name).map_err(|error| vec![error])?,
             ask_strength: strength.get_untracked(),
+            questions: questions.read().map_err(|error| vec![error])?,
             leave_out_truncated: truncated.get_untracked(),
             base_model: model.get_untracked().trim().to_owned(),
             template: Template::from_name(&template.get_untracked())
@@ -162,6 +206,11 @@ pub fn form(
     let types = vec![
         ("pick".to_owned(), "Pick: the better of two".to_owned()),
         ("rank".to_owned(), "Rank: three to eight in order".to_owned()),
+        (
+            "best_worst".to_owned(),
+            "Best-worst: the best and the worst of three to eight".to_owned(),
+        ),
+        ("rate".to_owned(), "Rate: each by itself".to_owned()),
     ];
     view! {
         <form class="form" on:submit=submit novalidate>
@@ -171,7 +220,18 @@ pub fn form(
                 {text_field(PER_TASK, "number", per_task, errors)}
                 {text_field(OVERLAP, "number", overlap, errors)}
             </div>
-            <div hidden=move || !pick.get()>{switch_field(STRENGTH, strength)}</div>
+            <div hidden=move || chosen.get() != LabelType::Pick>{switch_field(STRENGTH, strength)}</div>
+            <fieldset class="field-group">
+                <legend>"Asked beside the judgement"</legend>
+                <div class="field-row">
+                    {text_field(DIMENSIONS, "text", questions.dimensions, errors)}
+                    {text_field(STEPS, "number", questions.steps, errors)}
+                    {text_field(SPANS, "text", questions.spans, errors)}
+                </div>
+                {switch_field(EDIT, questions.edit)}
+                {switch_field(DEMONSTRATION, questions.demonstration)}
+                <div hidden=move || chosen.get() != LabelType::Rank>{switch_field(LINE, questions.line)}</div>
+            </fieldset>
             {switch_field(TRUNCATED, truncated)}
             <div class="field-row">
                 {text_field(MODEL, "text", model, errors)}
@@ -210,5 +270,56 @@ fn label_type_name(label_type: LabelType) -> &'static str {
     match label_type {
         LabelType::Pick => "pick",
         LabelType::Rank => "rank",
+        LabelType::BestWorst => "best_worst",
+        LabelType::Rate => "rate",
+    }
+}
+
+fn label_type_from(name: &str) -> LabelType {
+    match name {
+        "rank" => LabelType::Rank,
+        "best_worst" => LabelType::BestWorst,
+        "rate" => LabelType::Rate,
+        _ => LabelType::Pick,
+    }
+}
+
+/// The fields of what is asked beside the judgement.
+#[derive(Clone, Copy)]
+struct Fields {
+    dimensions: RwSignal<String>,
+    steps: RwSignal<String>,
+    spans: RwSignal<String>,
+    edit: RwSignal<bool>,
+    demonstration: RwSignal<bool>,
+    line: RwSignal<bool>,
+}
+
+impl Fields {
+    fn new(questions: &Questions) -> Self {
+        Self {
+            dimensions: RwSignal::new(questions.dimensions.join(", ")),
+            steps: RwSignal::new(questions.rating_steps.to_string()),
+            spans: RwSignal::new(questions.span_labels.join(", ")),
+            edit: RwSignal::new(questions.edit),
+            demonstration: RwSignal::new(questions.demonstration),
+            line: RwSignal::new(questions.acceptable_line),
+        }
+    }
+
+    fn read(self) -> Result<Questions, laurel_protocol::FieldError> {
+        let names = |text: RwSignal<String>| {
+            let text = text.get_untracked();
+            let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+            names.map(str::to_owned).collect()
+        };
+        Ok(Questions {
+            dimensions: names(self.dimensions),
+            rating_steps: number(self.steps, STEPS.name)?,
+            span_labels: names(self.spans),
+            edit: self.edit.get_untracked(),
+            demonstration: self.demonstration.get_untracked(),
+            acceptable_line: self.line.get_untracked(),
+        })
     }
 }

@@ -124,6 +124,8 @@ fn card(project: Project, is_admin: bool) -> AnyView {
     let kind = match project.settings.label_type {
         LabelType::Pick => "Pick the better of two".to_owned(),
         LabelType::Rank => format!("Rank {} completions", project.settings.completions_per_task),
+        LabelType::BestWorst => format!("Best and worst of {}", project.settings.completions_per_task),
+        LabelType::Rate => "Rate completions".to_owned(),
     };
     let progress = if counts.n_tasks > 0 {
         progress_bar(done, "tasks judged")

@@ -258,7 +258,16 @@ fn row(prompt: Prompt) -> AnyView {
 
 fn completions(completions: Vec<Completion>) -> AnyView {
     let rows = completions.into_iter().map(|completion| {
-        let origin = completion.origin;
+        let Some(origin) = completion.origin else {
+            let author = completion.author.unwrap_or_default();
+            return view! {
+                <li class="row" data-test="completion-row">
+                    <div class="prose" inner_html=completion.html></div>
+                    <p class="fine">{format!("written by {author}")}</p>
+                </li>
+            }
+            .into_any();
+        };
         let generator = match &origin.adapter_hash {
             Some(hash) => format!("{} + adapter {}", origin.model, format::short_hash(hash)),
             None => origin.model,
@@ -281,6 +290,7 @@ fn completions(completions: Vec<Completion>) -> AnyView {
                 <p class="fine">{sampling}</p>
             </li>
         }
+        .into_any()
     });
     let rows = rows.collect_view();
     view! { <ul class="rows">{rows}</ul> }.into_any()

@@ -53,6 +53,7 @@ enum FormatName {
     #[value(alias = "kto")]
     UnpairedPreference,
     Ranking,
+    Sft,
 }
 
 #[derive(Args)]
@@ -104,6 +105,7 @@ pub async fn export(options: Export) -> Result<()> {
         FormatName::ImplicitPreference => ExportFormat::ImplicitPreference,
         FormatName::UnpairedPreference => ExportFormat::UnpairedPreference,
         FormatName::Ranking => ExportFormat::Ranking,
+        FormatName::Sft => ExportFormat::Sft,
     };
     projects::require(&db, options.project)
         .await

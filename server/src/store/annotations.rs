@@ -4,9 +4,11 @@
 use super::{
     Db, Error, Result,
     assignments::{self, Annotator, Slot, Status},
-    comparisons, tasks, text, undo,
+    comparisons, tasks, text, undo, written,
 };
-use laurel_protocol::{AnnotationId, Answer, AssignmentId, Held, Judgement, ProjectId, Timestamp, UserId};
+use laurel_protocol::{
+    AnnotationId, Answer, AssignmentId, Expected, Extras, Held, Judgement, ProjectId, Timestamp, UserId,
+};
 use sqlx::SqliteConnection;
 
 /// What a submit did.
@@ -27,9 +29,7 @@ pub async fn submit(
 ) -> Result<Submitted> {
     let mut tx = db.write().await?;
     let slot = assignments::read(&mut tx, id, user).await?;
-    answer
-        .validate(slot.label_type, slot.shown.len(), slot.ask_strength)
-        .map_err(Error::Invalid)?;
+    require_valid(&mut tx, &slot, answer).await?;
     let who = Annotator {
         user,
         project: slot.project,
@@ -50,18 +50,36 @@ pub async fn submit(
     })
 }
 
+async fn require_valid(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer) -> Result<()> {
+    // Only marked passages and edits are checked against the texts themselves.
+    let texts = match answer.extras.spans.is_empty() && answer.extras.edits.is_empty() {
+        true => vec![String::new(); slot.shown.len()],
+        false => assignments::texts(conn, &slot.shown).await?,
+    };
+    let expected = Expected {
+        label_type: slot.label_type,
+        ask_strength: slot.ask_strength,
+        questions: &slot.questions,
+        texts: &texts.iter().map(String::as_str).collect::<Vec<_>>(),
+    };
+    answer.validate(&expected).map_err(Error::Invalid)
+}
+
 /// Whether this very answer is stored already. Another answer under a revision that is taken is a conflict.
 async fn is_repeat(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer) -> Result<bool> {
-    let stored: Option<(String, String)> = sqlx::query_as(
-        "select judgement, comment from annotation where assignment_id = ?1 and revision = ?2",
+    let stored: Option<(String, String, String)> = sqlx::query_as(
+        "select judgement, comment, extras from annotation where assignment_id = ?1 and revision = ?2",
     )
     .bind(slot.id.0)
     .bind(answer.revision)
     .fetch_optional(&mut *conn)
     .await?;
-    if let Some((judgement, comment)) = stored {
+    if let Some((judgement, comment, extras)) = stored {
         // The seconds may differ: a page that was loaded anew counts from its own beginning.
-        if text::from_json::<Judgement>(&judgement)? == answer.judgement && comment == answer.comment {
+        let is_same = text::from_json::<Judgement>(&judgement)? == answer.judgement
+            && comment == answer.comment
+            && text::from_json::<Extras>(&extras)? == answer.extras;
+        if is_same {
             return Ok(true);
         }
         return Err(Error::Conflict(
@@ -84,6 +102,7 @@ async fn store(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer, now: T
     }
     if let Some(old) = old {
         comparisons::remove(conn, old).await?;
+        written::remove(conn, old).await?;
         // Out of the index of standing ones first; the replacement is named below.
         sqlx::query("update annotation set withdrawn = 1 where id = ?1")
             .bind(old.0)
@@ -91,8 +110,8 @@ async fn store(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer, now: T
             .await?;
     }
     let id: i64 = sqlx::query_scalar(
-        "insert into annotation (assignment_id, revision, judgement, comment, seconds, created_at)
-         values (?1, ?2, ?3, ?4, ?5, ?6) returning id",
+        "insert into annotation (assignment_id, revision, judgement, comment, seconds, created_at, extras)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7) returning id",
     )
     .bind(slot.id.0)
     .bind(answer.revision)
@@ -100,6 +119,7 @@ async fn store(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer, now: T
     .bind(&answer.comment)
     .bind(answer.seconds)
     .bind(now.0)
+    .bind(text::to_json(&answer.extras)?)
     .fetch_one(&mut *conn)
     .await?;
     let id = AnnotationId(id);
@@ -113,16 +133,32 @@ async fn store(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer, now: T
         }
         None => tasks::add_to_counter(conn, slot.task, 1).await?,
     }
-    comparisons::derive(
-        conn,
-        slot.project,
-        slot.prompt,
-        id,
-        &answer.judgement,
-        &slot.shown,
-    )
-    .await?;
+    follow(conn, slot, id, answer, now).await?;
     assignments::set_status(conn, slot.id, Status::Answered, now).await
+}
+
+/// Enters what follows from an answer: comparisons, and what the person wrote.
+async fn follow(
+    conn: &mut SqliteConnection,
+    slot: &Slot,
+    annotation: AnnotationId,
+    answer: &Answer,
+    now: Timestamp,
+) -> Result<()> {
+    let place = written::Place {
+        prompt: slot.prompt,
+        annotation,
+        now,
+    };
+    comparisons::derive(conn, slot.project, place, answer, &slot.shown).await?;
+    let edits = written::edits(conn, place, &answer.extras.edits, &slot.shown).await?;
+    for (edited, original) in edits {
+        comparisons::insert_edit(conn, slot.project, place, edited, original).await?;
+    }
+    if let Some(demonstration) = &answer.extras.demonstration {
+        written::demonstration(conn, place, demonstration).await?;
+    }
+    Ok(())
 }
 
 /// Takes back a standing answer whose task its author now skips.
@@ -131,6 +167,7 @@ pub(super) async fn withdraw(conn: &mut SqliteConnection, slot: &Slot) -> Result
         return Ok(());
     };
     comparisons::remove(conn, id).await?;
+    written::remove(conn, id).await?;
     sqlx::query("update annotation set withdrawn = 1 where id = ?1")
         .bind(id.0)
         .execute(&mut *conn)
@@ -143,17 +180,18 @@ pub(super) async fn standing(
     conn: &mut SqliteConnection,
     assignment: AssignmentId,
 ) -> Result<Option<(AnnotationId, Answer)>> {
-    let row: Option<(i64, String, String, f64, u32)> = sqlx::query_as(
-        "select id, judgement, comment, seconds, revision from annotation
+    let row: Option<(i64, String, String, String, f64, u32)> = sqlx::query_as(
+        "select id, judgement, comment, extras, seconds, revision from annotation
          where assignment_id = ?1 and replaced_by is null and withdrawn = 0",
     )
     .bind(assignment.0)
     .fetch_optional(conn)
     .await?;
-    row.map(|(id, judgement, comment, seconds, revision)| {
+    row.map(|(id, judgement, comment, extras, seconds, revision)| {
         let answer = Answer {
             judgement: text::from_json(&judgement)?,
             comment,
+            extras: text::from_json(&extras)?,
             seconds,
             revision,
         };

@@ -6,7 +6,7 @@ use super::{Db, Error, Result, annotations, text, undo};
 use crate::render;
 use laurel_protocol::{
     Assignment, AssignmentId, CompletionId, Held, LabelType, Message, Progress, ProjectId, PromptId,
-    ShownCompletion, ShownMessage, Skip, TaskId, Timestamp, UserId,
+    Questions, ShownCompletion, ShownMessage, Skip, TaskId, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
@@ -35,6 +35,7 @@ pub struct Slot {
     pub shown: Vec<CompletionId>,
     pub label_type: LabelType,
     pub ask_strength: bool,
+    pub questions: Questions,
 }
 
 /// Who asks, where, and when.
@@ -269,8 +270,9 @@ pub(super) async fn set_status(
 
 /// The assignment, if it is this person's.
 pub(super) async fn read(conn: &mut SqliteConnection, id: AssignmentId, user: UserId) -> Result<Slot> {
-    let row: Option<(i64, i64, i64, String, String, String, bool)> = sqlx::query_as(
-        "select t.id, t.project_id, t.prompt_id, a.status, a.display_order, p.label_type, p.ask_strength
+    let row: Option<SlotRow> = sqlx::query_as(
+        "select t.id as task_id, t.project_id, t.prompt_id, a.status, a.display_order, p.label_type, p.ask_strength,
+                p.questions
          from assignment a join task t on t.id = a.task_id join project p on p.id = t.project_id
          where a.id = ?1 and a.user_id = ?2",
     )
@@ -278,18 +280,44 @@ pub(super) async fn read(conn: &mut SqliteConnection, id: AssignmentId, user: Us
     .bind(user.0)
     .fetch_optional(conn)
     .await?;
-    let (task, project, prompt, status, shown, label_type, ask_strength) = row.ok_or(Error::NotFound)?;
+    let row = row.ok_or(Error::NotFound)?;
     Ok(Slot {
         id,
-        task: TaskId(task),
-        project: ProjectId(project),
-        prompt: PromptId(prompt),
+        task: TaskId(row.task_id),
+        project: ProjectId(row.project_id),
+        prompt: PromptId(row.prompt_id),
         user,
-        status: text::from_name(&status)?,
-        shown: text::from_json(&shown)?,
-        label_type: text::from_name(&label_type)?,
-        ask_strength,
+        status: text::from_name(&row.status)?,
+        shown: text::from_json(&row.display_order)?,
+        label_type: text::from_name(&row.label_type)?,
+        ask_strength: row.ask_strength,
+        questions: text::from_json(&row.questions)?,
     })
+}
+
+#[derive(sqlx::FromRow)]
+struct SlotRow {
+    task_id: i64,
+    project_id: i64,
+    prompt_id: i64,
+    status: String,
+    display_order: String,
+    label_type: String,
+    ask_strength: bool,
+    questions: String,
+}
+
+/// The completions as they were written.
+pub(super) async fn texts(conn: &mut SqliteConnection, shown: &[CompletionId]) -> Result<Vec<String>> {
+    let mut texts = Vec::with_capacity(shown.len());
+    for completion in shown {
+        let text = sqlx::query_scalar("select text from completion where id = ?1")
+            .bind(completion.0)
+            .fetch_one(&mut *conn)
+            .await?;
+        texts.push(text);
+    }
+    Ok(texts)
 }
 
 /// The answer to a claim, submit, skip or undo, read after its transaction: making HTML keeps no writer waiting.
@@ -335,15 +363,15 @@ async fn progress(conn: &mut SqliteConnection, who: Annotator) -> Result<Progres
 
 /// An assignment as its holder sees it: generators stay hidden.
 async fn show(conn: &mut SqliteConnection, id: AssignmentId) -> Result<Assignment> {
-    let row: (i64, i64, String, bool, String, String, i64) = sqlx::query_as(
-        "select t.project_id, t.id, p.label_type, p.ask_strength, r.messages, a.display_order, a.lease_until
+    let row: (i64, i64, String, bool, String, String, String, i64) = sqlx::query_as(
+        "select t.project_id, t.id, p.label_type, p.ask_strength, p.questions, r.messages, a.display_order, a.lease_until
          from assignment a join task t on t.id = a.task_id join project p on p.id = t.project_id
          join prompt r on r.id = t.prompt_id where a.id = ?1",
     )
     .bind(id.0)
     .fetch_one(&mut *conn)
     .await?;
-    let (project, task, label_type, ask_strength, messages, shown, lease_until) = row;
+    let (project, task, label_type, ask_strength, questions, messages, shown, lease_until) = row;
     let messages: Vec<Message> = text::from_json(&messages)?;
     let mut completions = Vec::new();
     for completion in text::from_json::<Vec<CompletionId>>(&shown)? {
@@ -365,6 +393,7 @@ async fn show(conn: &mut SqliteConnection, id: AssignmentId) -> Result<Assignmen
         task_id: TaskId(task),
         label_type: text::from_name(&label_type)?,
         ask_strength,
+        questions: text::from_json(&questions)?,
         prompt: messages
             .into_iter()
             .map(|message| ShownMessage {

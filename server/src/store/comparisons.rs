@@ -1,9 +1,15 @@
 //! Comparisons: chosen ≻ rejected or a tie, derived from each standing annotation, and read back as dataset rows
 //! in the order in which they came.
 
-use super::{Result, completion_jobs::BASE_MODEL, text};
+use super::{
+    Result,
+    completion_jobs::BASE_MODEL,
+    text,
+    written::{ANNOTATOR, Place},
+};
 use laurel_protocol::{
-    AnnotationId, CompletionId, Judgement, Message, PreferenceRow, ProjectId, PromptId, RowProvenance, UserId,
+    AnnotationId, Answer, CompletionId, Judgement, Message, PreferenceRow, ProjectId, PromptId,
+    RowProvenance, UserId,
 };
 use sqlx::SqliteConnection;
 
@@ -16,33 +22,65 @@ pub(super) struct ComparedRow {
     pub chosen: CompletionId,
     /// The same annotation puts another completion above the chosen one.
     pub beaten: bool,
+    /// The annotator called it good enough, or was not asked.
+    pub acceptable: bool,
     pub row: PreferenceRow,
 }
 
-/// Enters what follows from a judgement. `shown` are the completions in display order.
+/// Enters what follows from an answer. `shown` are the completions in display order.
 pub(super) async fn derive(
     conn: &mut SqliteConnection,
     project: ProjectId,
-    prompt: PromptId,
-    annotation: AnnotationId,
-    judgement: &Judgement,
+    place: Place,
+    answer: &Answer,
     shown: &[CompletionId],
 ) -> Result<()> {
-    for pair in judgement.comparisons() {
+    for pair in answer.judgement.comparisons(shown.len()) {
         sqlx::query(
-            "insert into comparison (project_id, annotation_id, prompt_id, chosen_id, rejected_id, tie, strength)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "insert into comparison (project_id, annotation_id, prompt_id, chosen_id, rejected_id, tie, strength,
+                                     chosen_acceptable)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )
         .bind(project.0)
-        .bind(annotation.0)
-        .bind(prompt.0)
+        .bind(place.annotation.0)
+        .bind(place.prompt.0)
         .bind(shown[pair.chosen].0)
         .bind(shown[pair.rejected].0)
         .bind(pair.tie)
         .bind(pair.strength)
+        .bind(is_acceptable(answer, pair.chosen))
         .execute(&mut *conn)
         .await?;
     }
+    Ok(())
+}
+
+fn is_acceptable(answer: &Answer, position: usize) -> bool {
+    match (&answer.judgement, answer.extras.acceptable) {
+        (Judgement::Rank { ranks }, Some(last)) => ranks[position] <= last,
+        _ => true,
+    }
+}
+
+/// Enters that an edited answer is better than what it was made of.
+pub(super) async fn insert_edit(
+    conn: &mut SqliteConnection,
+    project: ProjectId,
+    place: Place,
+    edited: CompletionId,
+    original: CompletionId,
+) -> Result<()> {
+    sqlx::query(
+        "insert into comparison (project_id, annotation_id, prompt_id, chosen_id, rejected_id, tie)
+         values (?1, ?2, ?3, ?4, ?5, 0)",
+    )
+    .bind(project.0)
+    .bind(place.annotation.0)
+    .bind(place.prompt.0)
+    .bind(edited.0)
+    .bind(original.0)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -82,8 +120,8 @@ pub(super) async fn page(
 ) -> Result<Vec<ComparedRow>> {
     let rows: Vec<ComparisonRow> = sqlx::query_as(
         "select c.id, c.annotation_id, c.prompt_id, c.chosen_id, c.rejected_id, c.tie, c.strength,
-                p.messages, w.text as chosen_text, l.text as rejected_text,
-                wa.name as chosen_generator, la.name as rejected_generator,
+                c.chosen_acceptable, p.messages, w.text as chosen_text, l.text as rejected_text,
+                iif(w.annotation_id is null, wa.name, ?5) as chosen_generator, la.name as rejected_generator,
                 s.user_id, o.pseudonym_key,
                 exists (select 1 from comparison b
                         where b.annotation_id = c.annotation_id and b.tie = 0 and b.rejected_id = c.chosen_id)
@@ -108,6 +146,7 @@ pub(super) async fn page(
     .bind(after)
     .bind(limit)
     .bind(which == Which::StrictAndTies)
+    .bind(ANNOTATOR)
     .fetch_all(conn)
     .await?;
     rows.into_iter().map(ComparisonRow::into_row).collect()
@@ -138,6 +177,7 @@ struct ComparisonRow {
     rejected_id: i64,
     tie: bool,
     strength: Option<i64>,
+    chosen_acceptable: bool,
     messages: String,
     chosen_text: String,
     rejected_text: String,
@@ -157,6 +197,7 @@ impl ComparisonRow {
             prompt: PromptId(self.prompt_id),
             chosen: CompletionId(self.chosen_id),
             beaten: self.beaten,
+            acceptable: self.chosen_acceptable,
             row: PreferenceRow {
                 prompt: text::from_json(&self.messages)?,
                 chosen: vec![Message::assistant(self.chosen_text)],

@@ -84,10 +84,12 @@ pub async fn of_prompt(db: &Db, prompt: PromptId) -> Result<Vec<Completion>> {
         .await?;
     known.ok_or(Error::NotFound)?;
     let rows: Vec<CompletionRow> = sqlx::query_as(
-        "select c.id, c.prompt_id, c.text, c.n_tokens, c.model, c.adapter_id, a.hash as adapter_hash, j.request,
+        "select c.id, c.prompt_id, c.text, c.n_tokens, c.model, c.adapter_id, a.hash as adapter_hash, j.request, u.name as author,
                 c.position, c.finish_reason, c.template_hash
          from completion c
-         join completion_job j on j.id = c.completion_job_id
+         left join completion_job j on j.id = c.completion_job_id
+         left join annotation n on n.id = c.annotation_id
+         left join assignment s on s.id = n.assignment_id left join user u on u.id = s.user_id
          left join adapter a on a.id = c.adapter_id
          where c.prompt_id = ?1 order by c.id",
     )
@@ -161,7 +163,8 @@ struct CompletionRow {
     model: String,
     adapter_id: Option<i64>,
     adapter_hash: Option<String>,
-    request: String,
+    request: Option<String>,
+    author: Option<String>,
     position: i64,
     finish_reason: String,
     template_hash: String,
@@ -171,22 +174,24 @@ impl TryFrom<CompletionRow> for Completion {
     type Error = Error;
 
     fn try_from(row: CompletionRow) -> Result<Self> {
-        let request: NewCompletionJob = text::from_json(&row.request)?;
+        let request: Option<NewCompletionJob> = row.request.as_deref().map(text::from_json).transpose()?;
+        let finish_reason = text::from_name(&row.finish_reason)?;
         Ok(Self {
             id: CompletionId(row.id),
             prompt_id: PromptId(row.prompt_id),
             html: render::markdown(&row.text),
             text: row.text,
             n_tokens: row.n_tokens.try_into().unwrap_or(u32::MAX),
-            origin: CompletionOrigin {
+            author: row.author,
+            origin: request.map(|request| CompletionOrigin {
                 model: row.model,
                 adapter: row.adapter_id.map(AdapterId),
                 adapter_hash: row.adapter_hash,
                 sampling: request.sampling,
                 index: row.position.try_into().unwrap_or(u32::MAX),
-                finish_reason: text::from_name(&row.finish_reason)?,
+                finish_reason,
                 template_hash: row.template_hash,
-            },
+            }),
         })
     }
 }

@@ -1,13 +1,13 @@
 //! Exports, a page at a time: memory stays constant however much there is. All pages are read in one transaction,
 //! so that an export is the project as it was at one moment, whatever people label meanwhile.
 
-use super::{Db, Result, comparisons, completion_jobs::BASE_MODEL, text};
+use super::{Db, Result, comparisons, completion_jobs::BASE_MODEL, text, written};
 use laurel_protocol::{
-    AnnotationId, CompletionId, ExportFormat, ImplicitRow, Judgement, ProjectId, PromptId, RankedCompletion,
-    RankingRow, Timestamp, UserId,
+    AnnotationId, CompletionId, ExampleRow, ExportFormat, Extras, ImplicitRow, Judgement, ProjectId,
+    PromptId, RankedCompletion, RankingRow, Span, Timestamp, UserId,
 };
 use sqlx::{Sqlite, SqliteConnection, Transaction};
-use std::fmt::Write as _;
+use std::{collections::HashSet, fmt::Write as _};
 
 const PAGE: i64 = 200;
 
@@ -19,6 +19,15 @@ pub struct Export {
     format: ExportFormat,
     /// Number of the last row given.
     after: i64,
+    examples: Examples,
+}
+
+/// How far the examples to imitate are.
+#[derive(Default)]
+struct Examples {
+    /// What comparisons chose has been given; demonstrations follow.
+    chosen_done: bool,
+    taught: HashSet<(PromptId, CompletionId)>,
 }
 
 impl Export {
@@ -29,6 +38,7 @@ impl Export {
             project,
             format,
             after: 0,
+            examples: Examples::default(),
         })
     }
 
@@ -41,11 +51,59 @@ impl Export {
                 preferences(&mut self.tx, self.project, self.format, self.after).await?
             }
             ExportFormat::Ranking => rankings(&mut self.tx, self.project, self.after).await?,
+            ExportFormat::Sft => self.examples().await?,
         };
         Ok(page.map(|(lines, last)| {
             self.after = last;
             lines
         }))
+    }
+
+    /// What a round of the kind SFT would imitate now: the best answers of comparisons, each once, then demonstrations.
+    async fn examples(&mut self) -> Result<Option<(String, i64)>> {
+        if !self.examples.chosen_done {
+            if let Some(page) = self.chosen().await? {
+                return Ok(Some(page));
+            }
+            (self.examples.chosen_done, self.after) = (true, 0);
+        }
+        let rows = written::demonstrations(&mut self.tx, self.project, self.after, PAGE).await?;
+        let Some(last) = rows.last().map(|row| row.completion_id.0) else {
+            return Ok(None);
+        };
+        let mut lines = String::new();
+        for row in rows {
+            let _ = writeln!(lines, "{}", text::to_json(&row)?);
+        }
+        Ok(Some((lines, last)))
+    }
+
+    async fn chosen(&mut self) -> Result<Option<(String, i64)>> {
+        let rows = comparisons::strict_page(&mut self.tx, self.project, self.after, PAGE).await?;
+        let Some(last) = rows.last().map(|row| row.id) else {
+            return Ok(None);
+        };
+        let mut lines = String::new();
+        for compared in rows {
+            let is_best = compared.acceptable && !compared.beaten;
+            if !is_best || !self.examples.taught.insert((compared.prompt, compared.chosen)) {
+                continue;
+            }
+            let Some(provenance) = compared.row.provenance else {
+                continue; // a project's rows have one
+            };
+            let example = ExampleRow {
+                prompt: compared.row.prompt,
+                completion: compared.row.chosen,
+                prompt_id: compared.prompt,
+                annotation_id: compared.annotation,
+                completion_id: compared.chosen,
+                generator: provenance.chosen_generator,
+                annotator: provenance.annotator,
+            };
+            let _ = writeln!(lines, "{}", text::to_json(&example)?);
+        }
+        Ok(Some((lines, last)))
     }
 }
 
@@ -86,6 +144,7 @@ struct AnnotationRow {
     id: i64,
     judgement: String,
     comment: String,
+    extras: String,
     seconds: f64,
     created_at: i64,
     display_order: String,
@@ -102,7 +161,7 @@ async fn rankings(
     after: i64,
 ) -> Result<Option<(String, i64)>> {
     let rows: Vec<AnnotationRow> = sqlx::query_as(
-        "select n.id, n.judgement, n.comment, n.seconds, n.created_at, a.display_order, a.user_id,
+        "select n.id, n.judgement, n.comment, n.extras, n.seconds, n.created_at, a.display_order, a.user_id,
                 t.id as task_id, t.prompt_id, p.messages, o.pseudonym_key
          from annotation n join assignment a on a.id = n.assignment_id join task t on t.id = a.task_id
          join prompt p on p.id = t.prompt_id join project o on o.id = t.project_id
@@ -152,9 +211,41 @@ async fn ranking(conn: &mut SqliteConnection, row: AnnotationRow) -> Result<Rank
         .collect();
     let (strength, both_bad) = match &judgement {
         Judgement::Pick { choice, strength } => (*strength, *choice == laurel_protocol::Choice::BothBad),
-        Judgement::Rank { .. } => (None, false),
+        Judgement::Rank { .. } | Judgement::BestWorst { .. } | Judgement::Rate => (None, false),
     };
+    let extras: Extras = text::from_json(&row.extras)?;
+    let positions: Vec<Option<usize>> = completions.iter().map(|c| position(c.0)).collect();
+    let of_each = |ratings: &Vec<u8>| {
+        let rating = |at: &Option<usize>| at.and_then(|at| ratings.get(at)).copied();
+        positions.iter().filter_map(rating).collect()
+    };
+    let edit_at = |at: usize| {
+        let mut edits = extras.edits.iter();
+        edits.find(|edit| usize::from(edit.position) == at)
+    };
+    let stored = |at: u8| {
+        positions
+            .iter()
+            .position(|position| *position == Some(usize::from(at)))
+    };
+    let span = |span: &Span| {
+        let position = stored(span.position)?.try_into().ok()?;
+        Some(Span {
+            position,
+            ..span.clone()
+        })
+    };
+    let ratings = extras.ratings.iter();
+    let ratings = ratings.map(|(name, ratings)| (name.clone(), of_each(ratings)));
+    let edits = positions
+        .iter()
+        .map(|at| at.and_then(edit_at).map(|edit| edit.text.clone()));
     Ok(RankingRow {
+        ratings: ratings.collect(),
+        spans: extras.spans.iter().filter_map(span).collect(),
+        edits: edits.collect(),
+        demonstration: extras.demonstration.clone(),
+        acceptable: extras.acceptable,
         prompt: text::from_json(&row.messages)?,
         completions: completions
             .into_iter()
@@ -186,6 +277,15 @@ fn ranks_by_position(judgement: &Judgement, n: usize) -> Vec<Option<u8>> {
     use laurel_protocol::Choice::{BothBad, First, Second, Tie};
     match judgement {
         Judgement::Rank { ranks } => ranks.iter().copied().map(Some).collect(),
+        Judgement::Rate => vec![None; n],
+        Judgement::BestWorst { best, worst } => {
+            let rank = |at: usize| match at {
+                at if at == usize::from(*best) => 1,
+                at if at == usize::from(*worst) && n > 2 => 3,
+                _ => 2,
+            };
+            (0..n).map(|at| Some(rank(at))).collect()
+        }
         Judgement::Pick { choice, .. } => match choice {
             First => vec![Some(1), Some(2)],
             Second => vec![Some(2), Some(1)],

@@ -24,6 +24,7 @@ pub mod tasks;
 pub mod text;
 pub mod tokens;
 pub mod undo;
+mod written;
 
 pub use db::Db;
 use laurel_protocol::FieldError;

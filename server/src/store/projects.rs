@@ -11,7 +11,7 @@ use sqlx::SqliteConnection;
 /// All projects, newest first.
 pub async fn list(db: &Db) -> Result<Vec<Project>> {
     let rows: Vec<ProjectRow> = sqlx::query_as(
-        "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength,
+        "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength, questions,
                 leave_out_truncated, base_model, template, created_at from project order by id desc",
     )
     .fetch_all(db.read())
@@ -103,7 +103,8 @@ pub async fn change(db: &Db, id: ProjectId, new: &ProjectSettings) -> Result<()>
     }
     sqlx::query(
         "update project set name = ?2, guidelines = ?3, label_type = ?4, completions_per_task = ?5, overlap = ?6,
-                            ask_strength = ?7, leave_out_truncated = ?8, base_model = ?9, template = ?10
+                            ask_strength = ?7, leave_out_truncated = ?8, base_model = ?9, template = ?10,
+                            questions = ?11
          where id = ?1",
     )
     .bind(id.0)
@@ -116,6 +117,7 @@ pub async fn change(db: &Db, id: ProjectId, new: &ProjectSettings) -> Result<()>
     .bind(new.leave_out_truncated)
     .bind(&new.base_model)
     .bind(text::to_json(&new.template)?)
+    .bind(text::to_json(&new.questions)?)
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
@@ -210,8 +212,8 @@ pub(super) async fn insert(
 ) -> Result<ProjectId> {
     let id: i64 = sqlx::query_scalar(
         "insert into project (name, guidelines, label_type, completions_per_task, overlap, ask_strength,
-                              leave_out_truncated, base_model, template, pseudonym_key, created_at)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) returning id",
+                              leave_out_truncated, base_model, template, pseudonym_key, created_at, questions)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) returning id",
     )
     .bind(settings.name.trim())
     .bind(&settings.guidelines)
@@ -224,6 +226,7 @@ pub(super) async fn insert(
     .bind(text::to_json(&settings.template)?)
     .bind(text::random_secret()?)
     .bind(now.0)
+    .bind(text::to_json(&settings.questions)?)
     .fetch_one(conn)
     .await?;
     Ok(ProjectId(id))
@@ -231,7 +234,7 @@ pub(super) async fn insert(
 
 async fn read(conn: &mut SqliteConnection, id: ProjectId) -> Result<ProjectRow> {
     let row: Option<ProjectRow> = sqlx::query_as(
-        "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength,
+        "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength, questions,
                 leave_out_truncated, base_model, template, created_at from project where id = ?1",
     )
     .bind(id.0)
@@ -249,6 +252,7 @@ struct ProjectRow {
     completions_per_task: u8,
     overlap: u8,
     ask_strength: bool,
+    questions: String,
     leave_out_truncated: bool,
     base_model: String,
     template: String,
@@ -264,6 +268,7 @@ impl ProjectRow {
             completions_per_task: self.completions_per_task,
             overlap: self.overlap,
             ask_strength: self.ask_strength,
+            questions: text::from_json(&self.questions)?,
             leave_out_truncated: self.leave_out_truncated,
             base_model: self.base_model.clone(),
             template: text::from_json(&self.template)?,

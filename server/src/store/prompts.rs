@@ -138,7 +138,7 @@ pub(super) async fn insert(
 pub async fn page(db: &Db, project: ProjectId, after: PromptId, limit: u32) -> Result<PromptPage> {
     projects::require(db, project).await?;
     let rows: Vec<(i64, String, i64)> = sqlx::query_as(
-        "select p.id, p.messages, (select count(*) from completion c where c.prompt_id = p.id)
+        "select p.id, p.messages, (select count(*) from completion c where c.prompt_id = p.id and c.annotation_id is null)
          from prompt p where p.project_id = ?1 and p.id > ?2 order by p.id limit ?3",
     )
     .bind(project.0)

@@ -4,11 +4,11 @@
 use super::{
     Db, Result,
     comparisons::{self, Which},
-    prompts, text,
+    prompts, text, written,
 };
 use laurel_protocol::{
-    AnnotationId, CompletionId, ProjectId, PromptId, PromptRow, RoundKind, RoundSpec, Snapshot, SnapshotId,
-    Timestamp,
+    AnnotationId, CompletionId, ExampleRow, ProjectId, PromptId, PromptRow, RoundKind, RoundSpec, Snapshot,
+    SnapshotId, Timestamp,
 };
 use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
@@ -18,7 +18,7 @@ use std::collections::HashSet;
 const PAGE: i64 = 500;
 
 /// Freezes what a round of this spec trains on, as it is at one moment; `None` when there is nothing. That is the strict
-/// comparisons, oldest first, and with a loss that trains ties those as well; for PPO the prompts, and where it imitates
+/// comparisons, oldest first, and with a loss that trains ties those as well; for SFT demonstrations behind them; for PPO the prompts, and where it imitates
 /// the chosen answers beside, those first. Where nothing has changed since an earlier snapshot, that is the one.
 ///
 /// Everything is read in one transaction, and twice: for the hash, then to be stored a page at a time, so that
@@ -90,12 +90,13 @@ enum Origin {
 /// The lines that a round learns from, page by page: first what follows from comparisons, then prompts.
 ///
 /// For SFT a row teaches its chosen answer alone, so each best answer of an annotation comes once, and what the
-/// annotator put below another answer does not come. The same holds for a PPO round that imitates chosen answers; every
+/// annotator put below another answer, or called unacceptable, does not come; demonstrations follow. The same holds for a PPO round that imitates chosen answers; every
 /// prompt without such a row comes by itself then.
 struct Rows {
     project: ProjectId,
     which: Which,
     has_comparisons: bool,
+    has_demonstrations: bool,
     has_prompts: bool,
     teaches_chosen: bool,
     taught: HashSet<(PromptId, CompletionId)>,
@@ -115,6 +116,7 @@ impl Rows {
                 false => Which::Strict,
             },
             has_comparisons: spec.kind != RoundKind::Ppo || imitates,
+            has_demonstrations: spec.kind == RoundKind::Sft || imitates,
             has_prompts: spec.kind == RoundKind::Ppo,
             teaches_chosen: spec.kind == RoundKind::Sft || imitates,
             taught: HashSet::new(),
@@ -131,6 +133,12 @@ impl Rows {
             }
             (self.has_comparisons, self.after) = (false, 0);
         }
+        if self.has_demonstrations {
+            if let Some(page) = self.demonstrations(conn).await? {
+                return Ok(Some(page));
+            }
+            (self.has_demonstrations, self.after) = (false, 0);
+        }
         if self.has_prompts {
             return self.prompts(conn).await;
         }
@@ -146,7 +154,8 @@ impl Rows {
         let mut lines = Vec::with_capacity(page.len());
         for compared in page {
             let teaches = (compared.prompt, compared.chosen);
-            if self.teaches_chosen && (compared.beaten || !self.taught.insert(teaches)) {
+            let is_best = compared.acceptable && !compared.beaten;
+            if self.teaches_chosen && !(is_best && self.taught.insert(teaches)) {
                 continue;
             }
             if self.has_prompts {
@@ -156,6 +165,19 @@ impl Rows {
             lines.push((Origin::Annotation(compared.annotation), line));
         }
         Ok(Some(lines))
+    }
+
+    async fn demonstrations(&mut self, conn: &mut SqliteConnection) -> Result<Option<Vec<(Origin, String)>>> {
+        let page = written::demonstrations(conn, self.project, self.after, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(None);
+        };
+        self.after = last.completion_id.0;
+        if self.has_prompts {
+            self.seen.extend(page.iter().map(|row| row.prompt_id));
+        }
+        let line = |row: &ExampleRow| Ok((Origin::Annotation(row.annotation_id), text::to_json(row)?));
+        page.iter().map(line).collect::<Result<_>>().map(Some)
     }
 
     async fn prompts(&mut self, conn: &mut SqliteConnection) -> Result<Option<Vec<(Origin, String)>>> {

@@ -149,6 +149,9 @@ fn against_earlier(new: &[Candidate], earlier: &[Candidate], shape: Shape) -> Ve
     if earlier.is_empty() || new.is_empty() {
         return together(new, shape);
     }
+    if shape.wanted < 2 {
+        return together(new, shape); // nothing stands beside it
+    }
     let n_new = shape.wanted.div_ceil(2);
     let n_earlier = shape.wanted - n_new;
     let n_tasks = (new.len() / n_new).min(earlier.len() / n_earlier);

@@ -7,8 +7,6 @@ use laurel_server::{
     clock,
     store::{Db, leases},
 };
-use sqlx::{Connection, SqliteConnection, migrate::Migrator};
-use std::{fs, path::Path};
 
 async fn labelled() -> Scene {
     let scene = Scene::with_tasks(1).await;
@@ -121,21 +119,8 @@ async fn a_trainer_that_dies_before_it_heard_of_the_pause_leaves_a_paused_round(
 
 #[tokio::test]
 async fn a_database_from_before_keeps_its_jobs_and_rounds_and_learns_to_pause() {
-    let folder = tempfile::tempdir().unwrap();
-    let old = folder.path().join("migrations");
-    fs::create_dir(&old).unwrap();
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations")).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_name().to_string_lossy().as_ref() < "0005" {
-            fs::copy(entry.path(), old.join(entry.file_name())).unwrap();
-        }
-    }
-    let file = folder.path().join("laurel.sqlite");
-    let mut conn = SqliteConnection::connect(&format!("sqlite:{}?mode=rwc", file.display()))
-        .await
-        .unwrap();
-    Migrator::new(old).await.unwrap().run(&mut conn).await.unwrap();
-    sqlx::raw_sql(
+    let folder = crate::old::database(
+        "0005",
         r#"insert into project (id, name, guidelines, label_type, completions_per_task, overlap, ask_strength,
                                 leave_out_truncated, base_model, pseudonym_key, created_at)
            values (1, 'p', '', 'pick', 2, 1, 0, 0, 'm', 'k', 1);
@@ -148,11 +133,7 @@ async fn a_database_from_before_keeps_its_jobs_and_rounds_and_learns_to_pause() 
            insert into adapter (id, project_id, round_id, name, kind, hash, size_bytes, files, created_at)
            values (1, 1, 1, 'DPO 1', 'dpo', 'a', 1, '[]', 1);"#,
     )
-    .execute(&mut conn)
-    .await
-    .unwrap();
-    conn.close().await.unwrap();
-
+    .await;
     let db = Db::open(folder.path()).await.unwrap();
     use laurel_server::store::rounds::{self, Order};
     let rounds = rounds::list(&db, ProjectId(1)).await.unwrap();

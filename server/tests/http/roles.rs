@@ -137,6 +137,7 @@ async fn an_annotator_never_sees_who_wrote_what() {
             "previous",
             "project_id",
             "prompt",
+            "questions",
             "revision",
             "task_id"
         ]

@@ -12,6 +12,7 @@ pub fn settings(label_type: LabelType, completions_per_task: u8) -> ProjectSetti
         completions_per_task,
         overlap: 1,
         ask_strength: false,
+        questions: Default::default(),
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.into(),
         template: Default::default(),
@@ -35,6 +36,7 @@ pub fn pick(choice: Choice, assignment: &Assignment) -> Answer {
             strength: None,
         },
         comment: String::new(),
+        extras: Default::default(),
         seconds: 2.5,
         revision: assignment.revision,
     }

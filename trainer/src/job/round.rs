@@ -4,7 +4,7 @@
 use super::{client::JobClient, heart::Wishes};
 use crate::{
     adapters::Adapter,
-    data::{PreferencePair, Row, Tokenizer, read_rows, template::hex},
+    data::{PreferencePair, Tokenizer, read_rows, template::hex},
     generate::{Engine, Request},
     model::{Facts, Model},
     report::{Directive, Progress, Reporter, ShownAnswers},
@@ -162,10 +162,7 @@ fn rows(task: &Task<'_>, lines: &[u8]) -> Result<(Vec<PreferencePair>, Vec<u32>)
     }
     let mut pairs = Vec::with_capacity(rows.len());
     for (at, row) in rows.iter().enumerate() {
-        let pair = match row {
-            Row::Preference(row) => task.tokenizer.preference(row),
-            _ => Err(anyhow!("a row of the snapshot is no preference")),
-        };
+        let pair = rounds::pair(row, task.tokenizer, task.spec.hyper.loss);
         pairs.push(pair.map_err(|error| anyhow!("row {} of the snapshot: {error:#}", at + 1))?);
     }
     Ok((pairs, Vec::new()))

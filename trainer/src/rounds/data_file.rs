@@ -25,40 +25,45 @@ pub fn rows(path: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Rows as token ids. Supervised fine-tuning takes demonstrations as well, and KTO answers that were judged by
-/// themselves.
+/// The file's rows as token ids.
 pub fn pairs(path: &Path, tokenizer: &Tokenizer, loss: Loss) -> Result<Vec<PreferencePair>> {
     let mut pairs = Vec::new();
     for (at, row) in rows(path)?.iter().enumerate() {
-        let example = |it: Demonstration| PreferencePair {
-            prompt: it.prompt,
-            chosen: it.completion,
-            rejected: Vec::new(),
-            group: it.group,
-            label: Label::default(),
-        };
-        let pair = match row {
-            Row::Preference(row) => tokenizer.preference(row),
-            Row::Example(row)
-                if loss.kind() == RoundKind::Sft || loss.is_unpaired() && row.desirable.is_some() =>
-            {
-                let label = Label {
-                    desirable: row.desirable,
-                    ..Label::default()
-                };
-                tokenizer
-                    .demonstration(row)
-                    .map(|it| PreferencePair { label, ..example(it) })
-            }
-            Row::Alpaca(row) if loss.kind() == RoundKind::Sft => tokenizer.alpaca(row).map(example),
-            _ if loss.is_unpaired() => Err(anyhow::anyhow!(
-                "a row with neither a completion and its label (true or false) nor a chosen and a rejected completion"
-            )),
-            _ => Err(anyhow::anyhow!(
-                "a row without a chosen and a rejected completion"
-            )),
-        };
+        let pair = pair(row, tokenizer, loss);
         pairs.push(pair.with_context(|| format!("{path:?}, row {}", at + 1))?);
     }
     Ok(pairs)
+}
+
+/// A row as token ids. Supervised fine-tuning takes demonstrations as well, and KTO answers that were judged by
+/// themselves.
+pub fn pair(row: &Row, tokenizer: &Tokenizer, loss: Loss) -> Result<PreferencePair> {
+    let example = |it: Demonstration| PreferencePair {
+        prompt: it.prompt,
+        chosen: it.completion,
+        rejected: Vec::new(),
+        group: it.group,
+        label: Label::default(),
+    };
+    match row {
+        Row::Preference(row) => tokenizer.preference(row),
+        Row::Example(row)
+            if loss.kind() == RoundKind::Sft || loss.is_unpaired() && row.desirable.is_some() =>
+        {
+            let label = Label {
+                desirable: row.desirable,
+                ..Label::default()
+            };
+            tokenizer
+                .demonstration(row)
+                .map(|it| PreferencePair { label, ..example(it) })
+        }
+        Row::Alpaca(row) if loss.kind() == RoundKind::Sft => tokenizer.alpaca(row).map(example),
+        _ if loss.is_unpaired() => Err(anyhow::anyhow!(
+            "a row with neither a completion and its label (true or false) nor a chosen and a rejected completion"
+        )),
+        _ => Err(anyhow::anyhow!(
+            "a row without a chosen and a rejected completion"
+        )),
+    }
 }

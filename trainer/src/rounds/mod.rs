@@ -30,6 +30,7 @@ pub mod preview;
 pub use accept::{base_weights_hash, has_room};
 pub use announce::announce;
 pub use check::check;
+pub use data_file::pair;
 pub use logps::{completion_logps, scores};
 pub use outcome::RoundOutcome;
 pub use ppo::{Carried, Endpoint, Environment, Scorer, ShownPrompt, prompts};

@@ -26,17 +26,48 @@ const REASONS: [(SkipReason, &str, &str); 5] = [
     (SkipReason::Other, "other", "Another reason"),
 ];
 
-const PICK_KEYS: [(&str, &str); 10] = [
+const PICK_KEYS: [(&str, &str); 11] = [
     ("1 or A", "A is better"),
     ("2 or B", "B is better"),
     ("3 or T", "Tie"),
     ("4 or X", "Both bad"),
     ("1 – 4", "How much better, where it is asked"),
+    ("D", "Show the differences"),
     ("C", "Write a comment"),
     ("S", "Skip"),
     ("U", "Undo"),
     ("G", "Guidelines"),
     ("Esc", "Close, or take a choice back"),
+];
+
+/// Where more is asked than the judgement.
+const SHEET_KEYS: [(&str, &str); 4] = [
+    ("R", "Go to the first missing rating; a digit rates and goes on"),
+    (
+        "X",
+        "In a ranking: the focused answer and those below are unacceptable",
+    ),
+    ("W", "Write an answer of your own"),
+    ("Enter", "Submit"),
+];
+
+const BEST_WORST_KEYS: [(&str, &str); 8] = [
+    ("1 – 8", "The best answer, then the worst"),
+    ("0 or Esc", "Name them anew"),
+    ("Enter", "Submit"),
+    ("C", "Write a comment"),
+    ("S", "Skip"),
+    ("U", "Undo"),
+    ("G", "Guidelines"),
+    ("Esc", "Close"),
+];
+
+const RATE_KEYS: [(&str, &str); 5] = [
+    ("C", "Write a comment"),
+    ("S", "Skip"),
+    ("U", "Undo"),
+    ("G", "Guidelines"),
+    ("Esc", "Close"),
 ];
 
 const RANK_KEYS: [(&str, &str); 11] = [
@@ -58,6 +89,8 @@ const RANK_KEYS: [(&str, &str); 11] = [
 pub struct Dialogs {
     pub open: RwSignal<Option<Panel>>,
     pub label_type: LabelType,
+    /// More is asked than the judgement.
+    pub has_sheet: bool,
     pub guidelines_html: StoredValue<String>,
     pub skip: Callback<Skip>,
 }
@@ -113,7 +146,7 @@ pub fn dialogs(dialogs: Dialogs) -> AnyView {
     let body = move || match dialogs.open.get() {
         Some(Panel::Skip) => skip_body(skip, comment, refused),
         Some(Panel::Guidelines) => guidelines_body(dialogs),
-        Some(Panel::Shortcuts) => shortcuts_body(dialogs.label_type),
+        Some(Panel::Shortcuts) => shortcuts_body(dialogs),
         None => ().into_any(),
     };
     view! {
@@ -206,13 +239,17 @@ fn guidelines_body(dialogs: Dialogs) -> AnyView {
     view! { <div class="prose" data-test="guidelines-text" inner_html=html></div> }.into_any()
 }
 
-fn shortcuts_body(label_type: LabelType) -> AnyView {
-    let keys: &[(&str, &str)] = match label_type {
+fn shortcuts_body(dialogs: Dialogs) -> AnyView {
+    let keys: &[(&str, &str)] = match dialogs.label_type {
         LabelType::Pick => &PICK_KEYS,
         LabelType::Rank => &RANK_KEYS,
+        LabelType::BestWorst => &BEST_WORST_KEYS,
+        LabelType::Rate => &RATE_KEYS,
     };
-    let rows = keys
+    let sheet: &[(&str, &str)] = if dialogs.has_sheet { &SHEET_KEYS } else { &[] };
+    let rows = sheet
         .iter()
+        .chain(keys)
         .map(|&(key, what)| view! { <div><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div> })
         .collect_view();
     view! { <dl class="shortcut-list">{rows}</dl> }.into_any()

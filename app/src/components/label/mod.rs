@@ -1,5 +1,6 @@
 //! Pieces of the labelling page. They take values and callbacks and call no API.
 
+pub mod best_worst;
 pub mod dialogs;
 pub mod drag;
 pub mod pick;
@@ -7,4 +8,6 @@ pub mod prompt;
 pub mod rail;
 pub mod rank;
 pub mod ranking;
+pub mod rate;
+pub mod sheet;
 pub mod top;

@@ -1,6 +1,13 @@
 //! The pick board: two completions side by side, and the choice between them.
 
-use super::prompt::{letter, truncated_badge};
+use super::{
+    prompt::{letter, truncated_badge},
+    sheet::{
+        self, Sheet,
+        diff::{Change, diff},
+        spoken, submit_button,
+    },
+};
 use laurel_protocol::{Choice, ShownCompletion};
 use leptos::prelude::*;
 
@@ -13,6 +20,11 @@ pub struct PickBoard {
     pub waits: RwSignal<bool>,
     pub choose: Callback<Choice>,
     pub choose_strength: Callback<u8>,
+    /// Show the two texts word by word, with what differs.
+    pub differences: RwSignal<bool>,
+    /// Where more is asked than the choice, the answer waits for this.
+    pub submit: Callback<()>,
+    pub sheet: Sheet,
 }
 
 const CHOICES: [(Choice, &str, &str, &str); 4] = [
@@ -33,7 +45,10 @@ pub fn pick(completions: &[ShownCompletion], board: PickBoard) -> AnyView {
     let cards = completions
         .iter()
         .enumerate()
-        .map(|(position, completion)| card(position, completion, board))
+        .map(|(position, completion)| {
+            let other = &completions[1 - position.min(1)];
+            card(position, completion, other, board)
+        })
         .collect_view();
     let buttons = CHOICES
         .into_iter()
@@ -53,23 +68,61 @@ pub fn pick(completions: &[ShownCompletion], board: PickBoard) -> AnyView {
         })
         .collect_view();
     let strengths = move || board.waits.get().then(|| strengths(board));
+    let text = move || match board.choice.get() {
+        None => "Which is better?".to_owned(),
+        _ if !board.sheet.is_rated() => "Some ratings are missing".to_owned(),
+        _ if board.waits.get() && board.strength.get().is_none() => "How much better?".to_owned(),
+        _ => "Submit".to_owned(),
+    };
+    let is_incomplete = move || {
+        let has_strength = !board.waits.get() || board.strength.get().is_some();
+        board.choice.get().is_none() || !board.sheet.is_rated() || !has_strength
+    };
+    let submit = board
+        .sheet
+        .any()
+        .then(|| view! { <div class="choices">{submit_button(text, is_incomplete, board.submit)}</div> });
     view! {
+        <button
+            type="button"
+            class="label-link pick-differences"
+            data-test="differences"
+            aria-keyshortcuts="d"
+            aria-pressed=move || board.differences.get().to_string()
+            on:click=move |_| board.differences.update(|on| *on = !*on)
+        >
+            {move || if board.differences.get() { "Hide the differences" } else { "Show the differences" }}
+        </button>
         <div class="pick-cards">{cards}</div>
         <div class="label-dock">
             {strengths}
             <div class="choices" role="group" aria-label="Which answer is better?">{buttons}</div>
+            {submit}
         </div>
     }
     .into_any()
 }
 
-fn card(position: usize, completion: &ShownCompletion, board: PickBoard) -> AnyView {
+fn card(position: usize, completion: &ShownCompletion, other: &ShownCompletion, board: PickBoard) -> AnyView {
     let own = if position == 0 {
         Choice::First
     } else {
         Choice::Second
     };
     let name = letter(position);
+    let (html, text, other) = (
+        completion.html.clone(),
+        completion.text.clone(),
+        other.text.clone(),
+    );
+    let body = move || match board.differences.get() {
+        false => view! { <div class="prose" inner_html=html.clone()></div> }.into_any(),
+        true => {
+            let mut changes = diff(&other, &text);
+            changes.retain(|change| !matches!(change, Change::Gone(_)));
+            view! { <p class="diff" data-test="diff">{spoken(&changes)}</p> }.into_any()
+        }
+    };
     view! {
         <article
             class="completion"
@@ -82,7 +135,8 @@ fn card(position: usize, completion: &ShownCompletion, board: PickBoard) -> AnyV
                 <h2 class="completion-letter">{name}</h2>
                 {truncated_badge(completion.truncated)}
             </header>
-            <div class="prose" inner_html=completion.html.clone()></div>
+            {body}
+            {sheet::of_card(board.sheet, position)}
         </article>
     }
     .into_any()

@@ -6,6 +6,7 @@ use super::{
     prompt::{letter, truncated_badge},
     rail::{ghost, rail},
     ranking::Ranking,
+    sheet::{self, Sheet, submit_button},
 };
 use laurel_protocol::ShownCompletion;
 use leptos::prelude::*;
@@ -19,6 +20,7 @@ pub struct RankBoard {
     pub place: Callback<(usize, u8)>,
     pub submit: Callback<()>,
     pub drag: Drag,
+    pub sheet: Sheet,
 }
 
 pub fn rank(completions: &[ShownCompletion], board: RankBoard) -> AnyView {
@@ -29,27 +31,57 @@ pub fn rank(completions: &[ShownCompletion], board: RankBoard) -> AnyView {
         .map(|(position, completion)| card(position, n, completion, board))
         .collect_view();
     let left = move || match n - board.ranking.with(Ranking::n_ranked) {
+        0 if !board.sheet.is_rated() => "Some ratings are missing".to_owned(),
         0 => "Submit ranking".to_owned(),
         left => format!("{left} still without a rank"),
     };
+    let is_incomplete = move || !board.ranking.with(Ranking::is_complete) || !board.sheet.is_rated();
     view! {
         <div class="rank-board">
             <div class="rank-cards">{cards}</div>
             <div class="rank-side">
                 {rail(board.ranking, board.drag)}
-                <button
-                    type="button"
-                    class="choice choice-main"
-                    data-test="submit"
-                    disabled=move || !board.ranking.with(Ranking::is_complete)
-                    on:click=move |_| board.submit.run(())
-                >
-                    <span>{left}</span>
-                    <kbd aria-hidden="true">"Enter"</kbd>
-                </button>
+                {acceptable(board)}
+                {submit_button(left, is_incomplete, board.submit)}
             </div>
         </div>
         {ghost(board.drag)}
+    }
+    .into_any()
+}
+
+/// Down to which rank the answers are acceptable, where the project asks.
+fn acceptable(board: RankBoard) -> AnyView {
+    if !board
+        .sheet
+        .questions
+        .with_value(|questions| questions.acceptable_line)
+    {
+        return ().into_any();
+    }
+    let n_ranks = move || board.ranking.with(Ranking::n);
+    let line = move || board.sheet.acceptable().unwrap_or(n_ranks()).min(n_ranks());
+    let options = move || {
+        let option = move |rank: u8| {
+            let words = match rank {
+                0 => "None is acceptable".to_owned(),
+                rank if rank == n_ranks() => "All are acceptable".to_owned(),
+                rank => format!("Acceptable down to rank {rank}"),
+            };
+            view! { <option value=rank.to_string() selected=move || line() == rank>{words}</option> }
+        };
+        (0..=n_ranks()).rev().map(option).collect_view()
+    };
+    let on_change = move |event| {
+        let rank = event_target_value(&event).parse().unwrap_or(u8::MAX);
+        // The lowest rank means all, whatever becomes of the ranking.
+        let line = (rank < n_ranks()).then_some(rank);
+        board.sheet.set_acceptable(line);
+    };
+    view! {
+        <select class="rank-acceptable" data-test="acceptable" aria-label="Which answers are acceptable" on:change=on_change>
+            {options}
+        </select>
     }
     .into_any()
 }
@@ -61,6 +93,13 @@ fn card(position: usize, n: usize, completion: &ShownCompletion, board: RankBoar
     let label = move || match lane() {
         Some(lane) => format!("Answer {name}, rank {lane}"),
         None => format!("Answer {name}, no rank yet"),
+    };
+    let is_unacceptable = move || {
+        board
+            .sheet
+            .acceptable()
+            .zip(lane())
+            .is_some_and(|(line, lane)| lane > line)
     };
     // Keys do the same from the card, so these stay out of the way of Tab.
     let ranks = (1..=n as u8)
@@ -84,6 +123,7 @@ fn card(position: usize, n: usize, completion: &ShownCompletion, board: RankBoar
             class="completion"
             class:is-focused=move || board.focused.get() == position
             class:is-chosen=move || lane() == Some(1)
+            class:is-unacceptable=is_unacceptable
             class:is-carried=move || drag.carried().is_some_and(|carried| carried.item == position)
             tabindex="0"
             role="group"
@@ -108,9 +148,11 @@ fn card(position: usize, n: usize, completion: &ShownCompletion, board: RankBoar
                     <span class="completion-letter">{name}</span>
                 </span>
                 {truncated_badge(completion.truncated)}
+                {move || is_unacceptable().then(|| view! { <span class="label-badge">"unacceptable"</span> })}
                 <div class="rank-buttons">{ranks}</div>
             </header>
             <div class="prose" inner_html=completion.html.clone()></div>
+            {sheet::of_card(board.sheet, position)}
         </div>
     }
     .into_any()

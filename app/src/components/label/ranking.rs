@@ -79,6 +79,15 @@ impl Ranking {
         Some(lanes.into_iter().map(dense).collect())
     }
 
+    /// The last acceptable rank of the answer, where the lanes down to `line` are acceptable; without a line all are.
+    pub fn acceptable(&self, line: Option<u8>) -> u8 {
+        let mut used: Vec<u8> = self.lanes.iter().flatten().copied().collect();
+        used.sort_unstable();
+        used.dedup();
+        let is_above = |lane: &&u8| line.is_none_or(|line| **lane <= line);
+        used.iter().filter(is_above).count() as u8
+    }
+
     /// Puts a completion into a lane; a lane that does not exist changes nothing.
     pub fn place(&mut self, item: usize, lane: u8) {
         if (1..=self.n()).contains(&lane) && item < self.lanes.len() {
@@ -198,6 +207,19 @@ impl Ranking {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_acceptable_line_follows_the_ranks_when_gaps_close() {
+        let mut ranking = Ranking::new(3);
+        for (item, lane) in [(0, 2), (1, 3), (2, 2)] {
+            ranking.place(item, lane);
+        }
+        assert_eq!(ranking.answer(), Some(vec![1, 2, 1]));
+        assert_eq!(
+            [Some(1), Some(2), None].map(|line| ranking.acceptable(line)),
+            [0, 1, 2]
+        );
+    }
 
     fn ranking(lanes: &[u8]) -> Ranking {
         Ranking {

@@ -1,10 +1,10 @@
 //! The unfinished answer to a task, kept in the browser's storage until the answer is given.
 
 use crate::{
-    components::label::ranking::Ranking,
+    components::label::{best_worst::BestWorst, ranking::Ranking},
     outbox::stored::{entries, storage},
 };
-use laurel_protocol::{Answer, Assignment, Choice, Judgement};
+use laurel_protocol::{Answer, Assignment, AssignmentId, Choice, Extras, Judgement};
 use serde::{Deserialize, Serialize};
 
 const PREFIX: &str = "laurel-draft-";
@@ -20,6 +20,10 @@ pub struct Draft {
     #[serde(default)]
     pub strength: Option<u8>,
     #[serde(default)]
+    pub best_worst: BestWorst,
+    #[serde(default)]
+    pub extras: Extras,
+    #[serde(default)]
     pub comment: String,
     #[serde(default)]
     pub seconds: f64,
@@ -32,9 +36,19 @@ impl Draft {
     pub fn open(assignment: &Assignment) -> Self {
         let n = assignment.completions.len();
         let stored = storage()
-            .and_then(|storage| storage.get_item(&key(assignment)).ok().flatten())
+            .and_then(|storage| {
+                storage
+                    .get_item(&key(assignment.id, assignment.revision))
+                    .ok()
+                    .flatten()
+            })
             .and_then(|text| serde_json::from_str::<Self>(&text).ok())
-            .filter(|draft| draft.ranking.fits(n));
+            .map(|mut draft| {
+                if !draft.ranking.fits(n) {
+                    draft.ranking = Ranking::new(n);
+                }
+                draft
+            });
         stored.unwrap_or_else(|| Self::from_answer(assignment.previous.as_ref(), n))
     }
 
@@ -43,12 +57,15 @@ impl Draft {
             ranking: Ranking::new(n),
             choice: None,
             strength: None,
+            best_worst: BestWorst::default(),
+            extras: Extras::default(),
             comment: String::new(),
             seconds: 0.0,
             at: 0.0,
         };
         let Some(answer) = answer else { return draft };
         draft.comment.clone_from(&answer.comment);
+        draft.extras.clone_from(&answer.extras);
         draft.seconds = answer.seconds;
         match &answer.judgement {
             Judgement::Pick { choice, strength } => {
@@ -61,21 +78,28 @@ impl Draft {
                     draft.ranking = ranking;
                 }
             }
+            Judgement::BestWorst { best, worst } => {
+                draft.best_worst = BestWorst {
+                    best: Some(*best),
+                    worst: Some(*worst),
+                };
+            }
+            Judgement::Rate => {}
         }
         draft
     }
 
-    pub fn store(&self, assignment: &Assignment) {
+    pub fn store(&self, assignment: AssignmentId, revision: u32) {
         if let (Some(storage), Ok(text)) = (storage(), serde_json::to_string(self)) {
             // A draft is a comfort: where storage is full the answer itself still goes out.
-            let _ = storage.set_item(&key(assignment), &text);
+            let _ = storage.set_item(&key(assignment, revision), &text);
         }
     }
 }
 
 pub fn erase(assignment: &Assignment) {
     if let Some(storage) = storage() {
-        let _ = storage.remove_item(&key(assignment));
+        let _ = storage.remove_item(&key(assignment.id, assignment.revision));
     }
 }
 
@@ -90,8 +114,8 @@ pub fn sweep(now: f64) {
     }
 }
 
-fn key(assignment: &Assignment) -> String {
-    format!("{PREFIX}{}-{}", assignment.id, assignment.revision)
+fn key(assignment: AssignmentId, revision: u32) -> String {
+    format!("{PREFIX}{assignment}-{revision}")
 }
 
 #[cfg(test)]
@@ -102,6 +126,7 @@ mod tests {
         Answer {
             judgement,
             comment: "why".into(),
+            extras: Default::default(),
             seconds: 4.0,
             revision: 0,
         }

@@ -32,6 +32,7 @@ mod tests {
             task_id: TaskId(id),
             label_type: LabelType::Pick,
             ask_strength: false,
+            questions: Default::default(),
             prompt: vec![],
             completions: vec![],
             lease_until: Timestamp(0),

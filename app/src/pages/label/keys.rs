@@ -10,6 +10,8 @@ pub enum Mode {
     /// A winner was chosen and the page waits for how much better it is.
     Strength,
     Rank,
+    BestWorst,
+    Rate,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,14 @@ pub enum Command {
     Guidelines,
     Shortcuts,
     Comment,
+    /// Go to the first rating that is missing.
+    Ratings,
+    /// Write an answer of one's own.
+    Demonstration,
+    /// Show what differs between two answers.
+    Differences,
+    /// What stands at and below the focused completion is unacceptable.
+    Line,
     /// Take a choice back that waits for its strength.
     Escape,
 }
@@ -73,8 +83,8 @@ fn by_name(press: Press<'_>, mode: Mode) -> Option<Command> {
         ("ArrowDown", Mode::Rank) if press.shift => Command::Lower,
         ("ArrowUp" | "ArrowLeft", Mode::Rank) => Command::Previous,
         ("ArrowDown" | "ArrowRight", Mode::Rank) => Command::Next,
-        ("Enter", Mode::Rank) => Command::Submit,
-        ("Backspace" | "Delete", Mode::Rank) => Command::Clear,
+        ("Enter", _) => Command::Submit,
+        ("Backspace" | "Delete", Mode::Rank | Mode::BestWorst) => Command::Clear,
         _ => return None,
     };
     Some(command)
@@ -87,13 +97,17 @@ fn by_letter(letter: char, mode: Mode) -> Option<Command> {
         ('u', _) => Command::Undo,
         ('g', _) => Command::Guidelines,
         ('c', _) => Command::Comment,
+        ('r', _) => Command::Ratings,
+        ('w', _) => Command::Demonstration,
+        ('d', Mode::Pick | Mode::Strength) => Command::Differences,
+        ('x', Mode::Rank) => Command::Line,
         ('1'..='4', Mode::Strength) => Strength(letter as u8 - b'0'),
         ('1' | 'a', Mode::Pick) | ('a', Mode::Strength) => Choose(Choice::First),
         ('2' | 'b', Mode::Pick) | ('b', Mode::Strength) => Choose(Choice::Second),
         ('3' | 't', Mode::Pick) | ('t', Mode::Strength) => Choose(Choice::Tie),
         ('4' | 'x', Mode::Pick) | ('x', Mode::Strength) => Choose(Choice::BothBad),
-        ('1'..='8', Mode::Rank) => Command::Place(letter as u8 - b'0'),
-        ('0', Mode::Rank) => Command::Clear,
+        ('1'..='8', Mode::Rank | Mode::BestWorst) => Command::Place(letter as u8 - b'0'),
+        ('0', Mode::Rank | Mode::BestWorst) => Command::Clear,
         ('j', Mode::Rank) => Command::Next,
         ('k', Mode::Rank) => Command::Previous,
         ('t', Mode::Rank) => Command::TieWithAbove,

@@ -18,6 +18,7 @@ use crate::{
         copy::copy_button,
         label::{
             dialogs::{Dialogs, Panel, dialogs},
+            sheet::{focus_demonstration, focus_unrated},
             top::{Top, resting, top},
         },
         notice::notice,
@@ -53,6 +54,7 @@ fn desk_view(project: &Project, user: UserId) -> AnyView {
     let panels = Dialogs {
         open,
         label_type: project.settings.label_type,
+        has_sheet: project.settings.questions.any(),
         guidelines_html: StoredValue::new(project.guidelines_html.clone()),
         skip: Callback::new(move |skip: Skip| desk.decide(Verdict::Skip(skip))),
     };
@@ -207,9 +209,10 @@ fn on_key(desk: Desk, open: RwSignal<Option<Panel>>, event: &web_sys::KeyboardEv
     }
     // Enter presses a button that has the focus; but a click on a card's rank leaves the focus there, and Enter
     // then still means "submit".
-    let is_rank_button = target
-        .as_ref()
-        .is_some_and(|target| target.class_list().contains("rank-button"));
+    let is_rank_button = target.as_ref().is_some_and(|target| {
+        let classes = target.class_list();
+        classes.contains("rank-button") || classes.contains("rating-button")
+    });
     let is_pressed_by_enter = matches!(name.as_str(), "BUTTON" | "A" | "SUMMARY") && !is_rank_button;
     if event.key() == "Enter" && is_pressed_by_enter {
         return;
@@ -232,6 +235,8 @@ fn on_key(desk: Desk, open: RwSignal<Option<Panel>>, event: &web_sys::KeyboardEv
         Command::Shortcuts => open.set(Some(Panel::Shortcuts)),
         Command::Undo => desk.undo(),
         Command::Comment => focus_comment(),
+        Command::Ratings => focus_unrated(),
+        Command::Demonstration => focus_demonstration(),
         command => {
             if let Some(board) = desk.board.get_value() {
                 board.run(command);

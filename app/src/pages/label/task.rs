@@ -8,18 +8,21 @@ use super::{
 use crate::{
     components::{
         label::{
+            best_worst::{BestWorst, BestWorstBoard, best_worst},
             drag::Drag,
             pick::{PickBoard, pick},
             prompt::{letter, prompt},
             rank::{RankBoard, focus_card, rank},
             ranking::{Drop, Ranking},
+            rate::rate,
+            sheet::{self, Sheet},
         },
         toast::{Toasts, use_toasts},
     },
     error::said,
     outbox::Verdict,
 };
-use laurel_protocol::{Answer, Assignment, Choice, Judgement, LabelType};
+use laurel_protocol::{Answer, Assignment, Choice, Expected, Judgement, LabelType};
 use leptos::{html, prelude::*};
 use std::{sync::Arc, time::Duration};
 
@@ -29,9 +32,12 @@ pub fn task(desk: Desk, assignment: Arc<Assignment>) -> AnyView {
     desk.start_clock(draft.seconds);
     desk.comment.set(draft.comment.clone());
     let is_rank = assignment.label_type == LabelType::Rank;
-    let board = match assignment.label_type {
-        LabelType::Pick => pick_board(desk, &assignment, &draft),
-        LabelType::Rank => rank_board(desk, &assignment, &draft),
+    let page = Page::new(desk, &assignment, &draft);
+    let (label_type, board) = match assignment.label_type {
+        LabelType::Pick => ("pick", pick_board(page, &assignment, &draft)),
+        LabelType::Rank => ("rank", rank_board(page, &assignment, &draft)),
+        LabelType::BestWorst => ("best_worst", best_worst_board(page, &assignment, &draft)),
+        LabelType::Rate => ("rate", rate_board(page, &assignment)),
     };
     let heading = NodeRef::<html::H1>::new();
     Effect::new(move |_| {
@@ -53,7 +59,6 @@ pub fn task(desk: Desk, assignment: Arc<Assignment>) -> AnyView {
     } else {
         format!("Task {number}")
     };
-    let label_type = if is_rank { "rank" } else { "pick" };
     view! {
         <section
             class="label-task"
@@ -66,12 +71,82 @@ pub fn task(desk: Desk, assignment: Arc<Assignment>) -> AnyView {
             {prompt(&assignment.prompt)}
             {comment_field(desk, &assignment)}
             {board}
+            {sheet::demonstration(page.sheet)}
         </section>
     }
     .into_any()
 }
 
-fn pick_board(desk: Desk, assignment: &Arc<Assignment>, draft: &Draft) -> AnyView {
+/// What the boards share.
+#[derive(Clone, Copy)]
+struct Page {
+    desk: Desk,
+    assignment: StoredValue<Arc<Assignment>>,
+    toasts: Toasts,
+    sheet: Sheet,
+}
+
+impl Page {
+    fn new(desk: Desk, assignment: &Arc<Assignment>, draft: &Draft) -> Self {
+        let kept = StoredValue::new(Arc::clone(assignment));
+        let extras = StoredValue::new(None::<Sheet>);
+        let changed = Callback::new(move |()| {
+            let Some(sheet) = extras.get_value() else { return };
+            let now = sheet.extras.get_untracked();
+            keep_draft(desk, &kept.get_value(), |draft| draft.extras = now);
+        });
+        let sheet = Sheet::new(assignment, draft.extras.clone(), changed);
+        extras.set_value(Some(sheet));
+        Self {
+            desk,
+            assignment: kept,
+            toasts: use_toasts(),
+            sheet,
+        }
+    }
+
+    fn keep(self, change: impl FnOnce(&mut Draft)) {
+        keep_draft(self.desk, &self.assignment.get_value(), change);
+    }
+
+    fn say(self, text: &str) {
+        self.desk.said.set(text.to_owned());
+        self.toasts.bad(text.to_owned());
+    }
+
+    /// Gives the answer, unless it breaks a rule: then it stays on screen with the reason.
+    fn decide(self, judgement: Judgement, acceptable: Option<u8>) {
+        if !untrack(|| self.sheet.is_rated()) {
+            self.say("Some answers are not rated yet.");
+            return;
+        }
+        let assignment = self.assignment.get_value();
+        let mut extras = self.sheet.extras.get_untracked();
+        extras.acceptable = acceptable;
+        let answer = Answer {
+            judgement,
+            comment: self.desk.comment.get_untracked().trim().to_owned(),
+            extras,
+            seconds: self.desk.seconds(),
+            revision: assignment.revision,
+        };
+        let expected = Expected {
+            label_type: assignment.label_type,
+            ask_strength: assignment.ask_strength,
+            questions: &assignment.questions,
+            texts: &assignment.texts(),
+        };
+        match answer.validate(&expected) {
+            Ok(()) => self.desk.decide(Verdict::Answer(answer)),
+            Err(reasons) => self.toasts.bad(said(&reasons)),
+        }
+    }
+}
+
+fn pick_board(page: Page, assignment: &Arc<Assignment>, draft: &Draft) -> AnyView {
+    let desk = page.desk;
+    // Where more is asked the answer waits until all of it is there.
+    let submits_itself = !page.sheet.any();
     let asks = assignment.ask_strength;
     let choice = RwSignal::new(draft.choice);
     let strength = RwSignal::new(draft.strength);
@@ -81,39 +156,50 @@ fn pick_board(desk: Desk, assignment: &Arc<Assignment>, draft: &Draft) -> AnyVie
     let waits = RwSignal::new(still_waits);
     desk.mode
         .set(if still_waits { Mode::Strength } else { Mode::Pick });
-    let toasts = use_toasts();
-    let kept = StoredValue::new(Arc::clone(assignment));
-    let answer = move |choice, strength| {
-        decide(
-            desk,
-            toasts,
-            &kept.get_value(),
-            Judgement::Pick { choice, strength },
-        );
-    };
+    let differences = RwSignal::new(false);
+    let answer = move |choice, strength| page.decide(Judgement::Pick { choice, strength }, None);
     let choose = move |chosen: Choice| {
         choice.set(Some(chosen));
         if asks && is_strict(chosen) {
             waits.set(true);
             desk.mode.set(Mode::Strength);
-            keep_draft(desk, &kept.get_value(), |draft| draft.choice = Some(chosen));
-        } else {
+            page.keep(|draft| draft.choice = Some(chosen));
+        } else if submits_itself {
             answer(chosen, None);
+        } else {
+            waits.set(false);
+            strength.set(None);
+            desk.mode.set(Mode::Pick);
+            page.keep(|draft| (draft.choice, draft.strength) = (Some(chosen), None));
         }
     };
     let choose_strength = move |how_much: u8| {
-        if let Some(chosen) = choice.get_untracked() {
+        let Some(chosen) = choice.get_untracked() else {
+            return;
+        };
+        if submits_itself {
             answer(chosen, Some(how_much));
+        } else {
+            strength.set(Some(how_much));
+            page.keep(|draft| draft.strength = Some(how_much));
         }
+    };
+    let submit = move || match (choice.get_untracked(), strength.get_untracked()) {
+        (None, _) => page.say("Choose an answer first."),
+        (Some(_), None) if waits.get_untracked() => page.say("Say how much better it is."),
+        (Some(choice), strength) => answer(choice, strength),
     };
     let obey = move |command| match command {
         Command::Choose(chosen) => choose(chosen),
         Command::Strength(how_much) => choose_strength(how_much),
+        Command::Submit if !submits_itself => submit(),
+        Command::Differences => differences.update(|on| *on = !*on),
         Command::Escape if waits.get_untracked() => {
             waits.set(false);
             choice.set(None);
+            strength.set(None);
             desk.mode.set(Mode::Pick);
-            keep_draft(desk, &kept.get_value(), |draft| draft.choice = None);
+            page.keep(|draft| (draft.choice, draft.strength) = (None, None));
         }
         _ => {}
     };
@@ -124,26 +210,31 @@ fn pick_board(desk: Desk, assignment: &Arc<Assignment>, draft: &Draft) -> AnyVie
         waits,
         choose: Callback::new(choose),
         choose_strength: Callback::new(choose_strength),
+        differences,
+        submit: Callback::new(move |()| submit()),
+        sheet: page.sheet,
     };
     pick(&assignment.completions, board)
 }
 
-fn rank_board(desk: Desk, assignment: &Arc<Assignment>, draft: &Draft) -> AnyView {
+fn rank_board(page: Page, assignment: &Arc<Assignment>, draft: &Draft) -> AnyView {
+    let desk = page.desk;
+    let has_line = assignment.questions.acceptable_line;
     let n = assignment.completions.len();
     let ranking = RwSignal::new(draft.ranking.clone());
     let focused = RwSignal::new(0_usize);
     desk.mode.set(Mode::Rank);
-    let toasts = use_toasts();
-    let kept = StoredValue::new(Arc::clone(assignment));
     let change = move |item: usize, change: &dyn Fn(&mut Ranking)| {
         ranking.update(|ranking| change(ranking));
         let ranking = ranking.get_untracked();
         desk.said.set(spoken(item, &ranking));
-        keep_draft(desk, &kept.get_value(), |draft| draft.ranking = ranking.clone());
+        page.keep(|draft| draft.ranking = ranking.clone());
     };
     let submit = move || {
         if let Some(ranks) = ranking.with_untracked(Ranking::answer) {
-            decide(desk, toasts, &kept.get_value(), Judgement::Rank { ranks });
+            let line = untrack(|| page.sheet.acceptable());
+            let acceptable = ranking.with_untracked(|ranking| ranking.acceptable(line));
+            page.decide(Judgement::Rank { ranks }, has_line.then_some(acceptable));
         } else {
             desk.said.set("Some answers have no rank yet.".to_owned());
         }
@@ -166,6 +257,12 @@ fn rank_board(desk: Desk, assignment: &Arc<Assignment>, draft: &Draft) -> AnyVie
             Command::Next => focus_card((item + 1).min(n - 1)),
             Command::Previous => focus_card(item.saturating_sub(1)),
             Command::Submit => submit(),
+            Command::Line if has_line => {
+                let lane = ranking.with_untracked(|ranking| ranking.lane(item));
+                let line = lane.map(|lane| lane - 1);
+                let is_there = untrack(|| page.sheet.acceptable()) == line;
+                page.sheet.set_acceptable(line.filter(|_| !is_there));
+            }
             Command::Escape => drag.cancel(),
             _ => {}
         }
@@ -179,8 +276,57 @@ fn rank_board(desk: Desk, assignment: &Arc<Assignment>, draft: &Draft) -> AnyVie
         }),
         submit: Callback::new(move |()| submit()),
         drag,
+        sheet: page.sheet,
     };
     rank(&assignment.completions, board)
+}
+
+fn best_worst_board(page: Page, assignment: &Arc<Assignment>, draft: &Draft) -> AnyView {
+    let named = RwSignal::new(draft.best_worst);
+    let n = assignment.completions.len() as u8;
+    page.desk.mode.set(Mode::BestWorst);
+    let change = move |now: BestWorst| {
+        named.set(now);
+        page.keep(|draft| draft.best_worst = now);
+    };
+    let submit = move || match named.get_untracked().answer() {
+        Some((best, worst)) => page.decide(Judgement::BestWorst { best, worst }, None),
+        None => page.say("Name the best and the worst answer first."),
+    };
+    let obey = move |command| match command {
+        Command::Place(digit) if digit <= n => {
+            let mut now = named.get_untracked();
+            now.name(digit - 1);
+            change(now);
+        }
+        Command::Clear | Command::Escape => change(BestWorst::default()),
+        Command::Submit => submit(),
+        _ => {}
+    };
+    page.desk.board.set_value(Some(Callback::new(obey)));
+    let board = BestWorstBoard {
+        named,
+        change: Callback::new(change),
+        submit: Callback::new(move |()| submit()),
+        sheet: page.sheet,
+    };
+    best_worst(&assignment.completions, board)
+}
+
+fn rate_board(page: Page, assignment: &Arc<Assignment>) -> AnyView {
+    page.desk.mode.set(Mode::Rate);
+    let submit = move || page.decide(Judgement::Rate, None);
+    let obey = move |command| {
+        if matches!(command, Command::Submit) {
+            submit();
+        }
+    };
+    page.desk.board.set_value(Some(Callback::new(obey)));
+    rate(
+        &assignment.completions,
+        page.sheet,
+        Callback::new(move |()| submit()),
+    )
 }
 
 fn comment_field(desk: Desk, assignment: &Arc<Assignment>) -> AnyView {
@@ -207,21 +353,6 @@ fn comment_field(desk: Desk, assignment: &Arc<Assignment>) -> AnyView {
     .into_any()
 }
 
-/// Gives the answer, unless it breaks a rule: then it stays on screen with the reason.
-fn decide(desk: Desk, toasts: Toasts, assignment: &Assignment, judgement: Judgement) {
-    let answer = Answer {
-        judgement,
-        comment: desk.comment.get_untracked().trim().to_owned(),
-        seconds: desk.seconds(),
-        revision: assignment.revision,
-    };
-    let n = assignment.completions.len();
-    match answer.validate(assignment.label_type, n, assignment.ask_strength) {
-        Ok(()) => desk.decide(Verdict::Answer(answer)),
-        Err(reasons) => toasts.bad(said(&reasons)),
-    }
-}
-
 /// Keeps the unfinished answer over a reload.
 fn keep_draft(desk: Desk, assignment: &Assignment, change: impl FnOnce(&mut Draft)) {
     let mut draft = Draft::open(assignment);
@@ -229,7 +360,7 @@ fn keep_draft(desk: Desk, assignment: &Assignment, change: impl FnOnce(&mut Draf
     draft.seconds = desk.seconds();
     draft.at = now();
     change(&mut draft);
-    draft.store(assignment);
+    draft.store(assignment.id, assignment.revision);
 }
 
 /// The place of a completion in words.

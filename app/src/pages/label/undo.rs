@@ -66,7 +66,7 @@ impl Desk {
         if let Verdict::Answer(answer) = &unsent.verdict {
             let mut draft = Draft::from_answer(Some(answer), assignment.completions.len());
             draft.at = now();
-            draft.store(&assignment);
+            draft.store(assignment.id, assignment.revision);
         }
         self.outbox.remove(&unsent);
         self.work.update_value(|work| {

@@ -90,6 +90,12 @@ impl Desk {
                 });
             }
             News::Refused(unsent) => {
+                // What they said is not lost: it stands there again, as it was.
+                if let Verdict::Answer(answer) = &unsent.verdict {
+                    let mut draft = draft::Draft::from_answer(Some(answer), answer.judgement.n_ranked());
+                    draft.at = now();
+                    draft.store(unsent.assignment, unsent.revision);
+                }
                 // If it is still this person's task, it comes back and can be answered anew.
                 let refused = (unsent.assignment, unsent.revision);
                 self.work.update_value(|work| {

@@ -128,7 +128,8 @@ pub fn exports(live: Live) -> AnyView {
                 {link("export-preference", "preference", "Preferences", "prompt, chosen, rejected: for TRL's DPOTrainer")}
                 {link("export-implicit", "implicit_preference", "Implicit preferences", "chosen, rejected with the prompt inside: for TRL's RewardTrainer")}
                 {link("export-unpaired", "unpaired_preference", "Single judgements", "prompt, completion, label: for TRL's KTOTrainer")}
-                {link("export-ranking", "ranking", "Full rankings", "every completion with its rank, ties and the order shown")}
+                {link("export-ranking", "ranking", "Everything", "each annotation whole: ranks and ties, the order shown, ratings, marked passages, edits, comments")}
+                {link("export-sft", "sft", "Answers to imitate", "prompt, completion: for TRL's SFTTrainer; the best answers, edits and answers written by people")}
             </ul>
         </section>
     }

@@ -177,7 +177,10 @@ pub fn view(live: Live) -> AnyView {
             .is_some_and(|project| project.counts.n_prompts == 0)
     };
     let hint = move || match shape.get() {
-        Some((LabelType::Rank, n)) => format!("Each task compares {n} completions of one prompt."),
+        Some((LabelType::Rate, _)) => "Each task rates the completions of one prompt.".to_owned(),
+        Some((LabelType::Rank | LabelType::BestWorst, n)) => {
+            format!("Each task compares {n} completions of one prompt.")
+        }
         _ => "Each task compares two completions of one prompt.".to_owned(),
     };
     view! {

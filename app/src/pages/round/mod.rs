@@ -283,7 +283,9 @@ fn next_job(round: &Round, project: &Project, jobs: &[CompletionJob]) -> NewComp
         adapter: round.adapter,
         completions_per_prompt: match project.settings.label_type {
             LabelType::Pick => 1,
-            LabelType::Rank => project.settings.completions_per_task.div_ceil(2),
+            LabelType::Rank | LabelType::BestWorst | LabelType::Rate => {
+                project.settings.completions_per_task.div_ceil(2)
+            }
         },
         sampling,
         task_plan: TaskPlan::AgainstEarlier,
