@@ -57,10 +57,16 @@ fn App() -> impl IntoView {
                         path=path!("/projects/:id/label")
                         view=|| signed_in(|_| route_id(|id| pages::label::page(ProjectId(id))))
                     />
+                    <Route
+                        path=path!("/projects/:id/mine")
+                        view=|| signed_in(|_| route_id(|id| pages::mine::page(ProjectId(id))))
+                    />
                     <Route path=path!("/projects/new") view=|| admin(AdminPage::ProjectNew)/>
                     <Route path=path!("/projects/:id") view=|| admin(AdminPage::Overview)/>
                     <Route path=path!("/projects/:id/chat") view=|| admin(AdminPage::Chat)/>
+                    <Route path=path!("/projects/:id/gold") view=|| admin(AdminPage::Gold)/>
                     <Route path=path!("/projects/:id/prompts") view=|| admin(AdminPage::Prompts)/>
+                    <Route path=path!("/projects/:id/review") view=|| admin(AdminPage::Review)/>
                     <Route path=path!("/projects/:id/rounds/new") view=|| admin(AdminPage::RoundNew)/>
                     <Route path=path!("/rounds/:id") view=|| admin(AdminPage::Round)/>
                     <Route path=path!("/people") view=|| admin(AdminPage::People)/>

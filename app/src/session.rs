@@ -14,7 +14,7 @@ use crate::{
         admin::{AdminPage, Show},
     },
 };
-use laurel_protocol::{ErrorCode, Role, User};
+use laurel_protocol::{ErrorCode, User};
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::hooks::use_params_map;
 
@@ -108,7 +108,7 @@ pub fn signed_in(page: fn(User) -> AnyView) -> AnyView {
     })
 }
 
-/// Shows `page` to admins only.
+/// Shows `page` to those whom it is for: admins, and a few to reviewers.
 pub fn admin(page: AdminPage) -> AnyView {
     let session = use_session();
     session.ask_once();
@@ -118,7 +118,7 @@ pub fn admin(page: AdminPage) -> AnyView {
     living(move || match who.get() {
         Who::Unknown => ().into_any(),
         Who::Nobody => pages::sign_in::page(),
-        Who::User(user) if user.role == Role::Admin => untrack(|| from_part(part, page, Admin(user))),
+        Who::User(user) if page.is_for(&user) => untrack(|| from_part(part, page, Admin(user))),
         Who::User(_) => pages::not_found::for_admins_only(),
         Who::Failed(error) => in_page(notice(&error, Some(Callback::new(move |()| session.ask())))),
     })

@@ -11,7 +11,16 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Admin,
+    /// Labels, and decides what annotators see differently.
+    Reviewer,
     Annotator,
+}
+
+impl Role {
+    /// May decide on what others said.
+    pub fn may_review(self) -> bool {
+        matches!(self, Self::Admin | Self::Reviewer)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

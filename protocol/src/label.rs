@@ -1,6 +1,7 @@
 //! What an annotator sees and answers.
 
 use crate::{
+    checks::{Feedback, Stopped},
     error::{Check, Validation},
     ids::{AssignmentId, ProjectId, TaskId, Timestamp},
     message::Speaker,
@@ -281,6 +282,12 @@ pub struct Held {
     pub progress: Progress,
     /// Whether `POST /projects/{id}/undo` would bring something back.
     pub can_undo: bool,
+    /// Why nothing more comes for this person, where that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
+    /// After a gold item was answered, where the project tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<Feedback>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

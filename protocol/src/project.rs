@@ -1,6 +1,7 @@
 //! A project, the prompts in it, and the figures of its front page.
 
 use crate::{
+    checks::Checks,
     error::{Check, Validation},
     ids::{CompletionId, ProjectId, PromptId, Timestamp, UserId},
     message::Message,
@@ -55,6 +56,9 @@ pub struct ProjectSettings {
     /// What is asked beside the judgement.
     #[serde(default)]
     pub questions: Questions,
+    /// What annotators are checked by.
+    #[serde(default)]
+    pub checks: Checks,
     /// Leave completions that were cut off by the token limit out of tasks.
     #[serde(default)]
     pub leave_out_truncated: bool,
@@ -126,6 +130,7 @@ impl ProjectSettings {
             )
             .ensure(!self.base_model.trim().is_empty(), "base_model", "must be named");
         self.questions.check(&mut check);
+        self.checks.check(&mut check);
         let mut errors = check.finish().err().unwrap_or_default();
         errors.extend(self.template.validate().err().unwrap_or_default());
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -172,6 +177,15 @@ pub struct AnnotatorFigures {
     pub median_seconds: Option<f64>,
     /// Pick projects: share of strict picks that went to the completion shown first; 0.5 is unbiased.
     pub first_position_share: Option<f64>,
+    /// Gold items given, skipped ones included.
+    pub n_gold: u64,
+    pub n_gold_right: u64,
+    /// Tasks answered a second time, the completions in another order.
+    pub n_repeats: u64,
+    /// Of these, the same was said.
+    pub n_repeats_same: u64,
+    /// Of these, the same position was chosen, so the other completion.
+    pub n_repeats_same_position: u64,
 }
 
 /// What `POST /projects/{id}/prompts?skip_bad_lines=false` did with a JSON Lines body, each line
@@ -242,6 +256,7 @@ mod tests {
             overlap: 1,
             ask_strength: false,
             questions: Questions::default(),
+            checks: Checks::default(),
             leave_out_truncated: false,
             base_model: DEFAULT_MODEL.into(),
             template: Template::Model,

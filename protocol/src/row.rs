@@ -1,7 +1,7 @@
 //! Rows of a dataset: one JSON object a line, in TRL's columns, with provenance that TRL ignores.
 
 use crate::{
-    ids::{AnnotationId, CompletionId, PromptId},
+    ids::{AnnotationId, CompletionId, PromptId, TaskId},
     message::Message,
     questions::Span,
 };
@@ -122,7 +122,10 @@ pub struct RankingRow {
     pub acceptable: Option<u8>,
     pub seconds: f64,
     pub annotator: String,
+    /// A reviewer's decision: it stands in place of what annotators said about the task.
+    pub decision: bool,
     pub prompt_id: PromptId,
+    pub task_id: TaskId,
     pub annotation_id: AnnotationId,
     pub created_at: crate::ids::Timestamp,
 }

@@ -20,6 +20,8 @@ use std::{
 pub struct CurrentUser(pub User);
 /// An admin.
 pub struct Admin(pub User);
+/// A reviewer or an admin.
+pub struct Reviewer(pub User);
 /// An admin who stays to watch, see [`Self::may_still_watch`].
 pub struct Watcher {
     app: AppState,
@@ -73,7 +75,7 @@ impl Credential {
         let user = self.user(app).await?;
         match user.role {
             Role::Admin => Ok(user),
-            Role::Annotator => Err(Failure::forbidden()),
+            Role::Reviewer | Role::Annotator => Err(Failure::forbidden()),
         }
     }
 }
@@ -93,6 +95,19 @@ impl FromRequestParts<AppState> for Admin {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
         let credential = Credential::of(&parts.headers, &state.settings).ok_or_else(not_signed_in)?;
         credential.admin(state).await.map(Self)
+    }
+}
+
+impl FromRequestParts<AppState> for Reviewer {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
+        let credential = Credential::of(&parts.headers, &state.settings).ok_or_else(not_signed_in)?;
+        let user = credential.user(state).await?;
+        match user.role.may_review() {
+            true => Ok(Self(user)),
+            false => Err(Failure::forbidden()),
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use crate::{
     document,
     error::{Failure, REQUEST_ID},
     guards,
-    routes::{accounts, chat, completion_jobs, events, health, labelling, lines, projects, rounds, worker},
+    routes::{
+        accounts, chat, completion_jobs, events, health, labelling, lines, projects, review, rounds, worker,
+    },
     state::AppState,
     static_files,
     store::text,
@@ -65,6 +67,16 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(labelling::skip))
         .routes(routes!(labelling::renew))
         .routes(routes!(labelling::undo))
+        .routes(routes!(labelling::own_answers))
+        .routes(routes!(labelling::reopen))
+        .routes(routes!(labelling::make_gold))
+        .routes(routes!(labelling::gold_items))
+        .routes(routes!(labelling::close_gold))
+        .routes(routes!(review::page))
+        .routes(routes!(review::decide, review::take_back))
+        .routes(routes!(review::add_note))
+        .routes(routes!(review::flagged))
+        .routes(routes!(review::retire, review::put_back))
         // Rounds
         .routes(routes!(rounds::list, rounds::create))
         .routes(routes!(rounds::get))

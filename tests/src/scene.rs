@@ -108,6 +108,7 @@ pub fn pick(overlap: u8) -> ProjectSettings {
         overlap,
         ask_strength: false,
         questions: Default::default(),
+        checks: Default::default(),
         leave_out_truncated: false,
         base_model: laurel_protocol::DEFAULT_MODEL.into(),
         template: Default::default(),

@@ -15,6 +15,8 @@ pub struct Options {
 enum What {
     /// First contentful paint of the labelling page on a throttled connection, and its size.
     Page,
+    /// From a key press on the labelling page to the paint of the next task, in Chromium.
+    Keys,
     /// Training speed and memory of SFT, reward and DPO rounds on the default model.
     Train(Train),
     /// Decode speed of the generation engine on the default model, for one sequence and for eight.
@@ -72,6 +74,7 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
     let built = Built::make(place)?;
     match &options.what {
         What::Page => shell::run(&mut built.program(place, "bench_page")),
+        What::Keys => shell::run(&mut built.program(place, "bench_keys")),
         What::Ppo(ppo) => {
             let mut bench = built.program(place, "bench_ppo");
             bench.arg(place.root.join("tests").join("bench"));

@@ -10,6 +10,7 @@ pub mod completion;
 pub mod events;
 pub mod label;
 pub mod project;
+pub mod review;
 pub mod round;
 
 use crate::error::AppError;
@@ -141,6 +142,16 @@ async fn put<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Result<T
 
 async fn patch<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Result<T> {
     read(&send(Method::Patch, path, Some(Payload::json(body)), Patience::Long).await?)
+}
+
+/// A POST that says all by its path and is answered by nothing.
+async fn post_empty_for_nothing(path: &str) -> Result<()> {
+    send(Method::Post, path, None, Patience::Long).await.map(drop)
+}
+
+/// A DELETE that is answered by what is left.
+async fn delete_for<T: DeserializeOwned>(path: &str) -> Result<T> {
+    read(&send(Method::Delete, path, None, Patience::Long).await?)
 }
 
 async fn delete(path: &str) -> Result<()> {

@@ -2,29 +2,41 @@
 //! fetches it. [`part`] is the seam; what can be reached through it alone lies in the part's own file (see
 //! `xtask/src/split.rs`).
 
-use super::{chat, overview, people, project_new, prompts, round, round_new, tokens};
+use super::{chat, gold, overview, people, project_new, prompts, review, round, round_new, tokens};
 use crate::{
     error::AppError,
     session::{Admin, route_id, use_session},
 };
-use laurel_protocol::{ProjectId, Role, RoundId};
+use laurel_protocol::{ProjectId, Role, RoundId, User};
 use leptos::{prelude::*, task::spawn_local, wasm_split::wasm_split};
 use std::time::Duration;
 
 /// The page that an admin asked for has the connection for itself so long.
 const FETCH_AHEAD_AFTER: Duration = Duration::from_secs(2);
 
-/// Every page that only an admin may see.
+/// Every page that only an admin may see, and what reviewers see as well.
 #[derive(Clone, Copy)]
 pub enum AdminPage {
     ProjectNew,
     Overview,
     Chat,
+    Gold,
     Prompts,
+    Review,
     RoundNew,
     Round,
     People,
     Tokens,
+}
+
+impl AdminPage {
+    /// Whether this person may see it.
+    pub fn is_for(self, user: &User) -> bool {
+        match self {
+            Self::Review => user.role.may_review(),
+            _ => user.role == Role::Admin,
+        }
+    }
 }
 
 /// Shows one of the pages. Had from [`part`], and from nowhere else: a direct call of [`show`] would bring all that
@@ -42,7 +54,7 @@ pub fn part() -> Result<Show, AppError> {
 pub fn fetch_ahead() {
     let session = use_session();
     Effect::new(move |_| {
-        if session.user().is_some_and(|user| user.role == Role::Admin) {
+        if session.user().is_some_and(|user| user.role.may_review()) {
             // A page that needs the part says it if it does not come.
             set_timeout(|| spawn_local(async { drop(part().await) }), FETCH_AHEAD_AFTER);
         }
@@ -54,7 +66,9 @@ fn show(page: AdminPage, admin: Admin) -> AnyView {
         AdminPage::ProjectNew => project_new::page(admin),
         AdminPage::Overview => route_id(|id| overview::page(ProjectId(id))),
         AdminPage::Chat => route_id(|id| chat::page(ProjectId(id))),
+        AdminPage::Gold => route_id(|id| gold::page(ProjectId(id))),
         AdminPage::Prompts => route_id(|id| prompts::page(ProjectId(id))),
+        AdminPage::Review => route_id(|id| review::page(ProjectId(id))),
         AdminPage::RoundNew => route_id(|id| round_new::page(ProjectId(id))),
         AdminPage::Round => route_id(|id| round::page(RoundId(id))),
         AdminPage::People => people::page(admin),

@@ -23,6 +23,7 @@ pub fn page(token: String) -> AnyView {
     let body = offer.view(move |offer| {
         let what = match offer.role {
             Role::Admin => "You are invited as an admin.",
+            Role::Reviewer => "You are invited to compare answers and to review what others said.",
             Role::Annotator => "You are invited to compare answers.",
         };
         let send = move |credentials: Credentials| async move {

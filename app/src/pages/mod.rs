@@ -2,8 +2,10 @@
 
 pub mod admin;
 pub mod chat;
+pub mod gold;
 pub mod invite;
 pub mod label;
+pub mod mine;
 pub mod not_found;
 pub mod overview;
 pub mod people;
@@ -11,6 +13,7 @@ pub mod project_form;
 pub mod project_new;
 pub mod projects;
 pub mod prompts;
+pub mod review;
 pub mod round;
 pub mod round_new;
 pub mod setup;

@@ -68,7 +68,7 @@ fn invites() -> AnyView {
     view! {
         <section class="card" aria-labelledby="invites-title">
             <h2 id="invites-title">"Invite"</h2>
-            <p class="fine">"A link makes one account. Annotators compare answers; admins see and change everything."</p>
+            <p class="fine">"A link makes one account. Annotators compare answers; reviewers also decide what annotators see differently; admins see and change everything."</p>
             <div class="actions">
                 <button
                     type="button"
@@ -78,6 +78,15 @@ fn invites() -> AnyView {
                     on:click=move |_| invite(Role::Annotator)
                 >
                     "Invite an annotator"
+                </button>
+                <button
+                    type="button"
+                    class="button"
+                    data-test="invite-reviewer"
+                    disabled=move || action.busy()
+                    on:click=move |_| invite(Role::Reviewer)
+                >
+                    "Invite a reviewer"
                 </button>
                 <button
                     type="button"
@@ -103,7 +112,7 @@ fn invite_row(invites: Loaded<Vec<Invite>>, invite: Invite) -> AnyView {
     let withdraw = move |_| action.run(api::account::withdraw_invite(id), move |()| invites.reload());
     view! {
         <li class="row row-head">
-            <span>"Open invite for an "{role_name(invite.role)}</span>
+            <span>"Open invite: "{role_name(invite.role)}</span>
             <span class="fine">"until "{format::moment(invite.expires_at)}</span>
             <button type="button" class="button button-quiet" disabled=move || action.busy() on:click=withdraw>
                 "Withdraw"
@@ -117,6 +126,7 @@ fn invite_row(invites: Loaded<Vec<Invite>>, invite: Invite) -> AnyView {
 fn role_name(role: Role) -> &'static str {
     match role {
         Role::Admin => "admin",
+        Role::Reviewer => "reviewer",
         Role::Annotator => "annotator",
     }
 }

@@ -17,6 +17,7 @@ use leptos_router::components::A;
 pub fn page(user: User) -> AnyView {
     let projects = Loaded::new(api::project::list);
     let is_admin = user.role == Role::Admin;
+    let role = user.role;
     let action = Action::default();
     let toasts = use_toasts();
     let load_sample = move |_| {
@@ -39,7 +40,7 @@ pub fn page(user: User) -> AnyView {
         }
         let cards = projects
             .into_iter()
-            .map(|project| card(project, is_admin))
+            .map(|project| card(project, role))
             .collect_view();
         view! { <ul class="cards">{cards}</ul> }.into_any()
     });
@@ -113,7 +114,8 @@ fn empty_for_annotators() -> AnyView {
     .into_any()
 }
 
-fn card(project: Project, is_admin: bool) -> AnyView {
+fn card(project: Project, role: Role) -> AnyView {
+    let is_admin = role == Role::Admin;
     let counts = project.counts;
     let id = project.id;
     let done = Amount {
@@ -156,6 +158,11 @@ fn card(project: Project, is_admin: bool) -> AnyView {
             </A>
         }
     });
+    let review = (role == Role::Reviewer).then(|| {
+        view! {
+            <A href=format!("/projects/{id}/review") attr:class="button" attr:data-test="review-link">"Review"</A>
+        }
+    });
     view! {
         <li class="card project-card">
             <div>
@@ -164,7 +171,7 @@ fn card(project: Project, is_admin: bool) -> AnyView {
             </div>
             {progress}
             {figures}
-            <div class="actions">{label}</div>
+            <div class="actions">{label}{review}</div>
         </li>
     }
     .into_any()

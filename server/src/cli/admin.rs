@@ -58,6 +58,7 @@ pub enum Token {
 #[derive(Clone, Copy, ValueEnum)]
 pub enum RoleName {
     Admin,
+    Reviewer,
     Annotator,
 }
 
@@ -89,6 +90,7 @@ pub async fn user(command: User) -> Result<()> {
     }
     let role = match role {
         RoleName::Admin => Role::Admin,
+        RoleName::Reviewer => Role::Reviewer,
         RoleName::Annotator => Role::Annotator,
     };
     let hash =

@@ -1,21 +1,24 @@
-//! Labelling: hold, answer, skip, renew, undo. An annotator sees and changes what is their own, nothing else.
+//! Labelling: hold, answer, skip, renew, undo, one's own answers. An annotator sees and changes what is their own, nothing else.
 
 use crate::{
     clock,
     error::Failure,
-    extract::{Body, Path},
-    guards::CurrentUser,
+    extract::{Body, Path, Query},
+    guards::{Admin, CurrentUser},
     state::AppState,
     store::{
         annotations,
         assignments::{self, Annotator},
-        undo,
+        checks::gold,
+        own, undo,
     },
 };
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use laurel_protocol::{
-    Answer, ApiError, Assignment, AssignmentId, FieldError, Held, Hold, ProjectId, Skip, User,
+    Answer, ApiError, Assignment, AssignmentId, FieldError, GoldItem, Held, Hold, NewGold, OwnAnswers,
+    ProjectId, Skip, TaskId, User,
 };
+use serde::Deserialize;
 
 fn annotator(app: &AppState, user: &User, project: ProjectId) -> Annotator {
     Annotator {
@@ -97,4 +100,80 @@ pub async fn undo(
     Path(id): Path<ProjectId>,
 ) -> Result<Json<Held>, Failure> {
     Ok(Json(undo::undo(&app.db, annotator(&app, &user, id)).await?))
+}
+
+#[derive(Deserialize)]
+pub struct Before {
+    before: Option<i64>,
+    #[serde(default = "fifty")]
+    limit: u32,
+}
+
+fn fifty() -> u32 {
+    50
+}
+
+/// What this person answered or skipped, what was handed out last first.
+#[utoipa::path(get, path = "/projects/{id}/answers", tag = "labelling",
+    params(("id" = i64, Path), ("before" = Option<i64>, Query), ("limit" = Option<u32>, Query)),
+    responses((status = 200, body = OwnAnswers)))]
+pub async fn own_answers(
+    State(app): State<AppState>,
+    CurrentUser(user): CurrentUser,
+    Path(id): Path<ProjectId>,
+    Query(page): Query<Before>,
+) -> Result<Json<OwnAnswers>, Failure> {
+    let before = page.before.map(AssignmentId);
+    let limit = page.limit.clamp(1, 200);
+    Ok(Json(own::page(&app.db, id, user.id, before, limit).await?))
+}
+
+/// Gives back any one that this person answered or skipped, first in the list, to be changed.
+#[utoipa::path(post, path = "/assignments/{id}/reopen", tag = "labelling", params(("id" = i64, Path)),
+    responses((status = 200, body = Held), (status = 409, body = ApiError)))]
+pub async fn reopen(
+    State(app): State<AppState>,
+    CurrentUser(user): CurrentUser,
+    Path(id): Path<AssignmentId>,
+) -> Result<Json<Held>, Failure> {
+    let lease = app.settings.assignment_seconds;
+    Ok(Json(
+        undo::reopen(&app.db, id, user.id, lease, clock::now()).await?,
+    ))
+}
+
+/// Makes a gold item of an answer of one's own.
+#[utoipa::path(post, path = "/assignments/{id}/gold", tag = "labelling", params(("id" = i64, Path)),
+    request_body = NewGold, responses((status = 200, body = GoldItem), (status = 409, body = ApiError)))]
+pub async fn make_gold(
+    State(app): State<AppState>,
+    Admin(user): Admin,
+    Path(id): Path<AssignmentId>,
+    Body(new): Body<NewGold>,
+) -> Result<Json<GoldItem>, Failure> {
+    new.validate()?;
+    Ok(Json(gold::make(&app.db, id, &new, user.id, clock::now()).await?))
+}
+
+/// The gold items of a project, newest first.
+#[utoipa::path(get, path = "/projects/{id}/gold", tag = "labelling", params(("id" = i64, Path)),
+    responses((status = 200, body = [GoldItem])))]
+pub async fn gold_items(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<ProjectId>,
+) -> Result<Json<Vec<GoldItem>>, Failure> {
+    Ok(Json(gold::list(&app.db, id).await?))
+}
+
+/// Gives a gold item to nobody any more.
+#[utoipa::path(delete, path = "/gold/{id}", tag = "labelling", params(("id" = i64, Path)),
+    responses((status = 204)))]
+pub async fn close_gold(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<TaskId>,
+) -> Result<StatusCode, Failure> {
+    gold::close(&app.db, id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -9,5 +9,6 @@ pub mod health;
 pub mod labelling;
 pub mod lines;
 pub mod projects;
+pub mod review;
 pub mod rounds;
 pub mod worker;

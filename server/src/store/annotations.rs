@@ -4,7 +4,8 @@
 use super::{
     Db, Error, Result,
     assignments::{self, Annotator, Slot, Status},
-    comparisons, tasks, text, undo, written,
+    checks::{self, Kind},
+    comparisons, review, tasks, text, undo, written,
 };
 use laurel_protocol::{
     AnnotationId, Answer, AssignmentId, Expected, Extras, Held, Judgement, ProjectId, Timestamp, UserId,
@@ -43,9 +44,14 @@ pub async fn submit(
     let n = u8::try_from(n_before).unwrap_or(assignments::MAX_HELD);
     undo::end(&mut tx, who).await?;
     let ids = assignments::top_up(&mut tx, who, n).await?;
+    let feedback = match slot.kind {
+        Kind::Gold => checks::feedback(&mut tx, &slot, answer).await?,
+        Kind::Label | Kind::Repeat | Kind::Review => None,
+    };
     tx.commit().await?;
+    let held = assignments::held(db, who, &ids).await?;
     Ok(Submitted {
-        held: assignments::held(db, who, &ids).await?,
+        held: Held { feedback, ..held },
         project: slot.project,
     })
 }
@@ -101,6 +107,7 @@ async fn store(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer, now: T
         assignments::require_free(conn, slot, now).await?;
     }
     if let Some(old) = old {
+        review::require_undecided(conn, slot.task).await?;
         comparisons::remove(conn, old).await?;
         written::remove(conn, old).await?;
         // Out of the index of standing ones first; the replacement is named below.
@@ -133,7 +140,9 @@ async fn store(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer, now: T
         }
         None => tasks::add_to_counter(conn, slot.task, 1).await?,
     }
-    follow(conn, slot, id, answer, now).await?;
+    if slot.kind == Kind::Label {
+        follow(conn, slot, id, answer, now).await?;
+    }
     assignments::set_status(conn, slot.id, Status::Answered, now).await
 }
 
@@ -166,6 +175,7 @@ pub(super) async fn withdraw(conn: &mut SqliteConnection, slot: &Slot) -> Result
     let Some((id, _)) = standing(conn, slot.id).await? else {
         return Ok(());
     };
+    review::require_undecided(conn, slot.task).await?;
     comparisons::remove(conn, id).await?;
     written::remove(conn, id).await?;
     sqlx::query("update annotation set withdrawn = 1 where id = ?1")

@@ -2,7 +2,11 @@
 //! transaction, so a task never has more live holds and answers than its overlap. Every change of an assignment's
 //! status goes through [`set_status`].
 
-use super::{Db, Error, Result, annotations, text, undo};
+use super::{
+    Db, Error, Result, annotations,
+    checks::{self, Kind, Next},
+    text, undo,
+};
 use crate::render;
 use laurel_protocol::{
     Assignment, AssignmentId, CompletionId, Held, LabelType, Message, Progress, ProjectId, PromptId,
@@ -36,6 +40,7 @@ pub struct Slot {
     pub label_type: LabelType,
     pub ask_strength: bool,
     pub questions: Questions,
+    pub kind: Kind,
 }
 
 /// Who asks, where, and when.
@@ -169,12 +174,42 @@ async fn expire(conn: &mut SqliteConnection, project: ProjectId, now: Timestamp)
     Ok(())
 }
 
-/// Hands the most urgent task with a free slot to the person, or `None` when there is none.
+/// Hands the person their next task, or `None` when there is none.
 async fn claim(conn: &mut SqliteConnection, who: Annotator) -> Result<Option<AssignmentId>> {
+    match checks::next(conn, who).await? {
+        Next::Label => claim_label(conn, who).await,
+        Next::Check(task, order) => claim_check(conn, who, task, order).await.map(Some),
+        Next::Nothing => Ok(None),
+    }
+}
+
+async fn claim_check(
+    conn: &mut SqliteConnection,
+    who: Annotator,
+    task: TaskId,
+    order: Option<Vec<i64>>,
+) -> Result<AssignmentId> {
+    let mine: Option<i64> =
+        sqlx::query_scalar("select id from assignment where task_id = ?1 and user_id = ?2")
+            .bind(task.0)
+            .bind(who.user.0)
+            .fetch_optional(&mut *conn)
+            .await?;
+    match mine {
+        Some(mine) => {
+            take(conn, AssignmentId(mine), who).await?;
+            Ok(AssignmentId(mine))
+        }
+        None => assign(conn, who, task, order).await,
+    }
+}
+
+/// Hands the most urgent task with a free slot to the person, or `None` when there is none.
+async fn claim_label(conn: &mut SqliteConnection, who: Annotator) -> Result<Option<AssignmentId>> {
     let found: Option<(i64, Option<i64>)> = sqlx::query_as(
         "select t.id, mine.id from task t
          left join assignment mine on mine.task_id = t.id and mine.user_id = ?1
-         where t.project_id = ?2 and t.status = 'open' and (mine.id is null or mine.status = 'expired')
+         where t.project_id = ?2 and t.status = 'open' and t.kind = 'label' and (mine.id is null or mine.status = 'expired')
            and t.n_annotations + (select count(*) from assignment a
                                   where a.task_id = t.id and a.status = 'held') < t.overlap
          order by t.priority desc, t.id limit 1",
@@ -190,17 +225,35 @@ async fn claim(conn: &mut SqliteConnection, who: Annotator) -> Result<Option<Ass
         take(conn, AssignmentId(mine), who).await?;
         return Ok(Some(AssignmentId(mine)));
     }
-    let mut order: Vec<i64> =
-        sqlx::query_scalar("select completion_id from task_completion where task_id = ?1 order by position")
-            .bind(task)
+    assign(conn, who, TaskId(task), None).await.map(Some)
+}
+
+/// A new hold on a task. The completions stand in this order, where none is given in a random one.
+async fn assign(
+    conn: &mut SqliteConnection,
+    who: Annotator,
+    task: TaskId,
+    order: Option<Vec<i64>>,
+) -> Result<AssignmentId> {
+    let order = match order {
+        Some(order) => order,
+        None => {
+            let mut order: Vec<i64> = sqlx::query_scalar(
+                "select completion_id from task_completion where task_id = ?1 order by position",
+            )
+            .bind(task.0)
             .fetch_all(&mut *conn)
             .await?;
-    text::shuffle(&mut order)?;
+            text::shuffle(&mut order)?;
+            order
+        }
+    };
     let id: i64 = sqlx::query_scalar(
-        "insert into assignment (project_id, task_id, user_id, status, display_order, lease_until, created_at, changed_at)
-         values (?6, ?1, ?2, 'held', ?3, ?4, ?5, ?5) returning id",
+        "insert into assignment (project_id, task_id, user_id, status, display_order, lease_until, created_at, changed_at,
+                                 kind)
+         select ?6, ?1, ?2, 'held', ?3, ?4, ?5, ?5, kind from task where id = ?1 returning id",
     )
-    .bind(task)
+    .bind(task.0)
     .bind(who.user.0)
     .bind(text::to_json(&order)?)
     .bind(who.now.plus_seconds(who.lease_seconds.into()).0)
@@ -208,7 +261,7 @@ async fn claim(conn: &mut SqliteConnection, who: Annotator) -> Result<Option<Ass
     .bind(who.project.0)
     .fetch_one(conn)
     .await?;
-    Ok(Some(AssignmentId(id)))
+    Ok(AssignmentId(id))
 }
 
 /// Holds an assignment (again) for a whole lease.
@@ -272,7 +325,7 @@ pub(super) async fn set_status(
 pub(super) async fn read(conn: &mut SqliteConnection, id: AssignmentId, user: UserId) -> Result<Slot> {
     let row: Option<SlotRow> = sqlx::query_as(
         "select t.id as task_id, t.project_id, t.prompt_id, a.status, a.display_order, p.label_type, p.ask_strength,
-                p.questions
+                p.questions, a.kind
          from assignment a join task t on t.id = a.task_id join project p on p.id = t.project_id
          where a.id = ?1 and a.user_id = ?2",
     )
@@ -292,6 +345,7 @@ pub(super) async fn read(conn: &mut SqliteConnection, id: AssignmentId, user: Us
         label_type: text::from_name(&row.label_type)?,
         ask_strength: row.ask_strength,
         questions: text::from_json(&row.questions)?,
+        kind: text::from_name(&row.kind)?,
     })
 }
 
@@ -305,6 +359,7 @@ struct SlotRow {
     label_type: String,
     ask_strength: bool,
     questions: String,
+    kind: String,
 }
 
 /// The completions as they were written.
@@ -331,6 +386,8 @@ pub(super) async fn held(db: &Db, who: Annotator, ids: &[AssignmentId]) -> Resul
         assignments,
         progress: progress(conn, who).await?,
         can_undo: undo::is_possible(conn, who).await?,
+        stopped: checks::stopped(conn, who.user, who.project).await?,
+        feedback: None,
     })
 }
 
@@ -340,15 +397,15 @@ async fn progress(conn: &mut SqliteConnection, who: Annotator) -> Result<Progres
         "select (select count(*) from assignment where user_id = ?1 and project_id = ?2 and status = 'answered'),
                 (select count(*) from assignment a join task t on t.id = a.task_id
                  where a.user_id = ?1 and a.project_id = ?2 and a.status in ('answered', 'skipped')
-                   and t.status = 'open')",
+                   and t.status = 'open' and t.kind = 'label')",
     )
     .bind(who.user.0)
     .bind(who.project.0)
     .fetch_one(&mut *conn)
     .await?;
     let (n_open, n_done): (i64, i64) = sqlx::query_as(
-        "select (select count(*) from task where project_id = ?1 and status = 'open'),
-                (select count(*) from task where project_id = ?1 and status = 'done')",
+        "select (select count(*) from task where project_id = ?1 and status = 'open' and kind = 'label'),
+                (select count(*) from task where project_id = ?1 and status = 'done' and kind = 'label')",
     )
     .bind(who.project.0)
     .fetch_one(conn)

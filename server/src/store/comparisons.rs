@@ -9,7 +9,7 @@ use super::{
 };
 use laurel_protocol::{
     AnnotationId, Answer, CompletionId, Judgement, Message, PreferenceRow, ProjectId, PromptId,
-    RowProvenance, UserId,
+    RowProvenance, TaskId, UserId,
 };
 use sqlx::SqliteConnection;
 
@@ -90,6 +90,23 @@ pub(super) async fn remove(conn: &mut SqliteConnection, annotation: AnnotationId
         .bind(annotation.0)
         .execute(conn)
         .await?;
+    Ok(())
+}
+
+/// Takes out what followed from an annotation about the completions of its task; what it says of edited ones stays.
+pub(super) async fn remove_of_task(
+    conn: &mut SqliteConnection,
+    annotation: AnnotationId,
+    task: TaskId,
+) -> Result<()> {
+    sqlx::query(
+        "delete from comparison where annotation_id = ?1
+             and chosen_id in (select completion_id from task_completion where task_id = ?2)",
+    )
+    .bind(annotation.0)
+    .bind(task.0)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

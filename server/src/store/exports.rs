@@ -4,7 +4,7 @@
 use super::{Db, Result, comparisons, completion_jobs::BASE_MODEL, text, written};
 use laurel_protocol::{
     AnnotationId, CompletionId, ExampleRow, ExportFormat, Extras, ImplicitRow, Judgement, ProjectId,
-    PromptId, RankedCompletion, RankingRow, Span, Timestamp, UserId,
+    PromptId, RankedCompletion, RankingRow, Span, TaskId, Timestamp, UserId,
 };
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use std::{collections::HashSet, fmt::Write as _};
@@ -150,6 +150,8 @@ struct AnnotationRow {
     display_order: String,
     user_id: i64,
     task_id: i64,
+    judged_id: i64,
+    decision: bool,
     prompt_id: i64,
     messages: String,
     pseudonym_key: String,
@@ -162,10 +164,10 @@ async fn rankings(
 ) -> Result<Option<(String, i64)>> {
     let rows: Vec<AnnotationRow> = sqlx::query_as(
         "select n.id, n.judgement, n.comment, n.extras, n.seconds, n.created_at, a.display_order, a.user_id,
-                t.id as task_id, t.prompt_id, p.messages, o.pseudonym_key
+                t.id as task_id, coalesce(t.source_id, t.id) as judged_id, t.kind = 'review' as decision, t.prompt_id, p.messages, o.pseudonym_key
          from annotation n join assignment a on a.id = n.assignment_id join task t on t.id = a.task_id
          join prompt p on p.id = t.prompt_id join project o on o.id = t.project_id
-         where t.project_id = ?1 and n.replaced_by is null and n.withdrawn = 0 and n.id > ?2
+         where t.project_id = ?1 and t.kind in ('label', 'review') and n.replaced_by is null and n.withdrawn = 0 and n.id > ?2
          order by n.id limit ?3",
     )
     .bind(project.0)
@@ -244,6 +246,8 @@ async fn ranking(conn: &mut SqliteConnection, row: AnnotationRow) -> Result<Rank
         ratings: ratings.collect(),
         spans: extras.spans.iter().filter_map(span).collect(),
         edits: edits.collect(),
+        decision: row.decision,
+        task_id: TaskId(row.judged_id),
         demonstration: extras.demonstration.clone(),
         acceptable: extras.acceptable,
         prompt: text::from_json(&row.messages)?,

@@ -1,6 +1,10 @@
 //! Projects: settings, counts, and the figures of those who label in them.
 
-use super::{Db, Error, Result, prompts, text};
+use super::{
+    Db, Error, Result,
+    checks::{self, Kind, Try},
+    prompts, text,
+};
 use crate::render;
 use laurel_protocol::{
     AnnotatorFigures, BadLine, FieldError, LabelType, Project, ProjectCounts, ProjectId, ProjectSettings,
@@ -12,7 +16,7 @@ use sqlx::SqliteConnection;
 pub async fn list(db: &Db) -> Result<Vec<Project>> {
     let rows: Vec<ProjectRow> = sqlx::query_as(
         "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength, questions,
-                leave_out_truncated, base_model, template, created_at from project order by id desc",
+                checks, leave_out_truncated, base_model, template, created_at from project order by id desc",
     )
     .fetch_all(db.read())
     .await?;
@@ -104,7 +108,7 @@ pub async fn change(db: &Db, id: ProjectId, new: &ProjectSettings) -> Result<()>
     sqlx::query(
         "update project set name = ?2, guidelines = ?3, label_type = ?4, completions_per_task = ?5, overlap = ?6,
                             ask_strength = ?7, leave_out_truncated = ?8, base_model = ?9, template = ?10,
-                            questions = ?11
+                            questions = ?11, checks = ?12
          where id = ?1",
     )
     .bind(id.0)
@@ -118,6 +122,7 @@ pub async fn change(db: &Db, id: ProjectId, new: &ProjectSettings) -> Result<()>
     .bind(&new.base_model)
     .bind(text::to_json(&new.template)?)
     .bind(text::to_json(&new.questions)?)
+    .bind(text::to_json(&new.checks)?)
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
@@ -130,12 +135,12 @@ pub async fn counts(db: &Db, id: ProjectId) -> Result<ProjectCounts> {
         "select (select count(*) from prompt where project_id = ?1),
                 (select coalesce(sum(c.n_done), 0) from job j join completion_job c on c.job_id = j.id
                  where j.project_id = ?1),
-                (select count(*) from task where project_id = ?1),
-                (select count(*) from task where project_id = ?1 and status = 'done'),
-                (select count(*) from assignment where project_id = ?1 and status = 'answered'),
+                (select count(*) from task where project_id = ?1 and kind = 'label'),
+                (select count(*) from task where project_id = ?1 and status = 'done' and kind = 'label'),
+                (select count(*) from assignment where project_id = ?1 and status = 'answered' and kind = 'label'),
                 (select count(*) from comparison where project_id = ?1 and tie = 0),
                 (select count(*) from comparison where project_id = ?1 and tie = 1),
-                (select count(*) from assignment where project_id = ?1 and status = 'skipped')",
+                (select count(*) from assignment where project_id = ?1 and status = 'skipped' and kind = 'label')",
     )
     .bind(id.0)
     .fetch_one(db.read())
@@ -156,20 +161,22 @@ pub async fn counts(db: &Db, id: ProjectId) -> Result<ProjectCounts> {
 pub async fn annotators(db: &Db, id: ProjectId) -> Result<Vec<AnnotatorFigures>> {
     get(db, id).await?;
     let rows: Vec<(i64, String, i64, i64)> = sqlx::query_as(
-        "select u.id, u.name, sum(a.status = 'answered'), sum(a.status = 'skipped')
+        "select u.id, u.name, sum(a.status = 'answered' and a.kind = 'label'),
+                sum(a.status = 'skipped' and a.kind = 'label')
          from assignment a join task t on t.id = a.task_id join user u on u.id = a.user_id
-         where t.project_id = ?1 and a.status in ('answered', 'skipped')
+         where t.project_id = ?1 and t.kind <> 'review' and a.status in ('answered', 'skipped')
          group by u.id order by 3 desc, u.id",
     )
     .bind(id.0)
     .fetch_all(db.read())
     .await?;
+    let tries = checks::every_try(&mut *db.read().acquire().await?, id, None).await?;
     let mut figures = Vec::with_capacity(rows.len());
     for (user, name, n_annotations, n_skips) in rows {
         let answers: Vec<(f64, Option<String>)> = sqlx::query_as(
             "select n.seconds, json_extract(n.judgement, '$.choice')
              from annotation n join assignment a on a.id = n.assignment_id join task t on t.id = a.task_id
-             where t.project_id = ?1 and a.user_id = ?2 and n.replaced_by is null and n.withdrawn = 0
+             where t.project_id = ?1 and t.kind = 'label' and a.user_id = ?2 and n.replaced_by is null and n.withdrawn = 0
              order by n.seconds",
         )
         .bind(id.0)
@@ -183,6 +190,12 @@ pub async fn annotators(db: &Db, id: ProjectId) -> Result<Vec<AnnotatorFigures>>
                 .count() as f64
         };
         let (first, second) = (n_of("first"), n_of("second"));
+        let n_tries = |kind: Kind, counts: &dyn Fn(&Try) -> bool| {
+            let own = tries
+                .iter()
+                .filter(|one| one.user == UserId(user) && one.kind == kind);
+            own.filter(|one| counts(one)).count() as u64
+        };
         figures.push(AnnotatorFigures {
             user: UserId(user),
             name,
@@ -190,6 +203,11 @@ pub async fn annotators(db: &Db, id: ProjectId) -> Result<Vec<AnnotatorFigures>>
             n_skips: text::count(n_skips),
             median_seconds: median(&answers),
             first_position_share: (first + second > 0.0).then(|| first / (first + second)),
+            n_gold: n_tries(Kind::Gold, &|_| true),
+            n_gold_right: n_tries(Kind::Gold, &|one| one.right),
+            n_repeats: n_tries(Kind::Repeat, &|_| true),
+            n_repeats_same: n_tries(Kind::Repeat, &|one| one.right),
+            n_repeats_same_position: n_tries(Kind::Repeat, &|one| one.same_position),
         });
     }
     Ok(figures)
@@ -212,8 +230,9 @@ pub(super) async fn insert(
 ) -> Result<ProjectId> {
     let id: i64 = sqlx::query_scalar(
         "insert into project (name, guidelines, label_type, completions_per_task, overlap, ask_strength,
-                              leave_out_truncated, base_model, template, pseudonym_key, created_at, questions)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) returning id",
+                              leave_out_truncated, base_model, template, pseudonym_key, created_at, questions,
+                              checks)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) returning id",
     )
     .bind(settings.name.trim())
     .bind(&settings.guidelines)
@@ -227,6 +246,7 @@ pub(super) async fn insert(
     .bind(text::random_secret()?)
     .bind(now.0)
     .bind(text::to_json(&settings.questions)?)
+    .bind(text::to_json(&settings.checks)?)
     .fetch_one(conn)
     .await?;
     Ok(ProjectId(id))
@@ -235,7 +255,7 @@ pub(super) async fn insert(
 async fn read(conn: &mut SqliteConnection, id: ProjectId) -> Result<ProjectRow> {
     let row: Option<ProjectRow> = sqlx::query_as(
         "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength, questions,
-                leave_out_truncated, base_model, template, created_at from project where id = ?1",
+                checks, leave_out_truncated, base_model, template, created_at from project where id = ?1",
     )
     .bind(id.0)
     .fetch_optional(conn)
@@ -253,6 +273,7 @@ struct ProjectRow {
     overlap: u8,
     ask_strength: bool,
     questions: String,
+    checks: String,
     leave_out_truncated: bool,
     base_model: String,
     template: String,
@@ -269,6 +290,7 @@ impl ProjectRow {
             overlap: self.overlap,
             ask_strength: self.ask_strength,
             questions: text::from_json(&self.questions)?,
+            checks: text::from_json(&self.checks)?,
             leave_out_truncated: self.leave_out_truncated,
             base_model: self.base_model.clone(),
             template: text::from_json(&self.template)?,

@@ -1,12 +1,12 @@
-//! Undo: a walk back through what one person answered and skipped in a project. Where the walk stands is marked on
+//! Undo and reopening: a walk back through what one person answered and skipped in a project. Where the walk stands is marked on
 //! the assignments that it brought back, until the person answers, skips or asks for work.
 
 use super::{
     Db, Error, Result,
     assignments::{self, Annotator, Status},
-    projects, text,
+    projects, review, text,
 };
-use laurel_protocol::{AssignmentId, Held};
+use laurel_protocol::{AssignmentId, Held, Timestamp, UserId};
 use sqlx::SqliteConnection;
 
 /// Gives back what this person answered or skipped last; undone again, what came before that, until the person
@@ -17,7 +17,8 @@ pub async fn undo(db: &Db, who: Annotator) -> Result<Held> {
     let last: Option<(i64, String)> = sqlx::query_as(
         "select a.id, a.status from assignment a join task t on t.id = a.task_id
          where a.user_id = ?1 and a.project_id = ?2 and a.undone = 0
-           and (a.status = 'answered'
+           and a.kind <> 'review'
+           and (a.status = 'answered' and not exists (select 1 from task r where r.source_id = a.task_id and r.kind = 'review' and r.status = 'done')
                 or a.status = 'skipped' and t.n_annotations + (
                     select count(*) from assignment o
                     where o.task_id = t.id and o.status = 'held' and o.lease_until > ?3) < t.overlap)
@@ -30,20 +31,50 @@ pub async fn undo(db: &Db, who: Annotator) -> Result<Held> {
     .await?;
     let (id, status) = last.ok_or_else(|| Error::Conflict("There is nothing to undo.".to_owned()))?;
     let id = AssignmentId(id);
-    if text::from_name::<Status>(&status)? == Status::Skipped {
-        let slot = assignments::read(&mut tx, id, who.user).await?;
-        assignments::require_free(&mut tx, &slot, who.now).await?;
-        assignments::take(&mut tx, id, who).await?;
+    let ids = bring_back(&mut tx, who, id, text::from_name(&status)?).await?;
+    tx.commit().await?;
+    assignments::held(db, who, &ids).await
+}
+
+/// Gives back any one that this person answered or skipped, as [`undo`] gives back the last.
+pub async fn reopen(db: &Db, id: AssignmentId, user: UserId, lease: u32, now: Timestamp) -> Result<Held> {
+    let mut tx = db.write().await?;
+    let slot = assignments::read(&mut tx, id, user).await?;
+    let who = Annotator {
+        user,
+        project: slot.project,
+        lease_seconds: lease,
+        now,
+    };
+    if matches!(slot.status, Status::Held | Status::Expired) {
+        return Err(Error::Conflict("You have not answered this task yet.".to_owned()));
+    }
+    review::require_undecided(&mut tx, slot.task).await?;
+    let ids = bring_back(&mut tx, who, id, slot.status).await?;
+    tx.commit().await?;
+    assignments::held(db, who, &ids).await
+}
+
+/// The assignment first, then what the person holds.
+async fn bring_back(
+    conn: &mut SqliteConnection,
+    who: Annotator,
+    id: AssignmentId,
+    status: Status,
+) -> Result<Vec<AssignmentId>> {
+    if status == Status::Skipped {
+        let slot = assignments::read(conn, id, who.user).await?;
+        assignments::require_free(conn, &slot, who.now).await?;
+        assignments::take(conn, id, who).await?;
     }
     sqlx::query("update assignment set undone = 1 where id = ?1")
         .bind(id.0)
-        .execute(&mut *tx)
+        .execute(&mut *conn)
         .await?;
-    let mut ids = assignments::live(&mut tx, who).await?;
+    let mut ids = assignments::live(conn, who).await?;
     ids.retain(|other| *other != id);
     ids.insert(0, id);
-    tx.commit().await?;
-    assignments::held(db, who, &ids).await
+    Ok(ids)
 }
 
 /// The next undo begins at the last answer or skip again.
@@ -60,11 +91,12 @@ pub(super) async fn end(conn: &mut SqliteConnection, who: Annotator) -> Result<(
 pub(super) async fn is_possible(conn: &mut SqliteConnection, who: Annotator) -> Result<bool> {
     let can: bool = sqlx::query_scalar(
         "select exists (
-             select 1 from assignment
-             where user_id = ?1 and project_id = ?2 and status = 'answered' and undone = 0)
+             select 1 from assignment a
+             where a.user_id = ?1 and a.project_id = ?2 and a.kind <> 'review' and a.status = 'answered' and a.undone = 0
+               and not exists (select 1 from task r where r.source_id = a.task_id and r.kind = 'review' and r.status = 'done'))
          or exists (
              select 1 from assignment a join task t on t.id = a.task_id
-             where a.user_id = ?1 and a.project_id = ?2 and a.status = 'skipped' and a.undone = 0
+             where a.user_id = ?1 and a.project_id = ?2 and a.kind <> 'review' and a.status = 'skipped' and a.undone = 0
                and t.n_annotations + (
                    select count(*) from assignment o
                    where o.task_id = t.id and o.status = 'held' and o.lease_until > ?3) < t.overlap)",

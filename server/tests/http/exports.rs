@@ -170,7 +170,9 @@ async fn rankings_hold_every_annotation_that_stands_and_the_order_it_was_shown_i
             "acceptable": null,
             "seconds": 2.5,
             "annotator": rows[0]["annotator"],
+            "decision": false,
             "prompt_id": question,
+            "task_id": question,
             "annotation_id": annotation,
         })
     };

@@ -13,6 +13,7 @@ pub fn settings(label_type: LabelType, completions_per_task: u8) -> ProjectSetti
         overlap: 1,
         ask_strength: false,
         questions: Default::default(),
+        checks: Default::default(),
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.into(),
         template: Default::default(),

@@ -10,4 +10,6 @@ pub mod rank;
 pub mod ranking;
 pub mod rate;
 pub mod sheet;
+pub mod skipped;
+pub mod spoken;
 pub mod top;

@@ -17,7 +17,8 @@ pub struct Top {
     pub undo: Callback<()>,
 }
 
-pub fn top(name: String, top: Top) -> AnyView {
+/// `mine` is the address of the person's own answers.
+pub fn top(name: String, mine: String, top: Top) -> AnyView {
     let share = move || {
         let n_left = top.progress.get().map_or(0, |progress| progress.n_left_for_me);
         let all = top.n_mine.get() + n_left;
@@ -79,6 +80,7 @@ pub fn top(name: String, top: Top) -> AnyView {
                 >
                     "Undo"
                 </button>
+                <a class="label-tool" data-test="own-answers" href=mine>"Your answers"</a>
                 {tool("skip", Panel::Skip, "Skip", "s")}
                 {tool("guidelines", Panel::Guidelines, "Guidelines", "g")}
                 {tool("shortcuts", Panel::Shortcuts, "Keys", "?")}

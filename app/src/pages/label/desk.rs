@@ -8,7 +8,9 @@ use crate::{
     error::AppError,
     outbox::{Outbox, use_outbox},
 };
-use laurel_protocol::{Assignment, AssignmentId, ErrorCode, Held, Progress, ProjectId, UserId};
+use laurel_protocol::{
+    Assignment, AssignmentId, ErrorCode, Feedback, Held, Progress, ProjectId, Stopped, UserId,
+};
 use leptos::{prelude::*, task::spawn_local};
 use std::sync::Arc;
 
@@ -38,6 +40,9 @@ pub struct Desk {
     pub outbox: Outbox,
     /// What a screen reader says.
     pub said: RwSignal<String>,
+    /// What became of a gold item, until the person has read it.
+    pub feedback: RwSignal<Option<Feedback>>,
+    pub stopped: RwSignal<Option<Stopped>>,
     /// The comment on the task on screen.
     pub comment: RwSignal<String>,
     /// What the keys mean; the board on screen sets it.
@@ -67,7 +72,8 @@ struct Lease {
 }
 
 impl Desk {
-    pub fn open(project: ProjectId, user: UserId) -> Self {
+    /// `change` is an answer to begin with, given before.
+    pub fn open(project: ProjectId, user: UserId, change: Option<AssignmentId>) -> Self {
         draft::sweep(now());
         let outbox = use_outbox();
         outbox.start(user);
@@ -80,6 +86,8 @@ impl Desk {
             can_undo: RwSignal::new(false),
             outbox,
             said: RwSignal::new(String::new()),
+            feedback: RwSignal::new(None),
+            stopped: RwSignal::new(None),
             comment: RwSignal::new(String::new()),
             mode: RwSignal::new(keys::Mode::Pick),
             board: StoredValue::new(None),
@@ -97,7 +105,10 @@ impl Desk {
             }),
         };
         outbox.listen(project, move |news| desk.hear(news));
-        desk.hold();
+        match change {
+            Some(assignment) => desk.reopen(assignment),
+            None => desk.hold(),
+        }
         desk
     }
 
@@ -159,6 +170,10 @@ impl Desk {
         let on_screen = self.on_screen();
         self.set_hand(on_screen, held.assignments);
         self.progress.set(Some(held.progress));
+        self.stopped.set(held.stopped);
+        if held.feedback.is_some() {
+            self.feedback.set(held.feedback);
+        }
         self.can_undo.set(held.can_undo || self.has_unsent());
         self.stage.set(Stage::Ready);
     }

@@ -19,6 +19,7 @@ use crate::{
         label::{
             dialogs::{Dialogs, Panel, dialogs},
             sheet::{focus_demonstration, focus_unrated},
+            spoken::spoken,
             top::{Top, resting, top},
         },
         notice::notice,
@@ -29,8 +30,9 @@ use crate::{
 };
 use desk::{Desk, Stage};
 use keys::{Command, Press, command};
-use laurel_protocol::{Project, ProjectId, Skip, UserId};
+use laurel_protocol::{AssignmentId, Project, ProjectId, Skip, Stopped, UserId};
 use leptos::{ev, prelude::*};
+use leptos_router::hooks::use_query_map;
 use std::time::Duration;
 use verdicts::SaveState;
 use wasm_bindgen::JsCast;
@@ -48,7 +50,8 @@ pub fn page(project: ProjectId) -> AnyView {
 }
 
 fn desk_view(project: &Project, user: UserId) -> AnyView {
-    let desk = Desk::open(project.id, user);
+    let mine = format!("/projects/{}/mine", project.id);
+    let desk = Desk::open(project.id, user, asked_for());
     let open = RwSignal::new(None);
     listen(desk, open);
     let panels = Dialogs {
@@ -74,14 +77,21 @@ fn desk_view(project: &Project, user: UserId) -> AnyView {
     };
     view! {
         <div class="label-page">
-            {top(project.settings.name.clone(), bar)}
+            {top(project.settings.name.clone(), mine, bar)}
             {move || refused(desk)}
+            {move || feedback(desk)}
             {main}
             <p class="visually-hidden" role="status" aria-live="polite">{desk.said}</p>
             {dialogs(panels)}
         </div>
     }
     .into_any()
+}
+
+/// The answer that the address asks to change.
+fn asked_for() -> Option<AssignmentId> {
+    let asked = use_query_map().with_untracked(|query| query.get("change"));
+    asked?.parse().ok().map(AssignmentId)
 }
 
 /// What stands there when there is no task.
@@ -118,6 +128,21 @@ fn rest(desk: Desk) -> AnyView {
         let text = "There is nothing to judge in this project yet. New tasks appear here by themselves.";
         return resting("nothing-yet", "Nothing yet", text.to_owned());
     }
+    match desk.stopped.get() {
+        Some(Stopped::Limit) => {
+            let text = format!(
+                "You have judged {} tasks here, as many as one person may in this project. Thank you.",
+                progress.n_mine
+            );
+            return resting("limit", "All done", text);
+        }
+        Some(Stopped::NotQualified) => {
+            let text = "Too few of the first tasks, whose right answers are known, were answered as the guidelines \
+                        say. Ask whoever runs this project how to go on.";
+            return resting("not-qualified", "No more tasks for you here", text.to_owned());
+        }
+        None => {}
+    }
     if progress.n_left_for_me == 0 {
         let text = format!("You have judged {} tasks here. Thank you.", progress.n_mine);
         return resting("all-done", "All done", text);
@@ -138,6 +163,42 @@ fn saved(desk: Desk) -> (&'static str, String) {
         },
     };
     (state.name(), text)
+}
+
+/// What became of a gold item.
+fn feedback(desk: Desk) -> AnyView {
+    let Some(feedback) = desk.feedback.get() else {
+        return ().into_any();
+    };
+    let said = match feedback.right {
+        true => "That task was a check, and your answer was right.".to_owned(),
+        false => format!(
+            "That task was a check. The right answer was: {}.",
+            spoken(&feedback.expected, &feedback.expected_ratings)
+        ),
+    };
+    let explanation = (!feedback.explanation.is_empty()).then(|| view! { <p>{feedback.explanation}</p> });
+    view! {
+        <div
+            class="notice label-refused"
+            class:notice-error=!feedback.right
+            data-test="feedback"
+            data-right=feedback.right.to_string()
+            role="status"
+        >
+            <p>{said}</p>
+            {explanation}
+            <div class="actions">
+                <a class="button" href=format!("/projects/{}/label?change={}", desk.project, feedback.assignment_id)>
+                    "Look at it"
+                </a>
+                <button type="button" class="button" data-test="feedback-read" on:click=move |_| desk.feedback.set(None)>
+                    "Go on"
+                </button>
+            </div>
+        </div>
+    }
+    .into_any()
 }
 
 /// Verdicts that the server will not take: the person may copy them before they go.

@@ -2,11 +2,11 @@
 //! that was sent is undone at the server, once it is known to have arrived.
 
 use super::{
-    desk::{Desk, now},
+    desk::{Desk, N_HELD, now},
     draft::Draft,
 };
-use crate::{api, outbox::Verdict};
-use laurel_protocol::Assignment;
+use crate::{api, components::toast::use_toasts, outbox::Verdict};
+use laurel_protocol::{Assignment, AssignmentId, Held};
 use leptos::{prelude::*, task::spawn_local};
 use std::sync::Arc;
 
@@ -32,19 +32,44 @@ impl Desk {
                 return;
             }
             match held {
-                Ok(held) => {
-                    if let Some(first) = held.assignments.first() {
-                        let id = first.id;
-                        self.work
-                            .update_value(|work| work.done.retain(|(done, _)| *done != id));
-                        self.hand.update(Vec::clear);
-                    }
-                    self.take(held);
-                    self.said.set("Back to your last answer.".to_owned());
-                }
+                Ok(held) => self.go_back(held),
                 Err(error) => self.said.set(error.sentence()),
             }
         });
+    }
+
+    /// Begins with an answer that was given before, and what is held behind it.
+    pub(super) fn reopen(self, assignment: AssignmentId) {
+        let toasts = use_toasts();
+        spawn_local(async move {
+            // Holding ends a walk back, so it comes first; what it says comes again with the answer.
+            let held = match api::label::hold(self.project, N_HELD).await {
+                Ok(_) => api::label::reopen(assignment).await,
+                Err(error) => Err(error),
+            };
+            if self.is_gone() {
+                return;
+            }
+            match held {
+                Ok(held) => self.go_back(held),
+                Err(error) => {
+                    toasts.bad(error.sentence());
+                    self.hold();
+                }
+            }
+        });
+    }
+
+    /// Puts the first of these on screen, whatever is there.
+    fn go_back(self, held: Held) {
+        if let Some(first) = held.assignments.first() {
+            let id = first.id;
+            self.work
+                .update_value(|work| work.done.retain(|(done, _)| *done != id));
+            self.hand.update(Vec::clear);
+        }
+        self.take(held);
+        self.said.set("Back to your answer.".to_owned());
     }
 
     /// Undo without the server, of a verdict that was never sent.

@@ -111,6 +111,8 @@ fn body(live: Live) -> AnyView {
             </div>
             <div class="actions">
                 <A href=format!("/projects/{id}/prompts") attr:class="button" attr:data-test="prompts-link">"Prompts"</A>
+                <A href=format!("/projects/{id}/review") attr:class="button" attr:data-test="review-link">"Review"</A>
+                <A href=format!("/projects/{id}/gold") attr:class="button" attr:data-test="gold-link">"Gold items"</A>
                 <A href=format!("/projects/{id}/chat") attr:class="button" attr:data-test="chat-link">"Chat"</A>
                 <A
                     href=format!("/projects/{id}/label")

@@ -31,6 +31,8 @@ pub fn view(live: Live) -> AnyView {
                             <th scope="col" class="number">"Skips"</th>
                             <th scope="col" class="number">"Median time"</th>
                             <th scope="col" class="number">"Chose the first shown"</th>
+                            <th scope="col" class="number">"Gold items right"</th>
+                            <th scope="col" class="number">"Repeats the same"</th>
                         </tr>
                     </thead>
                     <tbody>{rows}</tbody>
@@ -62,7 +64,17 @@ fn row(figures: AnnotatorFigures) -> AnyView {
             <td class="number">{format::count(figures.n_skips)}</td>
             <td class="number">{seconds}</td>
             <td class="number">{share}</td>
+            <td class="number" data-test="gold-right">{of(figures.n_gold_right, figures.n_gold)}</td>
+            <td class="number" data-test="repeats-same">{of(figures.n_repeats_same, figures.n_repeats)}</td>
         </tr>
     }
     .into_any()
+}
+
+/// A part of a number, in words: "9 of 10".
+fn of(part: u64, all: u64) -> String {
+    match all {
+        0 => "–".to_owned(),
+        all => format!("{} of {}", format::count(part), format::count(all)),
+    }
 }

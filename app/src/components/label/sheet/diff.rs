@@ -29,7 +29,44 @@ pub fn diff<'a>(old: &'a str, new: &'a str) -> Vec<Change<'a>> {
     let mut changes: Vec<Change<'a>> = a[..n_head].iter().copied().map(Change::Same).collect();
     middle(a_middle, b_middle, &mut changes);
     changes.extend(tail.iter().copied().map(Change::Same));
-    changes
+    joined(old, new, &changes)
+}
+
+/// Stretches as long as they can be: between two that stayed, what went and then what came.
+fn joined<'a>(old: &'a str, new: &'a str, changes: &[Change<'_>]) -> Vec<Change<'a>> {
+    let mut joined = Vec::new();
+    let (mut from, mut to) = ((0, 0), (0, 0));
+    let mut is_same = true;
+    let mut end = |from: (usize, usize), to: (usize, usize), is_same: bool| {
+        let (gone, came) = (&old[from.0..to.0], &new[from.1..to.1]);
+        let runs = match is_same {
+            true => [Some(Change::Same(gone)), None],
+            false => [Some(Change::Gone(gone)), Some(Change::New(came))],
+        };
+        joined.extend(runs.into_iter().flatten().filter(|run| !run.text().is_empty()));
+    };
+    for change in changes {
+        if matches!(change, Change::Same(_)) != is_same {
+            end(from, to, is_same);
+            (from, is_same) = (to, !is_same);
+        }
+        let n = change.text().len();
+        match change {
+            Change::Same(_) => to = (to.0 + n, to.1 + n),
+            Change::Gone(_) => to.0 += n,
+            Change::New(_) => to.1 += n,
+        }
+    }
+    end(from, to, is_same);
+    joined
+}
+
+impl<'a> Change<'a> {
+    pub fn text(self) -> &'a str {
+        match self {
+            Self::Same(text) | Self::Gone(text) | Self::New(text) => text,
+        }
+    }
 }
 
 fn middle<'a>(a: &[&'a str], b: &[&'a str], changes: &mut Vec<Change<'a>>) {
@@ -114,16 +151,11 @@ mod tests {
         assert_eq!(
             changes,
             [
-                Same("the"),
-                Same(" "),
+                Same("the "),
                 Gone("red"),
                 New("old"),
-                Same(" "),
-                Same("fox"),
-                Same(" "),
-                Same("runs"),
-                New(" "),
-                New("fast"),
+                Same(" fox runs"),
+                New(" fast"),
                 Same(".")
             ]
         );

@@ -1,5 +1,8 @@
 //! The settings of a project as a form, for a new one and for changes.
 
+mod checks;
+mod questions;
+
 use crate::{
     components::{
         action::Action,
@@ -7,7 +10,7 @@ use crate::{
     },
     error::AppError,
 };
-use laurel_protocol::{DEFAULT_MODEL, LabelType, Project, ProjectSettings, Questions, Template};
+use laurel_protocol::{Checks, DEFAULT_MODEL, LabelType, Project, ProjectSettings, Questions, Template};
 use leptos::prelude::*;
 use std::{future::Future, pin::Pin};
 
@@ -40,42 +43,6 @@ const STRENGTH: Field = Field {
     label: "Ask how much better",
     help: "In four steps, after each strict choice.",
     hook: "ask-strength",
-};
-const DIMENSIONS: Field = Field {
-    name: "questions.dimensions",
-    label: "Rate each completion on",
-    help: "Names with commas between them, such as helpful, harmless, honest. Empty: no ratings.",
-    hook: "dimensions",
-};
-const STEPS: Field = Field {
-    name: "questions.rating_steps",
-    label: "Highest rating",
-    help: "Ratings go from 1, worst, to this: 2 to 10.",
-    hook: "rating-steps",
-};
-const SPANS: Field = Field {
-    name: "questions.span_labels",
-    label: "Passages to mark as",
-    help: "Names with commas between them, such as wrong, unsafe. Empty: none are marked.",
-    hook: "span-labels",
-};
-const EDIT: Field = Field {
-    name: "questions.edit",
-    label: "Let people edit a completion into a better one",
-    help: "Gives a pair, edited over original, and an answer for SFT rounds.",
-    hook: "ask-edit",
-};
-const DEMONSTRATION: Field = Field {
-    name: "questions.demonstration",
-    label: "Let people write an answer of their own",
-    help: "SFT rounds imitate it.",
-    hook: "ask-demonstration",
-};
-const LINE: Field = Field {
-    name: "questions.acceptable_line",
-    label: "Ask which ranks are acceptable",
-    help: "SFT rounds imitate no answer below the line.",
-    hook: "acceptable-line",
 };
 const TRUNCATED: Field = Field {
     name: "leave_out_truncated",
@@ -120,6 +87,7 @@ pub fn defaults() -> ProjectSettings {
         overlap: 1,
         ask_strength: false,
         questions: Questions::default(),
+        checks: Checks::default(),
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.to_owned(),
         template: Template::Model,
@@ -149,7 +117,8 @@ pub fn form(
         RwSignal::new(start.ask_strength),
         RwSignal::new(start.leave_out_truncated),
     );
-    let questions = Fields::new(&start.questions);
+    let asked = questions::Fields::new(&start.questions);
+    let checked = checks::Fields::new(&start.checks);
     let errors: Errors = RwSignal::new(Vec::new());
     let action = Action::default();
     Effect::new(move || {
@@ -169,9 +138,9 @@ pub fn form(
             };
             per_task.set(n.to_owned());
             strength.set(false);
-            questions.line.set(false);
-            if questions.dimensions.with_untracked(String::is_empty) {
-                questions.dimensions.set(dimensions.to_owned());
+            asked.line.set(false);
+            if asked.dimensions.with_untracked(String::is_empty) {
+                asked.dimensions.set(dimensions.to_owned());
             }
         }
         now
@@ -184,7 +153,8 @@ pub fn form(
             completions_per_task: number(per_task, PER_TASK.name).map_err(|error| vec![error])?,
             overlap: number(overlap, OVERLAP.name).map_err(|error| vec![error])?,
             ask_strength: strength.get_untracked(),
-            questions: questions.read().map_err(|error| vec![error])?,
+            questions: asked.read().map_err(|error| vec![error])?,
+            checks: checked.read().map_err(|error| vec![error])?,
             leave_out_truncated: truncated.get_untracked(),
             base_model: model.get_untracked().trim().to_owned(),
             template: Template::from_name(&template.get_untracked())
@@ -221,17 +191,8 @@ pub fn form(
                 {text_field(OVERLAP, "number", overlap, errors)}
             </div>
             <div hidden=move || chosen.get() != LabelType::Pick>{switch_field(STRENGTH, strength)}</div>
-            <fieldset class="field-group">
-                <legend>"Asked beside the judgement"</legend>
-                <div class="field-row">
-                    {text_field(DIMENSIONS, "text", questions.dimensions, errors)}
-                    {text_field(STEPS, "number", questions.steps, errors)}
-                    {text_field(SPANS, "text", questions.spans, errors)}
-                </div>
-                {switch_field(EDIT, questions.edit)}
-                {switch_field(DEMONSTRATION, questions.demonstration)}
-                <div hidden=move || chosen.get() != LabelType::Rank>{switch_field(LINE, questions.line)}</div>
-            </fieldset>
+            {questions::fieldset(asked, chosen.into(), errors)}
+            {checks::fieldset(checked, errors)}
             {switch_field(TRUNCATED, truncated)}
             <div class="field-row">
                 {text_field(MODEL, "text", model, errors)}
@@ -281,45 +242,5 @@ fn label_type_from(name: &str) -> LabelType {
         "best_worst" => LabelType::BestWorst,
         "rate" => LabelType::Rate,
         _ => LabelType::Pick,
-    }
-}
-
-/// The fields of what is asked beside the judgement.
-#[derive(Clone, Copy)]
-struct Fields {
-    dimensions: RwSignal<String>,
-    steps: RwSignal<String>,
-    spans: RwSignal<String>,
-    edit: RwSignal<bool>,
-    demonstration: RwSignal<bool>,
-    line: RwSignal<bool>,
-}
-
-impl Fields {
-    fn new(questions: &Questions) -> Self {
-        Self {
-            dimensions: RwSignal::new(questions.dimensions.join(", ")),
-            steps: RwSignal::new(questions.rating_steps.to_string()),
-            spans: RwSignal::new(questions.span_labels.join(", ")),
-            edit: RwSignal::new(questions.edit),
-            demonstration: RwSignal::new(questions.demonstration),
-            line: RwSignal::new(questions.acceptable_line),
-        }
-    }
-
-    fn read(self) -> Result<Questions, laurel_protocol::FieldError> {
-        let names = |text: RwSignal<String>| {
-            let text = text.get_untracked();
-            let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-            names.map(str::to_owned).collect()
-        };
-        Ok(Questions {
-            dimensions: names(self.dimensions),
-            rating_steps: number(self.steps, STEPS.name)?,
-            span_labels: names(self.spans),
-            edit: self.edit.get_untracked(),
-            demonstration: self.demonstration.get_untracked(),
-            acceptable_line: self.line.get_untracked(),
-        })
     }
 }

@@ -1,0 +1,241 @@
+//! A task under review: its completions, who said what, the decision, and the notes.
+
+use crate::{
+    api,
+    components::{
+        action::Action,
+        label::{prompt::letter, spoken::spoken},
+    },
+    format,
+};
+use laurel_protocol::{Choice, Decision, Judgement, NewDecision, ReviewTask, TaskId, Voice};
+use leptos::prelude::*;
+use std::collections::BTreeMap;
+
+pub fn card(task: ReviewTask) -> AnyView {
+    let id = task.id;
+    let task = RwSignal::new(task);
+    let action = Action::default();
+    let act = Act { task, action };
+    let prompt = task.with_untracked(|task| {
+        task.prompt
+            .iter()
+            .map(|message| view! { <div class="prose" inner_html=message.html.clone()></div> })
+            .collect_view()
+    });
+    let completions = task.with_untracked(|task| {
+        let card = |(at, completion): (usize, &laurel_protocol::ShownCompletion)| {
+            view! {
+                <article class="completion" aria-label=format!("Answer {}", letter(at))>
+                    <header class="completion-head"><h3 class="completion-letter">{letter(at)}</h3></header>
+                    <div class="prose" inner_html=completion.html.clone()></div>
+                </article>
+            }
+        };
+        task.completions.iter().enumerate().map(card).collect_view()
+    });
+    view! {
+        <li class="card review" data-test="review-task" data-task=id.to_string()>
+            <h2>"Task "{id.to_string()}</h2>
+            {prompt}
+            <div class="sheet-cards">{completions}</div>
+            {move || said(act)}
+            {action.error_line()}
+            {notes(act)}
+        </li>
+    }
+    .into_any()
+}
+
+/// What the buttons of a card work on.
+#[derive(Clone, Copy)]
+struct Act {
+    task: RwSignal<ReviewTask>,
+    action: Action,
+}
+
+impl Act {
+    fn id(self) -> TaskId {
+        self.task.with_untracked(|task| task.id)
+    }
+
+    fn decide(self, judgement: Judgement, ratings: BTreeMap<String, Vec<u8>>) {
+        let id = self.id();
+        let new = NewDecision {
+            judgement,
+            ratings,
+            comment: String::new(),
+        };
+        self.action
+            .run(async move { api::review::decide(id, &new).await }, move |task| {
+                self.show(task)
+            });
+    }
+
+    fn take_back(self) {
+        self.action
+            .run(api::review::take_back(self.id()), move |task| self.show(task));
+    }
+
+    fn show(self, task: ReviewTask) {
+        if !self.task.is_disposed() {
+            self.task.set(task);
+        }
+    }
+}
+
+/// The decision, or the voices with a button each.
+fn said(act: Act) -> AnyView {
+    let task = act.task.get();
+    let is_decided = task.decision.is_some();
+    let is_pick = task
+        .voices
+        .iter()
+        .any(|voice| matches!(voice.judgement, Judgement::Pick { .. }));
+    let voices = task
+        .voices
+        .into_iter()
+        .map(|voice| voice_row(act, voice, is_decided))
+        .collect_view();
+    let decision = task.decision.map(|decision| decided(act, &decision));
+    let own = (is_pick && !is_decided).then(|| own_choice(act));
+    view! {
+        <ul class="rows">{voices}</ul>
+        {decision}
+        {own}
+    }
+    .into_any()
+}
+
+fn voice_row(act: Act, voice: Voice, is_decided: bool) -> AnyView {
+    let words = spoken(&voice.judgement, &voice.ratings);
+    let comment = (!voice.comment.is_empty()).then(|| view! { <span class="fine">{voice.comment}</span> });
+    let adopt = (!is_decided).then(|| {
+        let (judgement, ratings) = (voice.judgement, voice.ratings);
+        let is_rate = matches!(judgement, Judgement::Rate);
+        let adopt = move |_| {
+            let ratings = if is_rate { ratings.clone() } else { BTreeMap::new() };
+            act.decide(judgement.clone(), ratings);
+        };
+        view! {
+            <button
+                type="button"
+                class="button button-quiet"
+                data-test="adopt"
+                disabled=move || act.action.busy()
+                on:click=adopt
+            >
+                "Decide so"
+            </button>
+        }
+    });
+    view! {
+        <li class="row row-head" data-test="voice">
+            <b>{voice.name}</b>
+            <span data-test="voice-said">{words}</span>
+            {comment}
+            <span class="fine">{format::duration(voice.seconds)}</span>
+            {adopt}
+        </li>
+    }
+    .into_any()
+}
+
+fn decided(act: Act, decision: &Decision) -> AnyView {
+    view! {
+        <p class="notice" data-test="decision" role="status">
+            <span>
+                <b>"Decided: "</b> {spoken(&decision.judgement, &decision.ratings)} ", by " {decision.name.clone()}
+                ". It counts in place of what the annotators said."
+            </span>
+            <button
+                type="button"
+                class="button button-quiet"
+                data-test="take-back"
+                disabled=move || act.action.busy()
+                on:click=move |_| act.take_back()
+            >
+                "Take the decision back"
+            </button>
+        </p>
+    }
+    .into_any()
+}
+
+/// A reviewer may see it as nobody did.
+fn own_choice(act: Act) -> AnyView {
+    let buttons = [
+        (Choice::First, "A is better"),
+        (Choice::Second, "B is better"),
+        (Choice::Tie, "Tie"),
+        (Choice::BothBad, "Both bad"),
+    ]
+    .into_iter()
+    .map(|(choice, text)| {
+        let decide = move |_| {
+            let judgement = Judgement::Pick {
+                choice,
+                strength: None,
+            };
+            act.decide(judgement, BTreeMap::new());
+        };
+        view! {
+            <button type="button" class="button button-quiet" disabled=move || act.action.busy() on:click=decide>
+                {text}
+            </button>
+        }
+    })
+    .collect_view();
+    view! { <div class="actions" role="group" aria-label="Decide by yourself">{buttons}</div> }.into_any()
+}
+
+fn notes(act: Act) -> AnyView {
+    let text = RwSignal::new(String::new());
+    let send = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let said = text.get_untracked();
+        if said.trim().is_empty() {
+            return;
+        }
+        act.action
+            .run(api::review::add_note(act.id(), said), move |notes| {
+                if !act.task.is_disposed() {
+                    act.task.update(|task| task.notes = notes);
+                    text.set(String::new());
+                }
+            });
+    };
+    let list = move || {
+        act.task.with(|task| {
+            task.notes
+                .iter()
+                .map(|note| {
+                    view! {
+                        <li data-test="note">
+                            <b>{note.name.clone()}</b> " " {note.text.clone()} " "
+                            <span class="fine">{format::moment(note.at)}</span>
+                        </li>
+                    }
+                })
+                .collect_view()
+        })
+    };
+    let name = format!("Note on task {}", act.id());
+    view! {
+        <ul class="rows">{list}</ul>
+        <form class="actions" on:submit=send>
+            <input
+                class="note-field"
+                type="text"
+                data-test="note-text"
+                aria-label=name
+                placeholder="A note to the annotators"
+                maxlength="8000"
+                prop:value=text
+                on:input=move |event| text.set(event_target_value(&event))
+            />
+            <button class="button button-quiet" data-test="note-send" disabled=move || act.action.busy()>"Send"</button>
+        </form>
+    }
+    .into_any()
+}

@@ -1,0 +1,96 @@
+//! The review page in a browser: what people see differently is decided, and the annotator hears of it.
+
+use anyhow::Result;
+use laurel_protocol::{Answer, Choice, Held, Hold, Judgement, ProjectId, Skip, SkipReason};
+use laurel_tests::{Api, Browser, Scripted, scene, server::PASSWORD};
+
+/// Answers or skips the next task: "answer 0" is better if `zero`, else the other; nothing is a skip.
+fn say(who: &Api, project: ProjectId, zero: Option<bool>) -> Result<()> {
+    let held: Held = who.post(&format!("/projects/{project}/assignments"), &Hold { n: 1 })?;
+    let task = &held.assignments[0];
+    let Some(zero) = zero else {
+        let skip = Skip {
+            reason: SkipReason::Offensive,
+            comment: "It insults <b>people</b>.".into(),
+            revision: task.revision,
+        };
+        let _: Held = who.post(&format!("/assignments/{}/skip", task.id), &skip)?;
+        return Ok(());
+    };
+    let is_first = task.completions[0].text.starts_with("answer 0");
+    let answer = Answer {
+        judgement: Judgement::Pick {
+            choice: if is_first == zero {
+                Choice::First
+            } else {
+                Choice::Second
+            },
+            strength: None,
+        },
+        comment: String::new(),
+        extras: Default::default(),
+        seconds: 2.0,
+        revision: task.revision,
+    };
+    let _: Held = who.post(&format!("/assignments/{}/annotation", task.id), &answer)?;
+    Ok(())
+}
+
+fn is_accessible(browser: &Browser) -> Result<()> {
+    let violations = browser.accessibility_violations()?;
+    assert!(violations.is_empty(), "{violations:#?}");
+    browser.resize(360, 800)?;
+    let overflow = browser.run("return document.documentElement.scrollWidth - innerWidth")?;
+    assert!(overflow.as_i64() <= Some(0), "{overflow} px too wide");
+    browser.resize(1280, 800)
+}
+
+#[test]
+fn a_reviewer_decides_writes_a_note_and_the_annotator_reads_both() -> Result<()> {
+    let scripted = Scripted::start()?;
+    let project = scripted.project(&scene::pick(2), 3)?;
+    let (ada, bob) = (
+        scripted.server.annotator("ada")?,
+        scripted.server.annotator("bob")?,
+    );
+    say(&ada, project, Some(true))?;
+    say(&bob, project, Some(false))?;
+    say(&ada, project, Some(true))?;
+    say(&bob, project, Some(true))?;
+    say(&ada, project, None)?;
+
+    scripted.server.add_user("rita", "reviewer")?;
+    let rita = Browser::start(&scripted.server.url())?;
+    rita.sign_in("rita", PASSWORD)?;
+    rita.click("review-link")?;
+    rita.sees("review-task")?;
+    assert_eq!((rita.count("review-task")?, rita.count("voice")?), (1, 2));
+    is_accessible(&rita)?;
+    rita.run("document.querySelectorAll('[data-test=adopt]')[1].click()")?; // bob is right
+    rita.reads("decision", "B is better")?;
+    rita.fill("note-text", "Look at the second sentence.")?;
+    rita.click("note-send")?;
+    rita.reads("note", "Look at the second sentence.")?;
+    rita.click("review-disagreements")?;
+    rita.sees("review-task")?;
+    rita.click("review-decided")?;
+    rita.sees("decision")?;
+
+    rita.click("review-flagged")?;
+    rita.reads("flag", "It insults <b>people</b>.")?;
+    is_accessible(&rita)?;
+    rita.click("retire")?;
+    rita.attribute_becomes("retire", "aria-pressed", "true", 30)?;
+    rita.must_be_quiet()?;
+
+    let browser = Browser::start(&scripted.server.url())?;
+    browser.sign_in("ada", PASSWORD)?;
+    browser.open(&format!("/projects/{project}/mine"))?;
+    browser.reads("own-decision", "A reviewer decided: ")?;
+    browser.reads("note", "Look at the second sentence.")?;
+    browser.fill("note-text", "I see.")?;
+    browser.click("note-send")?;
+    laurel_tests::until(30, "the answer to the note", || Ok(browser.count("note")? == 2))?;
+    is_accessible(&browser)?;
+    browser.must_be_quiet()
+}
