@@ -70,6 +70,7 @@ fn App() -> impl IntoView {
                     <Route path=path!("/projects/:id/rounds/new") view=|| admin(AdminPage::RoundNew)/>
                     <Route path=path!("/rounds/:id") view=|| admin(AdminPage::Round)/>
                     <Route path=path!("/people") view=|| admin(AdminPage::People)/>
+                    <Route path=path!("/people/:id") view=|| admin(AdminPage::Person)/>
                     <Route path=path!("/tokens") view=|| admin(AdminPage::Tokens)/>
                 </FlatRoutes>
             </shell::Shell>

@@ -1,9 +1,9 @@
 //! Calls about people: set-up, sign-in, users, invites, API tokens.
 
-use super::{Result, delete, get, patch, post};
+use super::{Result, delete, delete_for, get, patch, post};
 use laurel_protocol::{
-    ApiToken, CreatedInvite, CreatedToken, Credentials, Invite, InviteId, InviteOffer, NewInvite, NewToken,
-    Session, SetupState, TokenId, User, UserChange, UserId,
+    ApiToken, CreatedInvite, CreatedToken, Credentials, Invite, InviteId, InviteOffer, Leaving, NewInvite,
+    NewToken, PersonData, Session, SetupState, TokenId, User, UserChange, UserId,
 };
 
 pub async fn setup_state() -> Result<SetupState> {
@@ -32,6 +32,18 @@ pub async fn users() -> Result<Vec<User>> {
 
 pub async fn change_user(id: UserId, change: &UserChange) -> Result<User> {
     patch(&format!("/users/{id}"), change).await
+}
+
+pub async fn person_data(id: UserId) -> Result<PersonData> {
+    get(&format!("/users/{id}/data")).await
+}
+
+pub async fn delete_person(id: UserId, answers: Leaving) -> Result<PersonData> {
+    let answers = match answers {
+        Leaving::Keep => "keep",
+        Leaving::Withdraw => "withdraw",
+    };
+    delete_for(&format!("/users/{id}?answers={answers}")).await
 }
 
 pub async fn invites() -> Result<Vec<Invite>> {

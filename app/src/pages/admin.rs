@@ -2,12 +2,12 @@
 //! fetches it. [`part`] is the seam; what can be reached through it alone lies in the part's own file (see
 //! `xtask/src/split.rs`).
 
-use super::{chat, gold, overview, people, project_new, prompts, review, round, round_new, tokens};
+use super::{chat, gold, overview, people, person, project_new, prompts, review, round, round_new, tokens};
 use crate::{
     error::AppError,
     session::{Admin, route_id, use_session},
 };
-use laurel_protocol::{ProjectId, Role, RoundId, User};
+use laurel_protocol::{ProjectId, Role, RoundId, User, UserId};
 use leptos::{prelude::*, task::spawn_local, wasm_split::wasm_split};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub enum AdminPage {
     RoundNew,
     Round,
     People,
+    Person,
     Tokens,
 }
 
@@ -72,6 +73,7 @@ fn show(page: AdminPage, admin: Admin) -> AnyView {
         AdminPage::RoundNew => route_id(|id| round_new::page(ProjectId(id))),
         AdminPage::Round => route_id(|id| round::page(RoundId(id))),
         AdminPage::People => people::page(admin),
+        AdminPage::Person => route_id(|id| person::page(UserId(id))),
         AdminPage::Tokens => tokens::page(admin),
     }
 }

@@ -9,6 +9,7 @@ pub mod mine;
 pub mod not_found;
 pub mod overview;
 pub mod people;
+pub mod person;
 pub mod project_form;
 pub mod project_new;
 pub mod projects;

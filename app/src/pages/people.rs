@@ -9,6 +9,7 @@ use crate::{
 };
 use laurel_protocol::{CreatedInvite, Invite, NewInvite, Role, User, UserChange, UserId};
 use leptos::prelude::*;
+use leptos_router::components::A;
 
 pub fn page(admin: Admin) -> AnyView {
     let users = Loaded::new(api::account::users);
@@ -177,7 +178,9 @@ fn row(users: Loaded<Vec<User>>, user: User, own: UserId) -> AnyView {
     };
     view! {
         <tr class:muted=disabled>
-            <th scope="row">{user.name}</th>
+            <th scope="row">
+                <A href=format!("/people/{id}") attr:data-test="person-link">{user.name}</A>
+            </th>
             <td>{role_name(user.role)}{disabled.then_some(" (disabled)")}</td>
             <td>{format::moment(user.created_at)}</td>
             <td>{access}</td>

@@ -3,11 +3,11 @@
 use crate::{
     clock,
     error::Failure,
-    extract::{Body, Path},
+    extract::{Body, Path, Query},
     guards::{Address, Admin, CurrentUser, SessionSecret, cookie_name},
     passwords,
     state::{AppState, Settings},
-    store::{accounts, tokens},
+    store::{accounts, people, tokens},
 };
 use axum::{
     Json,
@@ -15,6 +15,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
 };
 use laurel_protocol::*;
+use serde::Deserialize;
 use std::time::Instant;
 
 type Answer<T> = Result<Json<T>, Failure>;
@@ -157,6 +158,37 @@ pub async fn change_user(
     Body(change): Body<UserChange>,
 ) -> Answer<User> {
     Ok(Json(accounts::change(&app.db, id, &change).await?))
+}
+
+/// What there is of a person, and which adapters have learnt from it.
+#[utoipa::path(get, path = "/users/{id}/data", tag = "accounts", params(("id" = i64, Path)),
+    responses((status = 200, body = PersonData)))]
+pub async fn person_data(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<UserId>,
+) -> Answer<PersonData> {
+    Ok(Json(people::data(&app.db, id).await?))
+}
+
+#[derive(Deserialize)]
+pub struct Answers {
+    answers: Leaving,
+}
+
+/// Takes a person out; what was found of them is named.
+#[utoipa::path(delete, path = "/users/{id}", tag = "accounts",
+    params(("id" = i64, Path), ("answers" = Leaving, Query)),
+    responses((status = 200, body = PersonData), (status = 409, body = ApiError)))]
+pub async fn delete_user(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<UserId>,
+    Query(wanted): Query<Answers>,
+) -> Answer<PersonData> {
+    Ok(Json(
+        people::delete(&app.db, id, wanted.answers, clock::now()).await?,
+    ))
 }
 
 /// Invites, used and open.

@@ -77,10 +77,7 @@ pub async fn change(db: &Db, id: UserId, change: &UserChange) -> Result<User> {
         .bind(change.disabled)
         .execute(&mut *tx)
         .await?;
-    let n: i64 = sqlx::query_scalar("select count(*) from user where role = 'admin' and disabled = 0")
-        .fetch_one(&mut *tx)
-        .await?;
-    if n == 0 {
+    if n_admins(&mut tx).await? == 0 {
         return Err(Error::Conflict(
             "This is the last admin: make someone else an admin first.".to_owned(),
         ));
@@ -279,7 +276,15 @@ async fn insert_session(
     Ok(())
 }
 
-async fn read(conn: &mut SqliteConnection, id: UserId) -> Result<User> {
+/// Admins who can sign in.
+pub(super) async fn n_admins(conn: &mut SqliteConnection) -> Result<i64> {
+    let n = sqlx::query_scalar("select count(*) from user where role = 'admin' and disabled = 0")
+        .fetch_one(conn)
+        .await?;
+    Ok(n)
+}
+
+pub(super) async fn read(conn: &mut SqliteConnection, id: UserId) -> Result<User> {
     let row: Option<UserRow> =
         sqlx::query_as("select id, name, role, disabled, created_at from user where id = ?1")
             .bind(id.0)

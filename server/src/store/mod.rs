@@ -18,6 +18,7 @@ pub mod leases;
 pub mod metrics;
 mod new_rounds;
 pub mod own;
+pub mod people;
 pub mod projects;
 pub mod prompts;
 pub mod review;

@@ -17,6 +17,7 @@ mod origin;
 mod own;
 mod pages;
 mod pause;
+mod people;
 mod ppo;
 mod prompts;
 mod questions;

@@ -15,12 +15,16 @@ use sqlx::SqliteConnection;
 
 /// What stands of a decided task is closed to those who answered it.
 pub(in crate::store) async fn require_undecided(conn: &mut SqliteConnection, task: TaskId) -> Result<()> {
-    match of_task(conn, task).await? {
-        None => Ok(()),
-        Some(_) => Err(Error::Conflict(
+    match is_decided(conn, task).await? {
+        false => Ok(()),
+        true => Err(Error::Conflict(
             "A reviewer has decided this task: your answer stays as it was.".to_owned(),
         )),
     }
+}
+
+pub(in crate::store) async fn is_decided(conn: &mut SqliteConnection, task: TaskId) -> Result<bool> {
+    Ok(of_task(conn, task).await?.is_some())
 }
 
 /// The task that holds the decision on this one.

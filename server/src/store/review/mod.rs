@@ -7,8 +7,8 @@ mod decide;
 pub mod flagged;
 pub mod notes;
 
-pub(super) use decide::require_undecided;
 pub use decide::{decide, take_back};
+pub(super) use decide::{is_decided, require_undecided};
 
 use super::{
     Db, Error, Result,
