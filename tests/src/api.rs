@@ -140,7 +140,12 @@ fn read(mut response: Response<Body>) -> Result<Answered> {
     Ok(Answered {
         cookie: cookie.and_then(|value| Some(value.to_str().ok()?.to_owned())),
         status: response.status().as_u16(),
-        body: response.body_mut().read_to_string()?,
+        // An export is as long as its project is large.
+        body: response
+            .body_mut()
+            .with_config()
+            .limit(1 << 30)
+            .read_to_string()?,
     })
 }
 

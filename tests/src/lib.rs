@@ -6,6 +6,7 @@
 pub mod annotator;
 pub mod api;
 pub mod browser;
+pub mod crowd;
 pub mod desk;
 pub mod experiment;
 pub mod process;
@@ -18,6 +19,7 @@ pub mod wait;
 pub use annotator::shorter_wins;
 pub use api::{Answered, Api};
 pub use browser::Browser;
+pub use crowd::Crowd;
 pub use desk::Desk;
 pub use scene::Scene;
 pub use scripted::Scripted;

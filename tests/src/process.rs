@@ -37,6 +37,10 @@ impl Process {
         })
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// An error if the process has ended.
     pub fn must_run(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {

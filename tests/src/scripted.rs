@@ -13,6 +13,9 @@ use laurel_protocol::{
 use serde::Serialize;
 use serde_json::json;
 
+/// Completions that a trainer hands in at once.
+const MAX_AT_ONCE: usize = 2000;
+
 pub struct Scripted {
     pub server: TestServer,
     pub admin: Api,
@@ -34,13 +37,29 @@ impl Scripted {
 
     /// A project with one task for each of `n` prompts: "question 1" with "answer 0 to question 1" and so on.
     pub fn project(&self, settings: &ProjectSettings, n: usize) -> Result<ProjectId> {
+        self.project_with(settings, n, &plain)
+    }
+
+    /// The same with completions of one's own.
+    pub fn project_with(
+        &self,
+        settings: &ProjectSettings,
+        n: usize,
+        text: &dyn Fn(&WorkPrompt, u32) -> String,
+    ) -> Result<ProjectId> {
         let project: Project = self.admin.post("/projects", settings)?;
-        self.fill(project.id, settings.completions_per_task, n)?;
+        self.order(project.id, settings.completions_per_task, n)?;
+        self.complete_with(text)?;
         Ok(project.id)
     }
 
     /// Gives a project without prompts `n` of them, each with a task.
     pub fn fill(&self, id: ProjectId, completions_per_task: u8, n: usize) -> Result<()> {
+        self.order(id, completions_per_task, n)?;
+        self.complete()
+    }
+
+    fn order(&self, id: ProjectId, completions_per_task: u8, n: usize) -> Result<()> {
         let lines: String = (1..=n)
             .map(|n| json!({"prompt": format!("question {n}")}).to_string() + "\n")
             .collect();
@@ -50,21 +69,24 @@ impl Scripted {
         let _: CompletionJob = self
             .admin
             .post(&format!("/projects/{id}/completion-jobs"), &order)?;
-        self.complete()
+        Ok(())
     }
 
     /// Does the completion job that waits. The second answer to each prompt was cut off.
     pub fn complete(&self) -> Result<()> {
+        self.complete_with(&plain)
+    }
+
+    fn complete_with(&self, text: &dyn Fn(&WorkPrompt, u32) -> String) -> Result<()> {
         let job = self.lease()?;
         let prompts = self.call("GET", &job, "prompts", "")?.body;
         let mut completions = Vec::new();
         for line in prompts.lines() {
             let prompt: WorkPrompt = serde_json::from_str(line)?;
-            let question = &prompt.messages.last().context("a prompt has a message")?.content;
             completions.extend(prompt.indexes.iter().map(|&index| FinishedCompletion {
                 prompt_id: prompt.prompt_id,
                 index,
-                text: format!("answer {index} to *{question}*, with `code`"),
+                text: text(&prompt, index),
                 n_tokens: 8,
                 finish_reason: if index == 1 {
                     FinishReason::Length
@@ -73,11 +95,13 @@ impl Scripted {
                 },
             }));
         }
-        let finished = FinishedCompletions {
-            template_hash: "t".into(),
-            completions,
-        };
-        self.send(&job, "completions", &finished)?;
+        for some in completions.chunks(MAX_AT_ONCE) {
+            let finished = FinishedCompletions {
+                template_hash: "t".into(),
+                completions: some.to_vec(),
+            };
+            self.send(&job, "completions", &finished)?;
+        }
         self.send(&job, "finish", &Outcome::Done { made_with: None })
     }
 
@@ -187,12 +211,17 @@ impl Scripted {
 
     /// Every annotation that stands.
     pub fn rankings(&self, project: ProjectId) -> Result<Vec<RankingRow>> {
-        let path = format!("/projects/{project}/export?format=ranking");
-        let lines = self.admin.get_text(&path)?;
+        let lines = self.export(project, "ranking")?;
         lines
             .lines()
             .map(|line| Ok(serde_json::from_str(line)?))
             .collect()
+    }
+
+    /// JSON Lines of a format.
+    pub fn export(&self, project: ProjectId, format: &str) -> Result<String> {
+        self.admin
+            .get_text(&format!("/projects/{project}/export?format={format}"))
     }
 
     /// The job that waits.
@@ -221,6 +250,11 @@ impl Scripted {
         ensure!(answered.status < 300, "{method} {path}: {answered:?}");
         Ok(answered)
     }
+}
+
+fn plain(prompt: &WorkPrompt, index: u32) -> String {
+    let question = prompt.messages.last().map_or("", |message| &message.content);
+    format!("answer {index} to *{question}*, with `code`")
 }
 
 /// A row that is trained, one that is not, and something odd of either weight.

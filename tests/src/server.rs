@@ -48,7 +48,17 @@ impl TestServer {
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address())
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The number of the process that runs now.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn folder(&self) -> &Path {

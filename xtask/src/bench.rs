@@ -1,9 +1,9 @@
 //! `cargo xtask bench …`: measurements; each prints one line of JSON on standard output.
 
-use crate::{parity, place::Place, shell, test::Built};
+use crate::{build, parity, place::Place, shell, test::Built};
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use std::{path::PathBuf, process::Command};
 
 #[derive(Args)]
 pub struct Options {
@@ -21,6 +21,8 @@ enum What {
     Train(Train),
     /// Decode speed of the generation engine on the default model, for one sequence and for eight.
     Generate(Generate),
+    /// 200 annotators at once through a SIGKILL of the server: answers a second, times, and that nothing is lost.
+    Labels(Labels),
     /// Seconds and memory of a PPO step on the default model: 8 prompts, 128 new tokens, one epoch.
     Ppo(Ppo),
 }
@@ -33,6 +35,28 @@ struct Ppo {
     /// Counted steps
     #[arg(long, default_value_t = 3)]
     steps: u32,
+}
+
+#[derive(Args)]
+struct Labels {
+    /// Annotators at once, each with an account and a session
+    #[arg(long, default_value_t = 200)]
+    annotators: u32,
+    /// Of each of the two parts, paced and without a pause
+    #[arg(long, default_value_t = 120)]
+    seconds: u32,
+    /// Answers a second of all together in the paced part
+    #[arg(long, default_value_t = 100)]
+    per_second: u32,
+    /// Ten seconds each
+    #[arg(long, conflicts_with = "seconds")]
+    quick: bool,
+    /// Run Label Studio with as many annotators, too, and print the ratio
+    #[arg(long)]
+    vs_label_studio: bool,
+    /// A Python environment that has Label Studio already; else one is made in the cache folder
+    #[arg(long)]
+    venv: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -71,19 +95,20 @@ struct Generate {
 }
 
 pub fn run(place: &Place, options: &Options) -> Result<()> {
-    let built = Built::make(place)?;
-    match &options.what {
-        What::Page => shell::run(&mut built.program(place, "bench_page")),
-        What::Keys => shell::run(&mut built.program(place, "bench_keys")),
+    let folder = place.root.join("tests").join("bench");
+    let mut bench = match &options.what {
+        What::Page => Built::make(place)?.program(place, "bench_page"),
+        What::Keys => Built::make(place)?.program(place, "bench_keys"),
+        What::Labels(labels) => labels_bench(place, labels)?,
         What::Ppo(ppo) => {
-            let mut bench = built.program(place, "bench_ppo");
-            bench.arg(place.root.join("tests").join("bench"));
+            let mut bench = Built::make(place)?.program(place, "bench_ppo");
+            bench.arg(folder);
             bench.args([ppo.precision.clone(), ppo.steps.to_string()]);
-            shell::run(&mut bench)
+            bench
         }
         What::Train(train) => {
-            let mut bench = built.program(place, "bench_train");
-            bench.arg(place.root.join("tests").join("bench")).args([
+            let mut bench = Built::make(place)?.program(place, "bench_train");
+            bench.arg(folder).args([
                 train.precision.clone(),
                 train.gradient_checkpointing.to_string(),
                 train.steps.to_string(),
@@ -91,17 +116,37 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
             if train.vs_trl {
                 bench.arg(parity::venv(place, train.venv.as_deref())?);
             }
-            shell::run(&mut bench)
+            bench
         }
         What::Generate(generate) => {
-            let mut bench = built.program(place, "bench_generate");
+            let mut bench = Built::make(place)?.program(place, "bench_generate");
             bench
-                .arg(place.root.join("tests").join("bench").join("peers"))
+                .arg(folder.join("peers"))
                 .args([generate.precision.clone(), generate.repetitions.to_string()]);
             if generate.vs_llamacpp {
                 bench.arg(parity::venv(place, generate.venv.as_deref())?);
             }
-            shell::run(&mut bench)
+            bench
         }
+    };
+    shell::run(&mut bench)
+}
+
+/// It needs neither pages nor a model. The server is built as an operator builds it, with all optimisations.
+fn labels_bench(place: &Place, labels: &Labels) -> Result<Command> {
+    build::binaries_and_tests(place)?;
+    let server = build::release_server(place)?;
+    let seconds = if labels.quick { 10 } else { labels.seconds };
+    let mut bench = Command::new(place.native_target.join("debug").join("bench_labels"));
+    bench
+        .current_dir(&place.root)
+        .env("LAUREL_BIN", server)
+        .env("LAUREL_DIST", place.dist())
+        .env("LAUREL_SAMPLE", place.sample())
+        .args([labels.annotators, seconds, labels.per_second].map(|number| number.to_string()));
+    if labels.vs_label_studio {
+        bench.arg(place.root.join("tests").join("bench").join("peers"));
+        bench.arg(parity::label_studio(place, labels.venv.as_deref())?);
     }
+    Ok(bench)
 }

@@ -58,36 +58,48 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
 
 /// The Python environment with the peers in it: the one given, else one in the cache folder.
 pub fn venv(place: &Place, given: Option<&Path>) -> Result<PathBuf> {
-    let requirements = place.root.join("tests").join("parity").join("requirements.txt");
-    match given {
-        Some(venv) => Ok(venv.to_owned()),
-        None => ensure_venv(place, &requirements),
+    if let Some(venv) = given {
+        return Ok(venv.to_owned());
     }
+    let requirements = place.root.join("tests").join("parity").join("requirements.txt");
+    let (venv, is_new) = ensure_venv(place, "parity-venv", &requirements)?;
+    let mut pip = Command::new(venv.join("bin").join("python"));
+    if is_new && !shell::works(pip.args(["-m", "pip", "install", "--no-deps", LLAMA_CPP])) {
+        say::line("  llama.cpp's package is not to be had for this machine: it takes no part");
+    }
+    Ok(venv)
 }
 
-fn ensure_venv(place: &Place, requirements: &Path) -> Result<PathBuf> {
-    let venv = place.cache.join("parity-venv");
+/// The Python environment with Label Studio in it: the one given, else one in the cache folder.
+pub fn label_studio(place: &Place, given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(venv) = given {
+        return Ok(venv.to_owned());
+    }
+    let peers = place.root.join("tests").join("bench").join("peers");
+    let (venv, _) = ensure_venv(place, "label-studio-venv", &peers.join("label_studio.txt"))?;
+    Ok(venv)
+}
+
+/// An environment with these packages in the cache folder, and whether they were installed now.
+fn ensure_venv(place: &Place, name: &str, requirements: &Path) -> Result<(PathBuf, bool)> {
+    let venv = place.cache.join(name);
     let wanted = fs::read_to_string(requirements).with_context(|| format!("read {requirements:?}"))?;
     let stamp = venv.join("requirements.txt");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(venv);
+        return Ok((venv, false));
     }
-    let python = shell::find(&["python3", "python"]).context("parity needs Python 3")?;
+    let python = shell::find(&["python3", "python"]).context("the peers need Python 3")?;
     shell::run_quietly(
         "Make a Python environment",
         Command::new(python).args(["-m", "venv"]).arg(&venv),
     )?;
-    let step = say::step("Install PyTorch, TRL, PEFT and OpenAI's client (several GB)");
+    let step = say::step("Install the peers' Python packages (may be several GB)");
     let mut pip = Command::new(venv.join("bin").join("python"));
     shell::run(
         pip.args(["-m", "pip", "install", "--requirement"])
             .arg(requirements),
     )?;
-    let mut pip = Command::new(venv.join("bin").join("python"));
-    if !shell::works(pip.args(["-m", "pip", "install", "--no-deps", LLAMA_CPP])) {
-        say::line("  llama.cpp's package is not to be had for this machine: it takes no part");
-    }
     fs::write(stamp, wanted)?;
     step.done();
-    Ok(venv)
+    Ok((venv, true))
 }
