@@ -132,15 +132,14 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
     shell::run(&mut bench)
 }
 
-/// It needs neither pages nor a model. The server is built as an operator builds it, with all optimisations.
+/// It needs neither pages nor a model.
 fn labels_bench(place: &Place, labels: &Labels) -> Result<Command> {
-    build::binaries_and_tests(place)?;
-    let server = build::release_server(place)?;
+    let binaries = build::binaries_and_tests(place)?;
     let seconds = if labels.quick { 10 } else { labels.seconds };
     let mut bench = Command::new(place.native_target.join("debug").join("bench_labels"));
     bench
         .current_dir(&place.root)
-        .env("LAUREL_BIN", server)
+        .env("LAUREL_BIN", binaries.server)
         .env("LAUREL_DIST", place.dist())
         .env("LAUREL_SAMPLE", place.sample())
         .args([labels.annotators, seconds, labels.per_second].map(|number| number.to_string()));

@@ -21,16 +21,6 @@ pub fn binaries(place: &Place) -> Result<Binaries> {
     Ok(binaries)
 }
 
-/// The server with all optimisations, as docs/OPERATIONS.md builds it for use.
-pub fn release_server(place: &Place) -> Result<PathBuf> {
-    let step = say::step("Build the server for release");
-    shell::run(shell::cargo(place).args(["build", "--release", "--package", "laurel-server"]))?;
-    let built = place.native_target.join("release").join("laurel");
-    let kept = keep(&built, &place.bin().join("release"))?;
-    step.done();
-    Ok(kept)
-}
-
 /// This program stays out of builds of the whole workspace: the libraries that it shares with the others would be
 /// built once more, with the features that it needs of them.
 pub const ALL_BUT_XTASK: [&str; 3] = ["--workspace", "--exclude", "xtask"];

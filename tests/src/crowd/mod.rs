@@ -58,7 +58,10 @@ impl Report {
     /// The smallest time that so large a share of answers did not exceed.
     pub fn quantile(&self, share: f64) -> f64 {
         let at = (share * self.ms.len() as f64).ceil() as usize;
-        self.ms.get(at.clamp(1, self.ms.len().max(1)) - 1).copied().unwrap_or(f64::NAN)
+        self.ms
+            .get(at.clamp(1, self.ms.len().max(1)) - 1)
+            .copied()
+            .unwrap_or(f64::NAN)
     }
 }
 
@@ -101,7 +104,11 @@ impl Crowd {
             until: begun + Duration::from_secs_f64(stretch.seconds),
             seconds_between: stretch.seconds_between,
         };
-        let (people, runtime, server) = (std::mem::take(&mut self.people), &self.runtime, &mut self.scripted.server);
+        let (people, runtime, server) = (
+            std::mem::take(&mut self.people),
+            &self.runtime,
+            &mut self.scripted.server,
+        );
         let (worked, away) = thread::scope(|scope| {
             let crowd = scope.spawn(|| runtime.block_on(all_at_once(people, project, pace)));
             thread::sleep(Duration::from_secs_f64(stretch.seconds / 2.0));
@@ -132,7 +139,8 @@ impl Crowd {
 
     fn project(&self, stretch: Stretch) -> Result<ProjectId> {
         let settings = scene::pick(stretch.overlap);
-        self.scripted.project_with(&settings, stretch.n_tasks, &completion)
+        self.scripted
+            .project_with(&settings, stretch.n_tasks, &completion)
     }
 }
 
@@ -155,10 +163,16 @@ fn invite(scripted: &Scripted) -> Result<String> {
     let role = Role::Annotator;
     let made: CreatedInvite = scripted.admin.post("/invites", &NewInvite { role })?;
     let secret = made.path.rsplit('/').next();
-    secret.map(str::to_owned).context("the path of an invite ends with its secret")
+    secret
+        .map(str::to_owned)
+        .context("the path of an invite ends with its secret")
 }
 
-async fn all_at_once(people: Vec<Person>, project: ProjectId, pace: Pace) -> Result<(Vec<Person>, Vec<Diary>)> {
+async fn all_at_once(
+    people: Vec<Person>,
+    project: ProjectId,
+    pace: Pace,
+) -> Result<(Vec<Person>, Vec<Diary>)> {
     let mut tasks = JoinSet::new();
     for mut person in people {
         tasks.spawn(async move {

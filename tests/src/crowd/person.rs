@@ -161,8 +161,8 @@ impl Person {
         for task in &hand.assignments {
             let pair = (task.task_id, task.id);
             // What is held is the newest.
-            let recent = self.diary.handed.iter().rev().take(usize::from(N_HELD) * 2);
-            if !recent.clone().any(|known| *known == pair) {
+            let mut recent = self.diary.handed.iter().rev().take(usize::from(N_HELD) * 2);
+            if !recent.any(|known| *known == pair) {
                 self.diary.handed.push(pair);
             }
         }
