@@ -6,7 +6,8 @@ use crate::{
     error::{Failure, REQUEST_ID},
     guards,
     routes::{
-        accounts, chat, completion_jobs, events, health, labelling, lines, projects, review, rounds, worker,
+        accounts, chat, completion_jobs, events, health, labelling, lines, projects, quality, review, rounds,
+        worker,
     },
     state::AppState,
     static_files,
@@ -56,6 +57,7 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(projects::get))
         .routes(routes!(projects::change))
         .routes(routes!(projects::annotators))
+        .routes(routes!(quality::agreement))
         .routes(routes!(projects::prompt_completions))
         .routes(routes!(completion_jobs::list, completion_jobs::create))
         .routes(routes!(completion_jobs::abort))

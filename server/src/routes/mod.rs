@@ -9,6 +9,7 @@ pub mod health;
 pub mod labelling;
 pub mod lines;
 pub mod projects;
+pub mod quality;
 pub mod review;
 pub mod rounds;
 pub mod worker;

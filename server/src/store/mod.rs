@@ -14,6 +14,7 @@ pub mod completions;
 pub mod db;
 pub mod exports;
 pub mod jobs;
+pub mod judgements;
 pub mod leases;
 pub mod metrics;
 mod new_rounds;

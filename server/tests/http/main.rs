@@ -20,6 +20,7 @@ mod pause;
 mod people;
 mod ppo;
 mod prompts;
+mod quality;
 mod questions;
 mod review;
 mod roles;
