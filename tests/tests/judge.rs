@@ -261,13 +261,6 @@ fn pages_that_ask_for_everything_are_accessible_and_fit_a_phone() -> Result<()> 
             let violations = browser.accessibility_violations()?;
             assert!(violations.is_empty(), "{label_type:?}, {width}: {violations:#?}");
         }
-        if let Some(folder) = std::env::var_os("LAUREL_SHOTS") {
-            let folder = std::path::Path::new(&folder);
-            for width in [360, 1440] {
-                browser.resize(width, 1400)?;
-                browser.screenshot(&folder.join(format!("{label_type:?}-{width}.png")))?;
-            }
-        }
         browser.must_be_quiet()?;
     }
     Ok(())

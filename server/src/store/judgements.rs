@@ -39,7 +39,7 @@ async fn judged(conn: &mut SqliteConnection, project: ProjectId, period: Period)
                 (select json_group_array(c.completion_id order by c.position)
                  from task_completion c where c.task_id = s.task_id) as stored_order
          from assignment s join annotation a on a.assignment_id = s.id
-         where s.project_id = ?1 and a.replaced_by is null and a.withdrawn = 0
+         where s.project_id = ?1 and s.kind = 'label' and a.replaced_by is null and a.withdrawn = 0
            and (?2 is null or a.created_at >= ?2) and (?3 is null or a.created_at < ?3)
          order by s.task_id, s.user_id",
     )
