@@ -72,6 +72,7 @@ fn App() -> impl IntoView {
                     <Route path=path!("/people") view=|| admin(AdminPage::People)/>
                     <Route path=path!("/people/:id") view=|| admin(AdminPage::Person)/>
                     <Route path=path!("/tokens") view=|| admin(AdminPage::Tokens)/>
+                    <Route path=path!("/audit") view=|| admin(AdminPage::Audit)/>
                 </FlatRoutes>
             </shell::Shell>
         </Router>

@@ -47,6 +47,7 @@ fn navigation(user: User) -> AnyView {
         view! {
             <A href="/people" attr:data-test="people-link">"People"</A>
             <A href="/tokens">"Tokens"</A>
+            <A href="/audit" attr:data-test="audit-link">"Audit log"</A>
         }
     });
     view! {

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod adapter;
 pub mod adapter_config;
+pub mod audit;
 pub mod chat;
 pub mod checks;
 pub mod completion;
@@ -31,6 +32,7 @@ pub mod worker;
 
 pub use account::*;
 pub use adapter::*;
+pub use audit::*;
 pub use chat::*;
 pub use checks::{Checks, Feedback, Gold, GoldItem, NewGold, Said, Stopped};
 pub use completion::*;

@@ -4,7 +4,7 @@ use crate::{
     clock,
     error::Failure,
     state::{AppState, Settings},
-    store::{accounts, leases, tokens},
+    store::{accounts, audit::Person, leases, tokens},
 };
 use axum::{
     extract::{ConnectInfo, FromRequestParts, RawPathParams},
@@ -17,24 +17,40 @@ use std::{
 };
 
 /// Anyone signed in.
-pub struct CurrentUser(pub User);
+pub struct CurrentUser(pub Caller);
 /// An admin.
-pub struct Admin(pub User);
+pub struct Admin(pub Caller);
 /// A reviewer or an admin.
-pub struct Reviewer(pub User);
+pub struct Reviewer(pub Caller);
 /// An admin who stays to watch, see [`Self::may_still_watch`].
 pub struct Watcher {
     app: AppState,
     credential: Credential,
 }
-/// A trainer's token.
-pub struct Worker;
+/// A trainer's token, by its name.
+pub struct Worker(pub String);
 /// A trainer's token with the lease of the job in the path.
 pub struct Leased(pub leases::Lease);
 /// The secret of the browser's session, if it sent one.
 pub struct SessionSecret(pub Option<String>);
 /// Where the request came from, for the limit on sign-ins.
 pub struct Address(pub Option<IpAddr>);
+
+/// Who asks, and by which token if it is none of a browser's sessions.
+pub struct Caller {
+    pub user: User,
+    token: Option<String>,
+}
+
+impl Caller {
+    /// For the audit log.
+    pub fn person(&self) -> Person {
+        Person {
+            user: self.user.id,
+            token: self.token.clone(),
+        }
+    }
+}
 
 /// What a request shows to say who asks.
 #[derive(Clone)]
@@ -57,24 +73,33 @@ impl Credential {
         token.or_else(|| session_cookie(headers, settings).map(Self::Session))
     }
 
-    async fn user(&self, app: &AppState) -> Result<User, Failure> {
+    async fn caller(&self, app: &AppState) -> Result<Caller, Failure> {
         match self {
-            Self::Token(secret) => match tokens::holder(&app.db, secret, clock::now()).await? {
-                Some((user, TokenScope::Script)) => Ok(user),
-                Some((_, TokenScope::Worker)) => Err(Failure::forbidden()),
-                None => Err(not_signed_in()),
-            },
+            Self::Token(secret) => {
+                let holder = tokens::holder(&app.db, secret, clock::now()).await?;
+                let holder = holder.ok_or_else(not_signed_in)?;
+                match holder.scope {
+                    TokenScope::Script => Ok(Caller {
+                        user: holder.user,
+                        token: Some(holder.name),
+                    }),
+                    TokenScope::Worker => Err(Failure::forbidden()),
+                }
+            }
             Self::Session(secret) => {
                 let user = accounts::session_user(&app.db, secret, clock::now()).await?;
-                user.ok_or_else(not_signed_in)
+                Ok(Caller {
+                    user: user.ok_or_else(not_signed_in)?,
+                    token: None,
+                })
             }
         }
     }
 
-    async fn admin(&self, app: &AppState) -> Result<User, Failure> {
-        let user = self.user(app).await?;
-        match user.role {
-            Role::Admin => Ok(user),
+    async fn admin(&self, app: &AppState) -> Result<Caller, Failure> {
+        let caller = self.caller(app).await?;
+        match caller.user.role {
+            Role::Admin => Ok(caller),
             Role::Reviewer | Role::Annotator => Err(Failure::forbidden()),
         }
     }
@@ -85,7 +110,7 @@ impl FromRequestParts<AppState> for CurrentUser {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
         let credential = Credential::of(&parts.headers, &state.settings).ok_or_else(not_signed_in)?;
-        credential.user(state).await.map(Self)
+        credential.caller(state).await.map(Self)
     }
 }
 
@@ -103,9 +128,9 @@ impl FromRequestParts<AppState> for Reviewer {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
         let credential = Credential::of(&parts.headers, &state.settings).ok_or_else(not_signed_in)?;
-        let user = credential.user(state).await?;
-        match user.role.may_review() {
-            true => Ok(Self(user)),
+        let caller = credential.caller(state).await?;
+        match caller.user.role.may_review() {
+            true => Ok(Self(caller)),
             false => Err(Failure::forbidden()),
         }
     }
@@ -137,10 +162,11 @@ impl FromRequestParts<AppState> for Worker {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
         let secret = bearer(&parts.headers).ok_or_else(not_signed_in)?;
-        match tokens::holder(&state.db, secret, clock::now()).await? {
-            Some((_, TokenScope::Worker)) => Ok(Self),
-            Some((_, TokenScope::Script)) => Err(Failure::forbidden()),
-            None => Err(not_signed_in()),
+        let holder = tokens::holder(&state.db, secret, clock::now()).await?;
+        let holder = holder.ok_or_else(not_signed_in)?;
+        match holder.scope {
+            TokenScope::Worker => Ok(Self(holder.name)),
+            TokenScope::Script => Err(Failure::forbidden()),
         }
     }
 }
@@ -149,7 +175,7 @@ impl FromRequestParts<AppState> for Leased {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
-        Worker::from_request_parts(parts, state).await?;
+        let Worker(trainer) = Worker::from_request_parts(parts, state).await?;
         let params = RawPathParams::from_request_parts(parts, state)
             .await
             .map_err(|_| Failure::not_found())?;
@@ -176,6 +202,7 @@ impl FromRequestParts<AppState> for Leased {
             })?,
             secret: secret.to_owned(),
             seconds: state.settings.lease_seconds,
+            trainer,
         }))
     }
 }

@@ -6,8 +6,8 @@ use crate::{
     error::{Failure, REQUEST_ID},
     guards,
     routes::{
-        accounts, chat, completion_jobs, events, health, labelling, lines, projects, quality, review, rounds,
-        worker,
+        accounts, audit, chat, completion_jobs, events, health, labelling, lines, projects, quality, review,
+        rounds, worker,
     },
     state::AppState,
     static_files,
@@ -122,6 +122,7 @@ fn table() -> OpenApiRouter<AppState> {
                 .routes(routes!(accounts::invite_offer, accounts::accept_invite))
                 .routes(routes!(accounts::list_tokens, accounts::create_token))
                 .routes(routes!(accounts::delete_token))
+                .routes(routes!(audit::list))
                 .layer(DefaultBodyLimit::max(MAX_ACCOUNT_BYTES)),
         )
         // Large bodies

@@ -8,6 +8,7 @@ use laurel_server::chats::Chats;
 use laurel_server::store::{
     Db, accounts, agreement, annotations,
     assignments::{self, Annotator},
+    audit::Actor,
     completion_jobs, completions, exports, leases, projects, prompts, rounds, undo,
 };
 
@@ -38,11 +39,11 @@ async fn fixture(n_tasks: u32, overlap: u8, n_users: usize) -> Fixture {
         base_model: DEFAULT_MODEL.into(),
         template: Default::default(),
     };
-    let project = projects::create(&db, &settings, NOW).await.unwrap();
+    let project = projects::create(&db, &settings, Actor::CommandLine, NOW).await.unwrap();
     let lines: String = (0..n_tasks)
         .map(|n| format!("{{\"prompt\": \"question {n}\"}}\n"))
         .collect();
-    prompts::import(&db, project, lines.as_bytes(), false, NOW)
+    prompts::import(&db, project, lines.as_bytes(), false, Actor::CommandLine, NOW)
         .await
         .unwrap();
     let mut users = Vec::new();
@@ -109,7 +110,7 @@ impl Fixture {
             wait_seconds: 0,
             chat_only: false,
         };
-        let (leased, _) = leases::lease(&self.db, &Chats::default(), &request, 60, NOW)
+        let (leased, _) = leases::lease(&self.db, &Chats::default(), "t", &request, 60, NOW)
             .await
             .unwrap()
             .job
@@ -118,6 +119,7 @@ impl Fixture {
             job: leased.job_id,
             secret: leased.lease,
             seconds: 60,
+            trainer: "t".into(),
         }
     }
 
@@ -183,7 +185,7 @@ async fn every_task_gets_exactly_its_overlap_from_annotators_at_once() {
                 }
                 n_answers += 1;
                 if n_answers % 5 == 0 {
-                    let back = undo::undo(&db, who).await.unwrap().assignments.remove(0);
+                    let back = undo::undo(&db, who, None).await.unwrap().assignments.remove(0);
                     let other = answer(Choice::Second, back.revision);
                     annotations::submit(&db, back.id, &other, who.user, LEASE, NOW)
                         .await

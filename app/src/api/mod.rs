@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod adapter;
+pub mod audit;
 pub mod chat;
 pub mod completion;
 pub mod events;

@@ -2,7 +2,9 @@
 //! fetches it. [`part`] is the seam; what can be reached through it alone lies in the part's own file (see
 //! `xtask/src/split.rs`).
 
-use super::{chat, gold, overview, people, person, project_new, prompts, review, round, round_new, tokens};
+use super::{
+    audit, chat, gold, overview, people, person, project_new, prompts, review, round, round_new, tokens,
+};
 use crate::{
     error::AppError,
     session::{Admin, route_id, use_session},
@@ -28,6 +30,7 @@ pub enum AdminPage {
     People,
     Person,
     Tokens,
+    Audit,
 }
 
 impl AdminPage {
@@ -75,5 +78,6 @@ fn show(page: AdminPage, admin: Admin) -> AnyView {
         AdminPage::People => people::page(admin),
         AdminPage::Person => route_id(|id| person::page(UserId(id))),
         AdminPage::Tokens => tokens::page(admin),
+        AdminPage::Audit => audit::page(admin),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     clock, passwords,
-    store::{Db, accounts, tokens},
+    store::{Db, accounts, audit::Actor, tokens},
 };
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
@@ -149,7 +149,7 @@ pub async fn token(command: Token) -> Result<()> {
     if let Err(errors) = new.validate() {
         bail!("name {}", errors[0].reason);
     }
-    let (_, secret) = tokens::create(&db, &new, owner, now).await?;
+    let (_, secret) = tokens::create(&db, &new, owner, Actor::CommandLine, now).await?;
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create(true)

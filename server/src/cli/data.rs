@@ -2,11 +2,16 @@
 
 use crate::{
     adapter_files, clock, sample as sample_project,
-    store::{Db, adapters, db, exports, projects, prompts},
+    store::{
+        Db, adapters,
+        audit::{self, Actor},
+        db, exports, projects, prompts,
+    },
 };
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use laurel_protocol::{ExportFormat, ProjectId};
+use laurel_protocol::{AuditFilter, AuditId, ExportFormat, ProjectId, Timestamp, Verb};
+use serde_json::json;
 use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
@@ -82,6 +87,32 @@ pub struct Backup {
     out: PathBuf,
 }
 
+/// Who changed what and when, as JSON Lines, oldest first.
+#[derive(Args)]
+pub struct Audit {
+    /// Folder of the database.
+    #[arg(long, env = "LAUREL_DATA", default_value = "laurel-data")]
+    data: PathBuf,
+    /// Changes of this project alone, by its number.
+    #[arg(long)]
+    project: Option<ProjectId>,
+    /// The whole name of an account or a token.
+    #[arg(long)]
+    who: Option<String>,
+    /// What was done, by the name that it has in the log, for example answer_given.
+    #[arg(long)]
+    verb: Option<String>,
+    /// From this time on, in milliseconds since 1970 UTC.
+    #[arg(long)]
+    since: Option<i64>,
+    /// Entries behind this number.
+    #[arg(long)]
+    after: Option<AuditId>,
+    /// File to write; standard output where absent.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
 pub async fn sample(command: Sample) -> Result<()> {
     let Sample::Load {
         data,
@@ -90,7 +121,7 @@ pub async fn sample(command: Sample) -> Result<()> {
     } = command;
     let db = Db::open(&data).await?;
     if !(if_empty && projects::any(&db).await?) {
-        let id = sample_project::load(&db, &sample, clock::now()).await?;
+        let id = sample_project::load(&db, &sample, Actor::CommandLine, clock::now()).await?;
         println!("Made the sample project, number {id}");
     }
     db.close().await;
@@ -110,12 +141,10 @@ pub async fn export(options: Export) -> Result<()> {
     projects::require(&db, options.project)
         .await
         .with_context(|| format!("find project {}", options.project))?;
-    let mut out: Box<dyn Write> = match &options.out {
-        Some(file) => Box::new(BufWriter::new(
-            File::create(file).with_context(|| format!("write {}", file.display()))?,
-        )),
-        None => Box::new(io::stdout().lock()),
-    };
+    let detail = json!({"format": format});
+    let (by, project) = (Actor::CommandLine, Some(options.project));
+    audit::note_taken(&db, by, Verb::ExportTaken, project, detail, clock::now()).await?;
+    let mut out = open_out(options.out.as_deref())?;
     let mut export = exports::Export::begin(&db, options.project, format).await?;
     while let Some(lines) = export.next_page().await? {
         out.write_all(lines.as_bytes()).context("write the export")?;
@@ -126,10 +155,54 @@ pub async fn export(options: Export) -> Result<()> {
     Ok(())
 }
 
+/// A file, or standard output.
+fn open_out(file: Option<&Path>) -> Result<Box<dyn Write>> {
+    let Some(file) = file else {
+        return Ok(Box::new(io::stdout().lock()));
+    };
+    let made = File::create(file).with_context(|| format!("write {}", file.display()))?;
+    Ok(Box::new(BufWriter::new(made)))
+}
+
+pub async fn audit(options: Audit) -> Result<()> {
+    let db = Db::open_as_it_is(&options.data).await?;
+    db.require_own_schema().await?;
+    let filter = options.filter()?;
+    let mut out = open_out(options.out.as_deref())?;
+    let mut lines = audit::Lines::begin(&db, filter, options.after);
+    while let Some(page) = lines.next_page().await? {
+        out.write_all(page.as_bytes()).context("write the log")?;
+    }
+    out.flush().context("write the log")?;
+    db.close().await;
+    Ok(())
+}
+
+impl Audit {
+    fn filter(&self) -> Result<AuditFilter> {
+        let known =
+            |name: &String| Verb::from_name(name).with_context(|| format!("{name} is no verb of the log"));
+        Ok(AuditFilter {
+            project: self.project,
+            who: self.who.clone(),
+            verb: self.verb.as_ref().map(known).transpose()?,
+            since: self.since.map(Timestamp),
+        })
+    }
+}
+
 pub async fn import(options: Import) -> Result<()> {
     let body = std::fs::read(&options.file).with_context(|| format!("read {}", options.file.display()))?;
     let db = Db::open(&options.data).await?;
-    let report = prompts::import(&db, options.project, &body, options.skip_bad_lines, clock::now()).await?;
+    let report = prompts::import(
+        &db,
+        options.project,
+        &body,
+        options.skip_bad_lines,
+        Actor::CommandLine,
+        clock::now(),
+    )
+    .await?;
     for bad in &report.bad_lines {
         eprintln!("line {}: {}", bad.line, bad.reason);
     }
@@ -164,6 +237,11 @@ pub async fn backup(options: Backup) -> Result<()> {
         .await
         .with_context(|| format!("write {}", partial.display()))?;
     fs::rename(&partial, out).with_context(|| format!("name {}", out.display()))?;
+    // A database of another version may have no log to note it in.
+    if db.require_own_schema().await.is_ok() {
+        let by = Actor::CommandLine;
+        audit::note_taken(&db, by, Verb::BackupTaken, None, json!({}), clock::now()).await?;
+    }
     println!("Wrote {}", out.display());
     db.close().await;
     Ok(())

@@ -34,6 +34,8 @@ enum Command {
     Sample(data::Sample),
     /// Write a project's data as JSON Lines.
     Export(data::Export),
+    /// Write the audit log, who changed what and when, as JSON Lines.
+    Audit(data::Audit),
     /// Import prompts from JSON Lines.
     Import(data::Import),
     /// Copy database and adapters consistently, also while the server runs.
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
             Command::Token(command) => admin::token(command).await,
             Command::Sample(command) => data::sample(command).await,
             Command::Export(options) => data::export(options).await,
+            Command::Audit(options) => data::audit(options).await,
             Command::Import(options) => data::import(options).await,
             Command::Backup(options) => data::backup(options).await,
         }

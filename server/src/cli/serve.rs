@@ -10,7 +10,7 @@ use crate::{
     router,
     routes::{chat, worker},
     state::{AppState, Settings},
-    store::{self, Db, accounts, chat_jobs, jobs, leases, snapshots},
+    store::{self, Db, accounts, audit::Person, chat_jobs, invites, jobs, leases, snapshots},
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -105,7 +105,7 @@ pub async fn run(options: Options) -> Result<()> {
     };
     println!("Laurel listens on {url}");
     if accounts::needs_setup(&db).await? {
-        let (_, secret) = accounts::invite(&db, Role::Admin, None, clock::now()).await?;
+        let (_, secret) = invites::invite(&db, Role::Admin, None::<Person>, clock::now()).await?;
         println!("Make the admin account (this link works once): {url}/setup/{secret}");
     }
     let signals = signals()?;

@@ -7,7 +7,7 @@ use crate::{
     guards::{Address, Admin, CurrentUser, SessionSecret, cookie_name},
     passwords,
     state::{AppState, Settings},
-    store::{accounts, people, tokens},
+    store::{accounts, invites, people, tokens},
 };
 use axum::{
     Json,
@@ -55,7 +55,7 @@ pub async fn setup(
 #[utoipa::path(get, path = "/invites/by-token/{token}", tag = "accounts", params(("token" = String, Path)),
     responses((status = 200, body = InviteOffer), (status = 410, body = ApiError)))]
 pub async fn invite_offer(State(app): State<AppState>, Path(token): Path<String>) -> Answer<InviteOffer> {
-    let offer = accounts::offer(&app.db, &token, false, clock::now()).await?;
+    let offer = invites::offer(&app.db, &token, false, clock::now()).await?;
     Ok(Json(offer.ok_or_else(link_expired)?))
 }
 
@@ -73,11 +73,11 @@ pub async fn accept_invite(
 async fn accept(app: &AppState, token: &str, setup: bool, credentials: Credentials) -> SignedIn {
     credentials.validate()?;
     let now = clock::now();
-    accounts::offer(&app.db, token, setup, now)
+    invites::offer(&app.db, token, setup, now)
         .await?
         .ok_or_else(link_expired)?;
     let hash = passwords::hash(credentials.password).await?;
-    let made = accounts::accept(&app.db, token, setup, &credentials.name, &hash, now).await?;
+    let made = invites::accept(&app.db, token, setup, &credentials.name, &hash, now).await?;
     let (user, secret) = made.ok_or_else(link_expired)?;
     let headers = cookie(&app.settings, &secret, accounts::SESSION_SECONDS);
     Ok((headers, Json(Session { user })))
@@ -93,8 +93,8 @@ fn link_expired() -> Failure {
 /// Who is signed in.
 #[utoipa::path(get, path = "/session", tag = "accounts",
     responses((status = 200, body = Session), (status = 401, body = ApiError)))]
-pub async fn session(CurrentUser(user): CurrentUser) -> Answer<Session> {
-    Ok(Json(Session { user }))
+pub async fn session(CurrentUser(caller): CurrentUser) -> Answer<Session> {
+    Ok(Json(Session { user: caller.user }))
 }
 
 /// Signs in with name and password.
@@ -137,7 +137,7 @@ pub async fn sign_out(
     SessionSecret(secret): SessionSecret,
 ) -> Result<(StatusCode, HeaderMap), Failure> {
     if let Some(secret) = secret {
-        accounts::end_session(&app.db, &secret).await?;
+        accounts::end_session(&app.db, &secret, clock::now()).await?;
     }
     Ok((StatusCode::NO_CONTENT, cookie(&app.settings, "", 0)))
 }
@@ -153,11 +153,12 @@ pub async fn users(State(app): State<AppState>, _: Admin) -> Answer<Vec<User>> {
     request_body = UserChange, responses((status = 200, body = User), (status = 409, body = ApiError)))]
 pub async fn change_user(
     State(app): State<AppState>,
-    _: Admin,
+    Admin(admin): Admin,
     Path(id): Path<UserId>,
     Body(change): Body<UserChange>,
 ) -> Answer<User> {
-    Ok(Json(accounts::change(&app.db, id, &change).await?))
+    let user = accounts::change(&app.db, id, &change, admin.person(), clock::now()).await?;
+    Ok(Json(user))
 }
 
 /// What there is of a person, and which adapters have learnt from it.
@@ -182,19 +183,19 @@ pub struct Answers {
     responses((status = 200, body = PersonData), (status = 409, body = ApiError)))]
 pub async fn delete_user(
     State(app): State<AppState>,
-    _: Admin,
+    Admin(caller): Admin,
     Path(id): Path<UserId>,
     Query(wanted): Query<Answers>,
 ) -> Answer<PersonData> {
     Ok(Json(
-        people::delete(&app.db, id, wanted.answers, clock::now()).await?,
+        people::delete(&app.db, id, wanted.answers, &caller.person(), clock::now()).await?,
     ))
 }
 
 /// Invites, used and open.
 #[utoipa::path(get, path = "/invites", tag = "accounts", responses((status = 200, body = [Invite])))]
 pub async fn invites(State(app): State<AppState>, _: Admin) -> Answer<Vec<Invite>> {
-    Ok(Json(accounts::invites(&app.db).await?))
+    Ok(Json(invites::invites(&app.db).await?))
 }
 
 /// Makes a one-time link, good for a week.
@@ -205,7 +206,7 @@ pub async fn invite(
     Admin(admin): Admin,
     Body(new): Body<NewInvite>,
 ) -> Answer<CreatedInvite> {
-    let (invite, secret) = accounts::invite(&app.db, new.role, Some(admin.id), clock::now()).await?;
+    let (invite, secret) = invites::invite(&app.db, new.role, Some(admin.person()), clock::now()).await?;
     let path = format!("/invite/{secret}");
     Ok(Json(CreatedInvite { invite, path }))
 }
@@ -215,10 +216,10 @@ pub async fn invite(
     responses((status = 204)))]
 pub async fn delete_invite(
     State(app): State<AppState>,
-    _: Admin,
+    Admin(admin): Admin,
     Path(id): Path<InviteId>,
 ) -> Result<StatusCode, Failure> {
-    accounts::delete_invite(&app.db, id).await?;
+    invites::delete_invite(&app.db, id, admin.person(), clock::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -237,7 +238,8 @@ pub async fn create_token(
     Body(new): Body<NewToken>,
 ) -> Answer<CreatedToken> {
     new.validate()?;
-    let (token, secret) = tokens::create(&app.db, &new, admin.id, clock::now()).await?;
+    let owner = admin.user.id;
+    let (token, secret) = tokens::create(&app.db, &new, owner, admin.person(), clock::now()).await?;
     Ok(Json(CreatedToken { token, secret }))
 }
 
@@ -246,9 +248,9 @@ pub async fn create_token(
     responses((status = 204)))]
 pub async fn delete_token(
     State(app): State<AppState>,
-    _: Admin,
+    Admin(admin): Admin,
     Path(id): Path<TokenId>,
 ) -> Result<StatusCode, Failure> {
-    tokens::delete(&app.db, id).await?;
+    tokens::delete(&app.db, id, admin.person(), clock::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

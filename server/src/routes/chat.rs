@@ -41,9 +41,12 @@ pub async fn start(
         let detail = "Too many turns wait for a trainer: try again when some have been answered.";
         return Err(Failure::new(ErrorCode::RateLimited, detail));
     }
-    let job = chat_jobs::create(&app.db, &app.chats, project, &turn, admin.id, clock::now()).await?;
+    let job = chat_jobs::create(&app.db, &app.chats, project, &turn, admin.user.id, clock::now()).await?;
     app.events.work_arrived();
-    let watching = app.chats.watch(job, admin.id).ok_or_else(Failure::not_found)?;
+    let watching = app
+        .chats
+        .watch(job, admin.user.id)
+        .ok_or_else(Failure::not_found)?;
     let told = watching.told.borrow().clone();
     Ok(Json(standing(&app, project, job, told).await?))
 }
@@ -59,7 +62,10 @@ pub async fn events(
     Path((project, job)): Path<(ProjectId, JobId)>,
 ) -> Result<Events, Failure> {
     projects::require(&app.db, project).await?;
-    let watching = app.chats.watch(job, admin.id).ok_or_else(Failure::not_found)?;
+    let watching = app
+        .chats
+        .watch(job, admin.user.id)
+        .ok_or_else(Failure::not_found)?;
     let follower = Follower {
         app,
         project,
@@ -85,7 +91,7 @@ pub async fn stop(
     Path((project, job)): Path<(ProjectId, JobId)>,
 ) -> Result<StatusCode, Failure> {
     projects::require(&app.db, project).await?;
-    if !app.chats.is_by(job, admin.id) {
+    if !app.chats.is_by(job, admin.user.id) {
         return Err(Failure::not_found());
     }
     give_up(&app, job).await?;

@@ -32,7 +32,7 @@ pub async fn create(
     Body(new): Body<NewCompletionJob>,
 ) -> Result<Json<CompletionJob>, Failure> {
     new.validate()?;
-    let job = completion_jobs::create(&app.db, id, &new, admin.id, clock::now()).await?;
+    let job = completion_jobs::create(&app.db, id, &new, admin.person(), clock::now()).await?;
     app.events.completion_job(id, job.id);
     app.events.work_arrived();
     Ok(Json(job))
@@ -43,10 +43,10 @@ pub async fn create(
     responses((status = 200, body = CompletionJob), (status = 409, body = ApiError)))]
 pub async fn abort(
     State(app): State<AppState>,
-    _: Admin,
+    Admin(admin): Admin,
     Path(id): Path<CompletionJobId>,
 ) -> Result<Json<CompletionJob>, Failure> {
-    let job = completion_jobs::abort(&app.db, id, clock::now()).await?;
+    let job = completion_jobs::abort(&app.db, id, admin.person(), clock::now()).await?;
     app.events.completion_job(job.project_id, id);
     Ok(Json(job))
 }

@@ -4,7 +4,7 @@ use crate::{
     clock,
     error::Failure,
     extract::{Body, Path, Query},
-    guards::{Admin, CurrentUser},
+    guards::{Admin, Caller, CurrentUser},
     state::AppState,
     store::{
         annotations,
@@ -16,13 +16,13 @@ use crate::{
 use axum::{Json, extract::State, http::StatusCode};
 use laurel_protocol::{
     Answer, ApiError, Assignment, AssignmentId, FieldError, GoldItem, Held, Hold, NewGold, OwnAnswers,
-    ProjectId, Skip, TaskId, User,
+    ProjectId, Skip, TaskId,
 };
 use serde::Deserialize;
 
-fn annotator(app: &AppState, user: &User, project: ProjectId) -> Annotator {
+fn annotator(app: &AppState, caller: &Caller, project: ProjectId) -> Annotator {
     Annotator {
-        user: user.id,
+        user: caller.user.id,
         project,
         lease_seconds: app.settings.assignment_seconds,
         now: clock::now(),
@@ -34,7 +34,7 @@ fn annotator(app: &AppState, user: &User, project: ProjectId) -> Annotator {
     request_body = Hold, responses((status = 200, body = Held)))]
 pub async fn hold(
     State(app): State<AppState>,
-    CurrentUser(user): CurrentUser,
+    CurrentUser(caller): CurrentUser,
     Path(id): Path<ProjectId>,
     Body(hold): Body<Hold>,
 ) -> Result<Json<Held>, Failure> {
@@ -42,7 +42,7 @@ pub async fn hold(
         return Err(Failure::invalid(vec![FieldError::new("n", "must be 1 to 5")]));
     }
     Ok(Json(
-        assignments::hold(&app.db, annotator(&app, &user, id), hold.n).await?,
+        assignments::hold(&app.db, annotator(&app, &caller, id), hold.n).await?,
     ))
 }
 
@@ -51,12 +51,12 @@ pub async fn hold(
     request_body = Answer, responses((status = 200, body = Held), (status = 409, body = ApiError)))]
 pub async fn submit(
     State(app): State<AppState>,
-    CurrentUser(user): CurrentUser,
+    CurrentUser(caller): CurrentUser,
     Path(id): Path<AssignmentId>,
     Body(answer): Body<Answer>,
 ) -> Result<Json<Held>, Failure> {
     let lease = app.settings.assignment_seconds;
-    let done = annotations::submit(&app.db, id, &answer, user.id, lease, clock::now()).await?;
+    let done = annotations::submit(&app.db, id, &answer, caller.person(), lease, clock::now()).await?;
     app.events.counts(done.project);
     Ok(Json(done.held))
 }
@@ -66,14 +66,14 @@ pub async fn submit(
     request_body = Skip, responses((status = 200, body = Held), (status = 409, body = ApiError)))]
 pub async fn skip(
     State(app): State<AppState>,
-    CurrentUser(user): CurrentUser,
+    CurrentUser(caller): CurrentUser,
     Path(id): Path<AssignmentId>,
     Body(skip): Body<Skip>,
 ) -> Result<Json<Held>, Failure> {
     skip.validate()?;
     let lease = app.settings.assignment_seconds;
     Ok(Json(
-        assignments::skip(&app.db, id, &skip, user.id, lease, clock::now()).await?,
+        assignments::skip(&app.db, id, &skip, caller.person(), lease, clock::now()).await?,
     ))
 }
 
@@ -82,12 +82,12 @@ pub async fn skip(
     responses((status = 200, body = Assignment), (status = 409, body = ApiError)))]
 pub async fn renew(
     State(app): State<AppState>,
-    CurrentUser(user): CurrentUser,
+    CurrentUser(caller): CurrentUser,
     Path(id): Path<AssignmentId>,
 ) -> Result<Json<Assignment>, Failure> {
     let lease = app.settings.assignment_seconds;
     Ok(Json(
-        assignments::renew(&app.db, id, user.id, lease, clock::now()).await?,
+        assignments::renew(&app.db, id, caller.user.id, lease, clock::now()).await?,
     ))
 }
 
@@ -96,10 +96,12 @@ pub async fn renew(
     responses((status = 200, body = Held), (status = 409, body = ApiError)))]
 pub async fn undo(
     State(app): State<AppState>,
-    CurrentUser(user): CurrentUser,
+    CurrentUser(caller): CurrentUser,
     Path(id): Path<ProjectId>,
 ) -> Result<Json<Held>, Failure> {
-    Ok(Json(undo::undo(&app.db, annotator(&app, &user, id)).await?))
+    Ok(Json(
+        undo::undo(&app.db, annotator(&app, &caller, id), caller.person().token).await?,
+    ))
 }
 
 #[derive(Deserialize)]
@@ -119,13 +121,13 @@ fn fifty() -> u32 {
     responses((status = 200, body = OwnAnswers)))]
 pub async fn own_answers(
     State(app): State<AppState>,
-    CurrentUser(user): CurrentUser,
+    CurrentUser(caller): CurrentUser,
     Path(id): Path<ProjectId>,
     Query(page): Query<Before>,
 ) -> Result<Json<OwnAnswers>, Failure> {
     let before = page.before.map(AssignmentId);
     let limit = page.limit.clamp(1, 200);
-    Ok(Json(own::page(&app.db, id, user.id, before, limit).await?))
+    Ok(Json(own::page(&app.db, id, caller.user.id, before, limit).await?))
 }
 
 /// Gives back any one that this person answered or skipped, first in the list, to be changed.
@@ -133,12 +135,12 @@ pub async fn own_answers(
     responses((status = 200, body = Held), (status = 409, body = ApiError)))]
 pub async fn reopen(
     State(app): State<AppState>,
-    CurrentUser(user): CurrentUser,
+    CurrentUser(caller): CurrentUser,
     Path(id): Path<AssignmentId>,
 ) -> Result<Json<Held>, Failure> {
     let lease = app.settings.assignment_seconds;
     Ok(Json(
-        undo::reopen(&app.db, id, user.id, lease, clock::now()).await?,
+        undo::reopen(&app.db, id, caller.person(), lease, clock::now()).await?,
     ))
 }
 
@@ -147,12 +149,14 @@ pub async fn reopen(
     request_body = NewGold, responses((status = 200, body = GoldItem), (status = 409, body = ApiError)))]
 pub async fn make_gold(
     State(app): State<AppState>,
-    Admin(user): Admin,
+    Admin(caller): Admin,
     Path(id): Path<AssignmentId>,
     Body(new): Body<NewGold>,
 ) -> Result<Json<GoldItem>, Failure> {
     new.validate()?;
-    Ok(Json(gold::make(&app.db, id, &new, user.id, clock::now()).await?))
+    Ok(Json(
+        gold::make(&app.db, id, &new, &caller.person(), clock::now()).await?,
+    ))
 }
 
 /// The gold items of a project, newest first.
@@ -171,9 +175,9 @@ pub async fn gold_items(
     responses((status = 204)))]
 pub async fn close_gold(
     State(app): State<AppState>,
-    _: Admin,
+    Admin(caller): Admin,
     Path(id): Path<TaskId>,
 ) -> Result<StatusCode, Failure> {
-    gold::close(&app.db, id).await?;
+    gold::close(&app.db, id, &caller.person(), clock::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,12 +2,13 @@
 //! An export is read in one transaction and goes through a [`spool`], for its client may be slow.
 
 use crate::{
+    clock,
     error::Failure,
     extract::{Path, Query},
     guards::{Admin, Leased, Worker},
     spool,
     state::AppState,
-    store::{self, completion_jobs, exports, leases, projects, rounds, snapshots},
+    store::{self, audit, completion_jobs, exports, leases, projects, rounds, snapshots},
 };
 use axum::{
     BoxError,
@@ -17,8 +18,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{Stream, stream};
-use laurel_protocol::{ErrorCode, ExportFormat, ProjectId, PromptId, RoundId, SnapshotId};
+use laurel_protocol::{ErrorCode, ExportFormat, ProjectId, PromptId, RoundId, SnapshotId, Verb};
 use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 /// Exports that are read from the database at once; more wait for their turn. Each holds a connection for readers.
@@ -35,7 +37,7 @@ pub struct Export {
     responses((status = 200, body = String, content_type = "application/jsonl")))]
 pub async fn export(
     State(app): State<AppState>,
-    _: Admin,
+    Admin(admin): Admin,
     Path(id): Path<ProjectId>,
     Query(export): Query<Export>,
 ) -> Result<Response, Failure> {
@@ -44,6 +46,16 @@ pub async fn export(
         Failure::new(ErrorCode::BadRequest, detail)
     })?;
     projects::require(&app.db, id).await?;
+    let detail = json!({"format": export.format});
+    audit::note_taken(
+        &app.db,
+        admin.person(),
+        Verb::ExportTaken,
+        Some(id),
+        detail,
+        clock::now(),
+    )
+    .await?;
     let (writer, lines) = spool::open(&app.settings.data).map_err(Failure::internal)?;
     tokio::spawn(async move {
         if let Err(error) = write(&app, id, format, writer).await {
@@ -99,7 +111,7 @@ pub async fn worker_rows(
     _: Worker,
     Leased(lease): Leased,
 ) -> Result<Response, Failure> {
-    let job = leases::renew(&app.db, &lease, crate::clock::now()).await?;
+    let job = leases::renew(&app.db, &lease, clock::now()).await?;
     let id = rounds::snapshot_of(&app.db, job.id).await?;
     Ok(snapshot(app, id))
 }
@@ -127,7 +139,7 @@ pub async fn worker_prompts(
     _: Worker,
     Leased(lease): Leased,
 ) -> Result<Response, Failure> {
-    let job = leases::renew(&app.db, &lease, crate::clock::now()).await?;
+    let job = leases::renew(&app.db, &lease, clock::now()).await?;
     let db = app.db;
     Ok(answer(stream::try_unfold(PromptId(0), move |after| {
         let db = db.clone();
@@ -147,7 +159,9 @@ pub async fn worker_prompts(
 }
 
 /// A failure in the middle of the stream breaks the connection, so that nobody takes a part for the whole.
-fn answer<E: Into<BoxError>>(pages: impl Stream<Item = Result<Bytes, E>> + Send + 'static) -> Response {
+pub(super) fn answer<E: Into<BoxError>>(
+    pages: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+) -> Response {
     let kind = (header::CONTENT_TYPE, "application/jsonl; charset=utf-8");
     ([kind], Body::from_stream(pages)).into_response()
 }

@@ -26,24 +26,24 @@ pub async fn list(State(app): State<AppState>, _: CurrentUser) -> Answer<Vec<Pro
     responses((status = 200, body = Project), (status = 422, body = ApiError)))]
 pub async fn create(
     State(app): State<AppState>,
-    _: Admin,
+    Admin(admin): Admin,
     Body(settings): Body<ProjectSettings>,
 ) -> Answer<Project> {
     settings.validate()?;
-    let id = projects::create(&app.db, &settings, clock::now()).await?;
+    let id = projects::create(&app.db, &settings, admin.person(), clock::now()).await?;
     Ok(Json(projects::get(&app.db, id).await?))
 }
 
 /// Makes the sample project, prompts included.
 #[utoipa::path(post, path = "/projects/sample", tag = "projects", responses((status = 200, body = Project)))]
-pub async fn create_sample(State(app): State<AppState>, _: Admin) -> Answer<Project> {
+pub async fn create_sample(State(app): State<AppState>, Admin(admin): Admin) -> Answer<Project> {
     let folder = app.settings.sample.as_ref().ok_or_else(|| {
         Failure::new(
             ErrorCode::NotFound,
             "The server was started without a sample project: give it --sample DIR.",
         )
     })?;
-    let id = sample::load(&app.db, folder, clock::now())
+    let id = sample::load(&app.db, folder, admin.person(), clock::now())
         .await
         .map_err(|error| Failure::internal(format!("{error:#}")))?;
     Ok(Json(projects::get(&app.db, id).await?))
@@ -61,12 +61,12 @@ pub async fn get(State(app): State<AppState>, _: CurrentUser, Path(id): Path<Pro
     request_body = ProjectSettings, responses((status = 200, body = Project), (status = 422, body = ApiError)))]
 pub async fn change(
     State(app): State<AppState>,
-    _: Admin,
+    Admin(admin): Admin,
     Path(id): Path<ProjectId>,
     Body(settings): Body<ProjectSettings>,
 ) -> Answer<Project> {
     settings.validate()?;
-    projects::change(&app.db, id, &settings).await?;
+    projects::change(&app.db, id, &settings, admin.person(), clock::now()).await?;
     Ok(Json(projects::get(&app.db, id).await?))
 }
 
@@ -122,12 +122,13 @@ pub struct Import {
     responses((status = 200, body = ImportReport), (status = 422, body = ApiError)))]
 pub async fn import_prompts(
     State(app): State<AppState>,
-    _: Admin,
+    Admin(admin): Admin,
     Path(id): Path<ProjectId>,
     Query(import): Query<Import>,
     RawBody(body): RawBody,
 ) -> Answer<ImportReport> {
-    let report = prompts::import(&app.db, id, &body, import.skip_bad_lines, clock::now()).await?;
+    let skip = import.skip_bad_lines;
+    let report = prompts::import(&app.db, id, &body, skip, admin.person(), clock::now()).await?;
     if report.n_bad > 0 && !import.skip_bad_lines {
         let field = |bad: BadLine| FieldError::new(&format!("line {}", bad.line), bad.reason);
         let fields: Vec<FieldError> = report.bad_lines.into_iter().map(field).collect();

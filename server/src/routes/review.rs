@@ -50,11 +50,11 @@ pub async fn page(
     request_body = NewDecision, responses((status = 200, body = ReviewTask), (status = 409, body = ApiError)))]
 pub async fn decide(
     State(app): State<AppState>,
-    Reviewer(user): Reviewer,
+    Reviewer(caller): Reviewer,
     Path(id): Path<TaskId>,
     Body(new): Body<NewDecision>,
 ) -> Result<Json<ReviewTask>, Failure> {
-    let project = review::decide(&app.db, id, &new, user.id, clock::now()).await?;
+    let project = review::decide(&app.db, id, &new, &caller.person(), clock::now()).await?;
     app.events.counts(project);
     Ok(Json(review::task(&app.db, id).await?))
 }
@@ -64,10 +64,10 @@ pub async fn decide(
     responses((status = 200, body = ReviewTask), (status = 409, body = ApiError)))]
 pub async fn take_back(
     State(app): State<AppState>,
-    _: Reviewer,
+    Reviewer(caller): Reviewer,
     Path(id): Path<TaskId>,
 ) -> Result<Json<ReviewTask>, Failure> {
-    let project = review::take_back(&app.db, id, clock::now()).await?;
+    let project = review::take_back(&app.db, id, &caller.person(), clock::now()).await?;
     app.events.counts(project);
     Ok(Json(review::task(&app.db, id).await?))
 }
@@ -77,12 +77,14 @@ pub async fn take_back(
     request_body = NewNote, responses((status = 200, body = [Note])))]
 pub async fn add_note(
     State(app): State<AppState>,
-    CurrentUser(user): CurrentUser,
+    CurrentUser(caller): CurrentUser,
     Path(id): Path<TaskId>,
     Body(new): Body<NewNote>,
 ) -> Result<Json<Vec<Note>>, Failure> {
     new.validate()?;
-    Ok(Json(notes::add(&app.db, id, &new, &user, clock::now()).await?))
+    Ok(Json(
+        notes::add(&app.db, id, &new, &caller.user, &caller.person(), clock::now()).await?,
+    ))
 }
 
 #[derive(Deserialize)]
@@ -112,10 +114,10 @@ pub async fn flagged(
     responses((status = 204)))]
 pub async fn retire(
     State(app): State<AppState>,
-    _: Reviewer,
+    Reviewer(caller): Reviewer,
     Path(id): Path<TaskId>,
 ) -> Result<StatusCode, Failure> {
-    let project = flagged::retire(&app.db, id, true).await?;
+    let project = flagged::retire(&app.db, id, true, &caller.person(), clock::now()).await?;
     app.events.counts(project);
     Ok(StatusCode::NO_CONTENT)
 }
@@ -125,10 +127,10 @@ pub async fn retire(
     responses((status = 204)))]
 pub async fn put_back(
     State(app): State<AppState>,
-    _: Reviewer,
+    Reviewer(caller): Reviewer,
     Path(id): Path<TaskId>,
 ) -> Result<StatusCode, Failure> {
-    let project = flagged::retire(&app.db, id, false).await?;
+    let project = flagged::retire(&app.db, id, false, &caller.person(), clock::now()).await?;
     app.events.counts(project);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -8,7 +8,9 @@ use crate::{
     routes::worker,
     state::AppState,
     store::{
-        adapters, agreement, metrics,
+        adapters, agreement,
+        audit::Person,
+        metrics,
         rounds::{self, Order},
     },
 };
@@ -44,7 +46,7 @@ pub async fn create(
     Body(new): Body<NewRound>,
 ) -> Answer<Round> {
     new.validate()?;
-    let round = rounds::create(&app.db, id, &new, admin.id, clock::now()).await?;
+    let round = rounds::create(&app.db, id, &new, admin.person(), clock::now()).await?;
     app.events.round(id, round.id);
     app.events.work_arrived();
     Ok(Json(round))
@@ -60,15 +62,23 @@ pub async fn get(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>)
 /// Pauses a round at its next step: it keeps a checkpoint and waits until it is resumed.
 #[utoipa::path(post, path = "/rounds/{id}/pause", tag = "rounds", params(("id" = i64, Path)),
     responses((status = 200, body = Round), (status = 409, body = ApiError)))]
-pub async fn pause(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>) -> Answer<Round> {
-    give(&app, id, Order::Pause).await
+pub async fn pause(
+    State(app): State<AppState>,
+    Admin(admin): Admin,
+    Path(id): Path<RoundId>,
+) -> Answer<Round> {
+    give(&app, id, Order::Pause, admin.person()).await
 }
 
 /// Lets a paused round go on from its checkpoint, or calls off a pause that has not come yet.
 #[utoipa::path(post, path = "/rounds/{id}/resume", tag = "rounds", params(("id" = i64, Path)),
     responses((status = 200, body = Round), (status = 409, body = ApiError)))]
-pub async fn resume(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>) -> Answer<Round> {
-    let answer = give(&app, id, Order::Resume).await;
+pub async fn resume(
+    State(app): State<AppState>,
+    Admin(admin): Admin,
+    Path(id): Path<RoundId>,
+) -> Answer<Round> {
+    let answer = give(&app, id, Order::Resume, admin.person()).await;
     app.events.work_arrived();
     answer
 }
@@ -76,12 +86,16 @@ pub async fn resume(State(app): State<AppState>, _: Admin, Path(id): Path<RoundI
 /// Aborts a round at its next step.
 #[utoipa::path(post, path = "/rounds/{id}/abort", tag = "rounds", params(("id" = i64, Path)),
     responses((status = 200, body = Round), (status = 409, body = ApiError)))]
-pub async fn abort(State(app): State<AppState>, _: Admin, Path(id): Path<RoundId>) -> Answer<Round> {
-    give(&app, id, Order::Abort).await
+pub async fn abort(
+    State(app): State<AppState>,
+    Admin(admin): Admin,
+    Path(id): Path<RoundId>,
+) -> Answer<Round> {
+    give(&app, id, Order::Abort, admin.person()).await
 }
 
-async fn give(app: &AppState, id: RoundId, order: Order) -> Answer<Round> {
-    let round = rounds::order(&app.db, id, order, clock::now()).await?;
+async fn give(app: &AppState, id: RoundId, order: Order, by: Person) -> Answer<Round> {
+    let round = rounds::order(&app.db, id, order, by, clock::now()).await?;
     if round.status.is_over() {
         // An earlier lease may have left some.
         worker::discard_uploads(app, rounds::job_of(&app.db, id).await?).await;

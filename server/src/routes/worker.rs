@@ -75,7 +75,7 @@ pub async fn discard_uploads(app: &AppState, job: JobId) {
     responses((status = 200, body = LeasedJob), (status = 204)))]
 pub async fn lease(
     State(app): State<AppState>,
-    _: Worker,
+    Worker(trainer): Worker,
     Body(request): Body<LeaseRequest>,
 ) -> Result<Response, Failure> {
     let deadline = Instant::now() + Duration::from_secs(request.wait_seconds.min(30).into());
@@ -85,6 +85,7 @@ pub async fn lease(
         let leased = leases::lease(
             &app.db,
             &app.chats,
+            &trainer,
             &request,
             app.settings.lease_seconds,
             clock::now(),

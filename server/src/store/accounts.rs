@@ -1,11 +1,15 @@
-//! People, their sessions, and the links that make accounts. Secrets are stored as hashes only.
+//! People and their sessions; [`super::invites`] are the links that make accounts. Secrets are stored as hashes only.
 
-use super::{Db, Error, Result, text};
-use laurel_protocol::{FieldError, Invite, InviteId, InviteOffer, Role, Timestamp, User, UserChange, UserId};
+use super::{
+    Db, Error, Result,
+    audit::{self, Actor, Event},
+    text,
+};
+use laurel_protocol::{AuditSubject, FieldError, Role, Timestamp, User, UserChange, UserId, Verb};
+use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 pub const SESSION_SECONDS: i64 = 30 * 24 * 3600;
-pub const INVITE_SECONDS: i64 = 7 * 24 * 3600;
 
 /// Whether nobody can administer yet.
 pub async fn needs_setup(db: &Db) -> Result<bool> {
@@ -45,6 +49,15 @@ pub async fn create(db: &Db, name: &str, password_hash: &str, role: Role, now: T
     let mut tx = db.write().await?;
     let id = insert(&mut tx, name, password_hash, role, now).await?;
     let user = read(&mut tx, id).await?;
+    note_account(
+        &mut tx,
+        &Actor::CommandLine,
+        Verb::AccountMade,
+        &user,
+        json!({"role": role}),
+        now,
+    )
+    .await?;
     tx.commit().await?;
     Ok(user)
 }
@@ -61,16 +74,37 @@ pub async fn local_trainer(db: &Db, now: Timestamp) -> Result<UserId> {
             .await?;
     let id = match known {
         Some(id) => UserId(id),
-        None => insert(&mut tx, NAME, "!", Role::Annotator, now).await?,
+        None => {
+            let id = insert(&mut tx, NAME, "!", Role::Annotator, now).await?;
+            let user = read(&mut tx, id).await?;
+            let detail = json!({"role": user.role});
+            note_account(
+                &mut tx,
+                &Actor::CommandLine,
+                Verb::AccountMade,
+                &user,
+                detail,
+                now,
+            )
+            .await?;
+            id
+        }
     };
     tx.commit().await?;
     Ok(id)
 }
 
 /// Changes role or access. The last admin who can sign in stays one.
-pub async fn change(db: &Db, id: UserId, change: &UserChange) -> Result<User> {
+pub async fn change(
+    db: &Db,
+    id: UserId,
+    change: &UserChange,
+    by: impl Into<Actor>,
+    now: Timestamp,
+) -> Result<User> {
+    let by = by.into();
     let mut tx = db.write().await?;
-    read(&mut tx, id).await?;
+    let before = read(&mut tx, id).await?;
     sqlx::query("update user set role = coalesce(?2, role), disabled = coalesce(?3, disabled) where id = ?1")
         .bind(id.0)
         .bind(change.role.map(|role| text::name_of(&role)))
@@ -89,6 +123,17 @@ pub async fn change(db: &Db, id: UserId, change: &UserChange) -> Result<User> {
             .await?;
     }
     let user = read(&mut tx, id).await?;
+    if user.role != before.role {
+        let detail = json!({"from": before.role, "to": user.role});
+        note_account(&mut tx, &by, Verb::RoleChanged, &user, detail, now).await?;
+    }
+    if user.disabled != before.disabled {
+        let verb = match user.disabled {
+            true => Verb::AccountDisabled,
+            false => Verb::AccountEnabled,
+        };
+        note_account(&mut tx, &by, verb, &user, json!({}), now).await?;
+    }
     tx.commit().await?;
     Ok(user)
 }
@@ -102,6 +147,8 @@ pub async fn start_session(db: &Db, user: UserId, now: Timestamp) -> Result<Stri
         .execute(&mut *tx)
         .await?;
     insert_session(&mut tx, &secret, user, now).await?;
+    let user = read(&mut tx, user).await?;
+    note_account(&mut tx, &user.id.into(), Verb::SignedIn, &user, json!({}), now).await?;
     tx.commit().await?;
     Ok(secret)
 }
@@ -120,126 +167,39 @@ pub async fn session_user(db: &Db, secret: &str, now: Timestamp) -> Result<Optio
     row.map(User::try_from).transpose()
 }
 
-pub async fn end_session(db: &Db, secret: &str) -> Result<()> {
+pub async fn end_session(db: &Db, secret: &str, now: Timestamp) -> Result<()> {
     let mut tx = db.write().await?;
-    sqlx::query("delete from session where token_hash = ?1")
+    let user: Option<i64> = sqlx::query_scalar("delete from session where token_hash = ?1 returning user_id")
         .bind(text::sha256_hex(secret))
-        .execute(&mut *tx)
+        .fetch_optional(&mut *tx)
         .await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-pub async fn invites(db: &Db) -> Result<Vec<Invite>> {
-    let rows: Vec<InviteRow> = sqlx::query_as(
-        "select id, role, created_at, expires_at, used_by from invite
-         where created_by is not null order by id desc",
-    )
-    .fetch_all(db.read())
-    .await?;
-    rows.into_iter().map(Invite::try_from).collect()
-}
-
-/// Makes a one-time link; gives its secret. Without a maker it is the set-up link, which replaces earlier ones.
-pub async fn invite(db: &Db, role: Role, by: Option<UserId>, now: Timestamp) -> Result<(Invite, String)> {
-    let secret = text::random_secret()?;
-    let mut tx = db.write().await?;
-    if by.is_none() {
-        sqlx::query("delete from invite where created_by is null and used_by is null")
-            .execute(&mut *tx)
-            .await?;
-    }
-    let row: InviteRow = sqlx::query_as(
-        "insert into invite (token_hash, role, created_by, created_at, expires_at)
-         values (?1, ?2, ?3, ?4, ?5) returning id, role, created_at, expires_at, used_by",
-    )
-    .bind(text::sha256_hex(&secret))
-    .bind(text::name_of(&role))
-    .bind(by.map(|user| user.0))
-    .bind(now.0)
-    .bind(now.plus_seconds(INVITE_SECONDS).0)
-    .fetch_one(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    Ok((row.try_into()?, secret))
-}
-
-pub async fn delete_invite(db: &Db, id: InviteId) -> Result<()> {
-    let mut tx = db.write().await?;
-    let gone = sqlx::query("delete from invite where id = ?1 and used_by is null")
-        .bind(id.0)
-        .execute(&mut *tx)
-        .await?;
-    if gone.rows_affected() == 0 {
-        return Err(Error::NotFound);
+    if let Some(user) = user {
+        let user = read(&mut tx, UserId(user)).await?;
+        note_account(&mut tx, &user.id.into(), Verb::SignedOut, &user, json!({}), now).await?;
     }
     tx.commit().await?;
     Ok(())
 }
 
-/// What a link offers; `None` when it was used, ran out, or never was, or when its maker is no admin any more. The
-/// set-up link is good only while there is no admin: one may have been made on the command line since it was printed.
-pub async fn offer(db: &Db, secret: &str, setup: bool, now: Timestamp) -> Result<Option<InviteOffer>> {
-    let row: Option<(String, i64)> = sqlx::query_as(
-        "select role, expires_at from invite
-         where token_hash = ?1 and used_by is null and expires_at > ?2 and (created_by is null) = ?3
-           and not (?3 and exists (select 1 from user where role = 'admin' and disabled = 0))
-           and (created_by is null or exists (select 1 from user where id = created_by
-                                              and role = 'admin' and disabled = 0))",
-    )
-    .bind(text::sha256_hex(secret))
-    .bind(now.0)
-    .bind(setup)
-    .fetch_optional(db.read())
-    .await?;
-    row.map(|(role, expires_at)| {
-        Ok(InviteOffer {
-            role: text::from_name(&role)?,
-            expires_at: Timestamp(expires_at),
-        })
-    })
-    .transpose()
-}
-
-/// Makes the account that a link offers and signs it in. `None` when the link is no longer good.
-pub async fn accept(
-    db: &Db,
-    secret: &str,
-    setup: bool,
-    name: &str,
-    password_hash: &str,
+pub(super) async fn note_account(
+    conn: &mut SqliteConnection,
+    by: &Actor,
+    verb: Verb,
+    user: &User,
+    detail: Value,
     now: Timestamp,
-) -> Result<Option<(User, String)>> {
-    let mut tx = db.write().await?;
-    let found: Option<(i64, String)> = sqlx::query_as(
-        "select id, role from invite
-         where token_hash = ?1 and used_by is null and expires_at > ?2 and (created_by is null) = ?3
-           and not (?3 and exists (select 1 from user where role = 'admin' and disabled = 0))
-           and (created_by is null or exists (select 1 from user where id = created_by
-                                              and role = 'admin' and disabled = 0))",
-    )
-    .bind(text::sha256_hex(secret))
-    .bind(now.0)
-    .bind(setup)
-    .fetch_optional(&mut *tx)
-    .await?;
-    let Some((invite, role)) = found else {
-        return Ok(None);
+) -> Result<()> {
+    let event = Event {
+        verb,
+        project: None,
+        kind: AuditSubject::Account,
+        subject: Some(user.id.0),
+        detail,
     };
-    let user = insert(&mut tx, name, password_hash, text::from_name(&role)?, now).await?;
-    sqlx::query("update invite set used_by = ?2 where id = ?1")
-        .bind(invite)
-        .bind(user.0)
-        .execute(&mut *tx)
-        .await?;
-    let session = text::random_secret()?;
-    insert_session(&mut tx, &session, user, now).await?;
-    let user = read(&mut tx, user).await?;
-    tx.commit().await?;
-    Ok(Some((user, session)))
+    audit::note(conn, by, event, now).await
 }
 
-async fn insert(
+pub(super) async fn insert(
     conn: &mut SqliteConnection,
     name: &str,
     password_hash: &str,
@@ -260,7 +220,7 @@ async fn insert(
     id.map(UserId).ok_or_else(taken)
 }
 
-async fn insert_session(
+pub(super) async fn insert_session(
     conn: &mut SqliteConnection,
     secret: &str,
     user: UserId,
@@ -312,29 +272,6 @@ impl TryFrom<UserRow> for User {
             role: text::from_name(&row.role)?,
             disabled: row.disabled,
             created_at: Timestamp(row.created_at),
-        })
-    }
-}
-
-#[derive(sqlx::FromRow)]
-struct InviteRow {
-    id: i64,
-    role: String,
-    created_at: i64,
-    expires_at: i64,
-    used_by: Option<i64>,
-}
-
-impl TryFrom<InviteRow> for Invite {
-    type Error = Error;
-
-    fn try_from(row: InviteRow) -> Result<Self> {
-        Ok(Self {
-            id: InviteId(row.id),
-            role: text::from_name(&row.role)?,
-            created_at: Timestamp(row.created_at),
-            expires_at: Timestamp(row.expires_at),
-            used_by: row.used_by.map(UserId),
         })
     }
 }

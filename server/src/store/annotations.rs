@@ -4,12 +4,17 @@
 use super::{
     Db, Error, Result,
     assignments::{self, Annotator, Slot, Status},
+    audit::{Actor, Person},
     checks::{self, Kind},
-    comparisons, review, tasks, text, undo, written,
+    comparisons, review, tasks, text,
+    together::Work,
+    undo, written,
 };
 use laurel_protocol::{
-    AnnotationId, Answer, AssignmentId, Expected, Extras, Held, Judgement, ProjectId, Timestamp, UserId,
+    AnnotationId, Answer, AssignmentId, Expected, Extras, Feedback, Held, Judgement, ProjectId, Timestamp,
+    Verb,
 };
+use serde_json::json;
 use sqlx::SqliteConnection;
 
 /// What a submit did.
@@ -24,36 +29,69 @@ pub async fn submit(
     db: &Db,
     id: AssignmentId,
     answer: &Answer,
-    user: UserId,
+    by: impl Into<Person>,
     lease_seconds: u32,
     now: Timestamp,
 ) -> Result<Submitted> {
-    let mut tx = db.write().await?;
-    let slot = assignments::read(&mut tx, id, user).await?;
-    require_valid(&mut tx, &slot, answer).await?;
-    let who = Annotator {
-        user,
-        project: slot.project,
+    let sent = Sent {
+        id,
+        answer: answer.clone(),
+        by: by.into(),
         lease_seconds,
         now,
     };
-    let n_before = assignments::live(&mut tx, who).await?.len();
-    if !is_repeat(&mut tx, &slot, answer).await? {
-        store(&mut tx, &slot, answer, now).await?;
-    }
-    let n = u8::try_from(n_before).unwrap_or(assignments::MAX_HELD);
-    undo::end(&mut tx, who).await?;
-    let ids = assignments::top_up(&mut tx, who, n).await?;
-    let feedback = match slot.kind {
-        Kind::Gold => checks::feedback(&mut tx, &slot, answer).await?,
-        Kind::Label | Kind::Repeat | Kind::Review => None,
-    };
-    tx.commit().await?;
-    let held = assignments::held(db, who, &ids).await?;
+    let work: Work<Taken> = Box::new(|conn| Box::pin(sent.take_in(conn)));
+    let taken = db.write_together(work).await?;
+    let held = assignments::held(db, taken.who, &taken.holds).await?;
     Ok(Submitted {
-        held: Held { feedback, ..held },
-        project: slot.project,
+        held: Held {
+            feedback: taken.feedback,
+            ..held
+        },
+        project: taken.who.project,
     })
+}
+
+/// What became of an answer.
+struct Taken {
+    who: Annotator,
+    holds: Vec<AssignmentId>,
+    feedback: Option<Feedback>,
+}
+
+/// An answer on its way in.
+struct Sent {
+    id: AssignmentId,
+    answer: Answer,
+    by: Person,
+    lease_seconds: u32,
+    now: Timestamp,
+}
+
+impl Sent {
+    /// Stores it unless it is stored, and holds the next task: what its author holds now.
+    async fn take_in(self, conn: &mut SqliteConnection) -> Result<Taken> {
+        let slot = assignments::read(conn, self.id, self.by.user).await?;
+        require_valid(conn, &slot, &self.answer).await?;
+        let who = Annotator {
+            user: self.by.user,
+            project: slot.project,
+            lease_seconds: self.lease_seconds,
+            now: self.now,
+        };
+        let n_before = assignments::live(conn, who).await?.len();
+        if !is_repeat(conn, &slot, &self.answer).await? {
+            store(conn, &slot, &self.answer, &self.by.into(), self.now).await?;
+        }
+        let n = u8::try_from(n_before).unwrap_or(assignments::MAX_HELD);
+        undo::end(conn, who).await?;
+        let holds = assignments::top_up(conn, who, n).await?;
+        let feedback = match slot.kind {
+            Kind::Gold => checks::feedback(conn, &slot, &self.answer).await?,
+            Kind::Label | Kind::Repeat | Kind::Review => None,
+        };
+        Ok(Taken { who, holds, feedback })
+    }
 }
 
 async fn require_valid(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer) -> Result<()> {
@@ -100,7 +138,13 @@ async fn is_repeat(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer) ->
     Ok(false)
 }
 
-async fn store(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer, now: Timestamp) -> Result<()> {
+async fn store(
+    conn: &mut SqliteConnection,
+    slot: &Slot,
+    answer: &Answer,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<()> {
     let old = standing(conn, slot.id).await?.map(|(id, _)| id);
     if old.is_none() {
         // The slot is this person's, or free; the assignment itself does not stand in its own way.
@@ -143,6 +187,12 @@ async fn store(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer, now: T
     if slot.kind == Kind::Label {
         follow(conn, slot, id, answer, now).await?;
     }
+    let verb = match old {
+        Some(_) => Verb::AnswerReplaced,
+        None => Verb::AnswerGiven,
+    };
+    let detail = json!({"task": slot.task, "annotation": id, "revision": answer.revision});
+    slot.note(conn, by, verb, detail, now).await?;
     assignments::set_status(conn, slot.id, Status::Answered, now).await
 }
 
@@ -171,7 +221,12 @@ async fn follow(
 }
 
 /// Takes back a standing answer whose task its author now skips.
-pub(super) async fn withdraw(conn: &mut SqliteConnection, slot: &Slot) -> Result<()> {
+pub(super) async fn withdraw(
+    conn: &mut SqliteConnection,
+    slot: &Slot,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<()> {
     let Some((id, _)) = standing(conn, slot.id).await? else {
         return Ok(());
     };
@@ -182,7 +237,9 @@ pub(super) async fn withdraw(conn: &mut SqliteConnection, slot: &Slot) -> Result
         .bind(id.0)
         .execute(&mut *conn)
         .await?;
-    tasks::add_to_counter(conn, slot.task, -1).await
+    tasks::add_to_counter(conn, slot.task, -1).await?;
+    let detail = json!({"task": slot.task, "annotation": id});
+    slot.note(conn, by, Verb::AnswerWithdrawn, detail, now).await
 }
 
 /// The answer that stands.

@@ -4,15 +4,17 @@
 
 use super::{
     Db, Error, Result, annotations,
+    audit::{self, Actor, Event, Person},
     checks::{self, Kind, Next},
     text, undo,
 };
 use crate::render;
 use laurel_protocol::{
-    Assignment, AssignmentId, CompletionId, Held, LabelType, Message, Progress, ProjectId, PromptId,
-    Questions, ShownCompletion, ShownMessage, Skip, TaskId, Timestamp, UserId,
+    Assignment, AssignmentId, AuditSubject, CompletionId, Held, LabelType, Message, Progress, ProjectId,
+    PromptId, Questions, ShownCompletion, ShownMessage, Skip, TaskId, Timestamp, UserId, Verb,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 /// Tasks that a person may hold at once.
@@ -41,6 +43,27 @@ pub struct Slot {
     pub ask_strength: bool,
     pub questions: Questions,
     pub kind: Kind,
+}
+
+impl Slot {
+    /// Notes what its holder did with it.
+    pub(super) async fn note(
+        &self,
+        conn: &mut SqliteConnection,
+        by: &Actor,
+        verb: Verb,
+        detail: Value,
+        now: Timestamp,
+    ) -> Result<()> {
+        let event = Event {
+            verb,
+            project: Some(self.project),
+            kind: AuditSubject::Assignment,
+            subject: Some(self.id.0),
+            detail,
+        };
+        audit::note(conn, by, event, now).await
+    }
 }
 
 /// Who asks, where, and when.
@@ -72,10 +95,13 @@ pub async fn skip(
     db: &Db,
     id: AssignmentId,
     skip: &Skip,
-    who_user: UserId,
+    by: impl Into<Person>,
     lease: u32,
     now: Timestamp,
 ) -> Result<Held> {
+    let by = by.into();
+    let who_user = by.user;
+    let by = Actor::from(by);
     let mut tx = db.write().await?;
     let slot = read(&mut tx, id, who_user).await?;
     let who = Annotator {
@@ -92,7 +118,11 @@ pub async fn skip(
         ));
     }
     if slot.status == Status::Answered {
-        annotations::withdraw(&mut tx, &slot).await?;
+        annotations::withdraw(&mut tx, &slot, &by, now).await?;
+    }
+    if slot.status != Status::Skipped {
+        let detail = json!({"task": slot.task, "reason": skip.reason});
+        slot.note(&mut tx, &by, Verb::TaskSkipped, detail, now).await?;
     }
     set_status(&mut tx, id, Status::Skipped, now).await?;
     sqlx::query("update assignment set skip_reason = ?2, skip_comment = ?3 where id = ?1")

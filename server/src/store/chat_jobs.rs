@@ -2,6 +2,7 @@
 
 use super::{
     Db, Error, Result, adapters,
+    audit::Actor,
     jobs::{self, JobKind},
 };
 use crate::chats::Chats;
@@ -64,7 +65,8 @@ pub(super) async fn work_of(conn: &mut SqliteConnection, turn: &NewChatTurn) -> 
 /// Gives a turn up: at once while it waits, else its trainer is told in the next answer. Gives the status that it has now.
 pub async fn abort(db: &Db, job: JobId, now: Timestamp) -> Result<JobStatus> {
     let mut tx = db.write().await?;
-    jobs::abort(&mut tx, job, now).await?;
+    // Nothing of a chat is kept, in the audit log neither.
+    jobs::abort(&mut tx, job, &Actor::Server, now).await?;
     let status = jobs::read(&mut tx, job).await?.status;
     tx.commit().await?;
     Ok(status)

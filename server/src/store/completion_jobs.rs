@@ -1,11 +1,17 @@
 //! Completion jobs: an admin orders so many completions a prompt, a trainer asks what is still missing, and
 //! [`super::completions`] stores what comes.
 
-use super::{Db, Error, Result, adapters, jobs, projects, text};
+use super::{
+    Db, Error, Result, adapters,
+    audit::{Actor, Person},
+    job_events::{self, Change},
+    jobs, projects, text,
+};
 use laurel_protocol::{
     AdapterId, CompletionJob, CompletionJobId, FieldError, JobId, NewCompletionJob, ProjectId, PromptId,
-    RoundKind, Timestamp, UserId, Work, WorkPrompt,
+    RoundKind, Timestamp, Work, WorkPrompt,
 };
+use serde_json::json;
 use sqlx::SqliteConnection;
 
 /// The generator's name where no adapter sat on the base model.
@@ -16,9 +22,10 @@ pub async fn create(
     db: &Db,
     project: ProjectId,
     request: &NewCompletionJob,
-    created_by: UserId,
+    by: impl Into<Person>,
     now: Timestamp,
 ) -> Result<CompletionJob> {
+    let by = by.into();
     let mut tx = db.write().await?;
     let found: Option<(String, String)> =
         sqlx::query_as("select base_model, label_type from project where id = ?1")
@@ -43,7 +50,7 @@ pub async fn create(
         project,
         base_model: &base_model,
         adapter: request.adapter,
-        created_by,
+        created_by: by.user,
     };
     let job = jobs::insert(&mut tx, &job, now).await?;
     let id: i64 = sqlx::query_scalar(
@@ -76,6 +83,12 @@ pub async fn create(
         .execute(&mut *tx)
         .await?;
     let created = read(&mut tx, id).await?;
+    let detail = json!({
+        "adapter": request.adapter, "completions_per_prompt": request.completions_per_prompt, "n_prompts": n_prompts,
+        "seed": request.sampling.seed,
+    });
+    let job = jobs::read(&mut tx, job).await?;
+    job_events::note(&mut tx, &by.into(), &job, Change::Ordered, detail, now).await?;
     tx.commit().await?;
     Ok(created)
 }
@@ -100,13 +113,19 @@ pub async fn get(db: &Db, id: CompletionJobId) -> Result<CompletionJob> {
     read(&mut conn, id).await
 }
 
-pub async fn abort(db: &Db, id: CompletionJobId, now: Timestamp) -> Result<CompletionJob> {
+pub async fn abort(
+    db: &Db,
+    id: CompletionJobId,
+    by: impl Into<Actor>,
+    now: Timestamp,
+) -> Result<CompletionJob> {
+    let by = by.into();
     let mut tx = db.write().await?;
     let job: Option<i64> = sqlx::query_scalar("select job_id from completion_job where id = ?1")
         .bind(id.0)
         .fetch_optional(&mut *tx)
         .await?;
-    jobs::abort(&mut tx, JobId(job.ok_or(Error::NotFound)?), now).await?;
+    jobs::abort(&mut tx, JobId(job.ok_or(Error::NotFound)?), &by, now).await?;
     let job = read(&mut tx, id).await?;
     tx.commit().await?;
     Ok(job)

@@ -1,7 +1,10 @@
 //! The database file: one writer, many readers. WAL with `synchronous=FULL`: what was committed survives a crash
 //! of the process and of the machine.
 
-use super::Result;
+use super::{
+    Result,
+    together::{Together, Work},
+};
 use anyhow::{Context, ensure};
 use sqlx::{
     ConnectOptions, Connection, Sqlite, SqlitePool, Transaction,
@@ -19,6 +22,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 pub struct Db {
     write: SqlitePool,
     read: SqlitePool,
+    together: Together,
 }
 
 impl Db {
@@ -68,7 +72,12 @@ impl Db {
             .connect_with(options.read_only(true))
             .await
             .with_context(failed)?;
-        Ok(Self { write, read })
+        let together = Together::start(write.clone());
+        Ok(Self {
+            write,
+            read,
+            together,
+        })
     }
 
     /// For statements that only read.
@@ -79,6 +88,12 @@ impl Db {
     /// The single writer's transaction; dropped without a commit it changes nothing.
     pub async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
         Ok(self.write.begin_with("begin immediate").await?)
+    }
+
+    /// A small write that shares its transaction with others of the same moment, and is on disk when this returns. A
+    /// client that goes away in the middle leaves it whole.
+    pub(super) async fn write_together<T: Send + 'static>(&self, work: Work<T>) -> Result<T> {
+        self.together.write(work).await
     }
 
     /// Whether the database answers.

@@ -1,8 +1,14 @@
 //! Jobs: what trainers lease (see [`super::leases`]). A round, a completion job and a turn of a chat each own one. Every
 //! change of a job's status goes through [`set_status`].
 
-use super::{Db, Error, Result, text};
+use super::{
+    Db, Error, Result,
+    audit::Actor,
+    job_events::{self, Change},
+    text,
+};
 use laurel_protocol::{AdapterId, Directive, JobId, JobStatus, ProjectId, Template, Timestamp, UserId};
+use serde_json::json;
 use sqlx::SqliteConnection;
 use std::{borrow::Cow, collections::HashSet};
 
@@ -62,18 +68,19 @@ pub async fn open(db: &Db) -> Result<HashSet<JobId>> {
 }
 
 /// Aborts a job: at once while nobody holds it, else by the next answer to its trainer.
-pub async fn abort(conn: &mut SqliteConnection, id: JobId, now: Timestamp) -> Result<()> {
+pub async fn abort(conn: &mut SqliteConnection, id: JobId, by: &Actor, now: Timestamp) -> Result<()> {
     let job = read(conn, id).await?;
     match job.status {
         JobStatus::Queued | JobStatus::Paused => {
-            set_status(conn, id, job.status, JobStatus::Aborted, None, now).await
+            set_status(conn, &job, JobStatus::Aborted, None, by, now).await
         }
+        JobStatus::Running if job.abort_asked => Ok(()),
         JobStatus::Running => {
             sqlx::query("update job set abort_asked = 1 where id = ?1")
                 .bind(id.0)
-                .execute(conn)
+                .execute(&mut *conn)
                 .await?;
-            Ok(())
+            job_events::note(conn, by, &job, Change::AbortAsked, json!({}), now).await
         }
         JobStatus::Aborted => Ok(()),
         JobStatus::Done | JobStatus::Failed => Err(has_ended()),
@@ -81,21 +88,21 @@ pub async fn abort(conn: &mut SqliteConnection, id: JobId, now: Timestamp) -> Re
 }
 
 /// Pauses a job: at once while it waits, else by the next answer to its trainer, which stops with a checkpoint.
-pub async fn pause(conn: &mut SqliteConnection, id: JobId, now: Timestamp) -> Result<()> {
+pub async fn pause(conn: &mut SqliteConnection, id: JobId, by: &Actor, now: Timestamp) -> Result<()> {
     let job = read(conn, id).await?;
     match job.status {
-        JobStatus::Queued => set_status(conn, id, JobStatus::Queued, JobStatus::Paused, None, now).await,
+        JobStatus::Queued => set_status(conn, &job, JobStatus::Paused, None, by, now).await,
         JobStatus::Running if job.abort_asked => {
             Err(Error::Conflict("It is being aborted already.".to_owned()))
         }
-        JobStatus::Running => ask_to_pause(conn, id, true).await,
+        JobStatus::Running => ask_to_pause(conn, &job, true, by, now).await,
         JobStatus::Paused => Ok(()),
         JobStatus::Done | JobStatus::Failed | JobStatus::Aborted => Err(has_ended()),
     }
 }
 
 /// Lets a paused job wait for a trainer again; a pause that was asked for and has not come yet is called off.
-pub async fn unpause(conn: &mut SqliteConnection, id: JobId, now: Timestamp) -> Result<()> {
+pub async fn unpause(conn: &mut SqliteConnection, id: JobId, by: &Actor, now: Timestamp) -> Result<()> {
     let job = read(conn, id).await?;
     match job.status {
         JobStatus::Paused => {
@@ -104,21 +111,35 @@ pub async fn unpause(conn: &mut SqliteConnection, id: JobId, now: Timestamp) -> 
                 .bind(id.0)
                 .execute(&mut *conn)
                 .await?;
-            set_status(conn, id, JobStatus::Paused, JobStatus::Queued, None, now).await
+            set_status(conn, &job, JobStatus::Queued, None, by, now).await
         }
-        JobStatus::Running => ask_to_pause(conn, id, false).await,
+        JobStatus::Running => ask_to_pause(conn, &job, false, by, now).await,
         JobStatus::Queued => Ok(()),
         JobStatus::Done | JobStatus::Failed | JobStatus::Aborted => Err(has_ended()),
     }
 }
 
-async fn ask_to_pause(conn: &mut SqliteConnection, id: JobId, asked: bool) -> Result<()> {
+async fn ask_to_pause(
+    conn: &mut SqliteConnection,
+    job: &Job,
+    asked: bool,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<()> {
+    if job.pause_asked == asked {
+        return Ok(());
+    }
     sqlx::query("update job set pause_asked = ?2 where id = ?1")
-        .bind(id.0)
+        .bind(job.id.0)
         .bind(asked)
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-    Ok(())
+    let change = if asked {
+        Change::PauseAsked
+    } else {
+        Change::Unpaused
+    };
+    job_events::note(conn, by, job, change, json!({}), now).await
 }
 
 fn has_ended() -> Error {
@@ -131,9 +152,10 @@ pub async fn end(
     job: &Job,
     to: JobStatus,
     error: Option<&str>,
+    by: &Actor,
     now: Timestamp,
 ) -> Result<()> {
-    set_status(conn, job.id, job.status, to, error, now).await
+    set_status(conn, job, to, error, by, now).await
 }
 
 /// What a trainer says of its failure, cut to what fits a page. Its log has the rest.
@@ -198,13 +220,14 @@ pub async fn read(conn: &mut SqliteConnection, id: JobId) -> Result<Job> {
 /// The one place where a job's status changes.
 pub(super) async fn set_status(
     conn: &mut SqliteConnection,
-    id: JobId,
-    from: JobStatus,
+    job: &Job,
     to: JobStatus,
     error: Option<&str>,
+    by: &Actor,
     now: Timestamp,
 ) -> Result<()> {
     use JobStatus::{Aborted, Done, Failed, Paused, Queued, Running};
+    let from = job.status;
     let allowed = matches!(
         (from, to),
         (Queued, Running | Paused | Aborted)
@@ -226,17 +249,17 @@ pub(super) async fn set_status(
              pause_asked = case when ?3 = 'running' then pause_asked else 0 end
          where id = ?1 and status = ?2",
     )
-    .bind(id.0)
+    .bind(job.id.0)
     .bind(text::name_of(&from))
     .bind(text::name_of(&to))
     .bind(error)
     .bind(now.0)
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    match changed.rows_affected() {
-        1 => Ok(()),
-        _ => Err(Error::Conflict("The job has changed in between.".to_owned())),
+    if changed.rows_affected() != 1 {
+        return Err(Error::Conflict("The job has changed in between.".to_owned()));
     }
+    job_events::note(conn, by, job, Change::Status(from, to), json!({}), now).await
 }
 
 #[derive(sqlx::FromRow)]

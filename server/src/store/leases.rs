@@ -2,7 +2,9 @@
 //! [`require_lease`], which renews it.
 
 use super::{
-    Db, Error, Result, adapters, chat_jobs, completion_jobs,
+    Db, Error, Result, adapters,
+    audit::Actor,
+    chat_jobs, completion_jobs,
     jobs::{self, Job, JobKind},
     rounds, text,
 };
@@ -20,6 +22,14 @@ pub struct Lease {
     pub secret: String,
     /// How long each call renews it for.
     pub seconds: u32,
+    /// The name of the trainer's token.
+    pub trainer: String,
+}
+
+impl Lease {
+    pub(super) fn holder(&self) -> Actor {
+        Actor::Trainer(self.trainer.clone())
+    }
 }
 
 /// What a trainer that asked for work got, and what was taken back from others on the way.
@@ -35,6 +45,7 @@ pub struct Leased {
 pub async fn lease(
     db: &Db,
     chats: &Chats,
+    trainer: &str,
     request: &LeaseRequest,
     lease_seconds: u32,
     now: Timestamp,
@@ -83,7 +94,9 @@ pub async fn lease(
     .bind(format!("{} ({})", request.worker.trim(), request.device.trim()))
     .execute(&mut *tx)
     .await?;
-    jobs::set_status(&mut tx, id, JobStatus::Queued, JobStatus::Running, None, now).await?;
+    let by = Actor::Trainer(trainer.to_owned());
+    let job = jobs::read(&mut tx, id).await?;
+    jobs::set_status(&mut tx, &job, JobStatus::Running, None, &by, now).await?;
     let job = jobs::read(&mut tx, id).await?;
     let scorer = match job.kind {
         JobKind::Round => rounds::reward_adapter(&mut tx, id).await?,
@@ -135,7 +148,7 @@ pub async fn require_lease(conn: &mut SqliteConnection, lease: &Lease, now: Time
         .execute(&mut *conn)
         .await?;
     if job.status == JobStatus::Queued {
-        jobs::set_status(conn, job.id, JobStatus::Queued, JobStatus::Running, None, now).await?;
+        jobs::set_status(conn, &job, JobStatus::Running, None, &lease.holder(), now).await?;
         return jobs::read(conn, job.id).await;
     }
     Ok(job)
@@ -175,7 +188,8 @@ pub async fn finish(
 ) -> Result<()> {
     let mut tx = db.write().await?;
     let job = require_lease(&mut tx, lease, now).await?;
-    jobs::end(&mut tx, &job, to, error.map(jobs::shortened).as_deref(), now).await?;
+    let error = error.map(jobs::shortened);
+    jobs::end(&mut tx, &job, to, error.as_deref(), &lease.holder(), now).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -185,7 +199,7 @@ pub async fn put_down(db: &Db, lease: &Lease, now: Timestamp) -> Result<JobStatu
     let mut tx = db.write().await?;
     let job = require_lease(&mut tx, lease, now).await?;
     let to = released_to(&job);
-    jobs::set_status(&mut tx, job.id, job.status, to, None, now).await?;
+    jobs::set_status(&mut tx, &job, to, None, &lease.holder(), now).await?;
     tx.commit().await?;
     Ok(to)
 }
@@ -246,7 +260,7 @@ async fn release_expired(conn: &mut SqliteConnection, now: Timestamp) -> Result<
             }
             to => (to, None),
         };
-        jobs::set_status(conn, id, JobStatus::Running, to, error.as_deref(), now).await?;
+        jobs::set_status(conn, &job, to, error.as_deref(), &Actor::Server, now).await?;
         released.push(jobs::read(conn, id).await?);
     }
     Ok(released)

@@ -1,9 +1,14 @@
 //! Leaving: what a person's data is, which adapters learnt from it, and taking the person out of it.
 
-use super::{Db, Error, Result, accounts, annotations, assignments, review, text};
-use laurel_protocol::{
-    AdapterId, AssignmentId, Leaving, PersonData, ProjectId, Role, TaughtAdapter, Timestamp, UserId,
+use super::{
+    Db, Error, Result, accounts, annotations, assignments,
+    audit::{Actor, Person},
+    review, text,
 };
+use laurel_protocol::{
+    AdapterId, AssignmentId, Leaving, PersonData, ProjectId, Role, TaughtAdapter, Timestamp, UserId, Verb,
+};
+use serde_json::json;
 use sqlx::SqliteConnection;
 
 /// What there is of a person, without changing anything.
@@ -15,7 +20,13 @@ pub async fn data(db: &Db, id: UserId) -> Result<PersonData> {
 /// Takes a person out: nobody can sign in as them any more, and their name, comments and notes go. What they judged
 /// stays under a pseudonym, or is withdrawn, so that it counts in nothing that is made from now on. Adapters that have
 /// learnt from it are not changed: they are named.
-pub async fn delete(db: &Db, id: UserId, leaving: Leaving, now: Timestamp) -> Result<PersonData> {
+pub async fn delete(
+    db: &Db,
+    id: UserId,
+    leaving: Leaving,
+    by: &Person,
+    now: Timestamp,
+) -> Result<PersonData> {
     let mut tx = db.write().await?;
     let data = read(&mut tx, id).await?;
     let is_working_admin = data.user.role == Role::Admin && !data.user.disabled;
@@ -25,7 +36,7 @@ pub async fn delete(db: &Db, id: UserId, leaving: Leaving, now: Timestamp) -> Re
         ));
     }
     if leaving == Leaving::Withdraw {
-        withdraw_answers(&mut tx, id, now).await?;
+        withdraw_answers(&mut tx, id, &by.clone().into(), now).await?;
     }
     for sql in [
         "update annotation set comment = '' where assignment_id in (select id from assignment where user_id = ?1)",
@@ -37,13 +48,23 @@ pub async fn delete(db: &Db, id: UserId, leaving: Leaving, now: Timestamp) -> Re
     ] {
         sqlx::query(sql).bind(id.0).execute(&mut *tx).await?;
     }
+    let detail = json!({"answers": leaving});
+    accounts::note_account(
+        &mut tx,
+        &by.clone().into(),
+        Verb::AccountDeleted,
+        &data.user,
+        detail,
+        now,
+    )
+    .await?;
     tx.commit().await?;
     Ok(data)
 }
 
 /// Every standing answer and held task goes; the tasks want as many labels again, unless a reviewer has decided them.
 /// Decisions that the person made as a reviewer stay.
-async fn withdraw_answers(conn: &mut SqliteConnection, id: UserId, now: Timestamp) -> Result<()> {
+async fn withdraw_answers(conn: &mut SqliteConnection, id: UserId, by: &Actor, now: Timestamp) -> Result<()> {
     let given: Vec<i64> = sqlx::query_scalar(
         "select id from assignment where user_id = ?1 and kind <> 'review' and status in ('answered', 'held')",
     )
@@ -62,7 +83,7 @@ async fn withdraw_answers(conn: &mut SqliteConnection, id: UserId, now: Timestam
                 .await?;
             }
             false => {
-                annotations::withdraw(conn, &slot).await?;
+                annotations::withdraw(conn, &slot, by, now).await?;
                 assignments::set_status(conn, slot.id, assignments::Status::Skipped, now).await?;
             }
         }

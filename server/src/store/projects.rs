@@ -2,14 +2,16 @@
 
 use super::{
     Db, Error, Result,
+    audit::{self, Actor, Event},
     checks::{self, Kind, Try},
     prompts, text,
 };
 use crate::render;
 use laurel_protocol::{
-    AnnotatorFigures, BadLine, FieldError, LabelType, Project, ProjectCounts, ProjectId, ProjectSettings,
-    Timestamp, UserId,
+    AnnotatorFigures, AuditSubject, BadLine, FieldError, LabelType, Project, ProjectCounts, ProjectId,
+    ProjectSettings, Timestamp, UserId, Verb,
 };
+use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 /// All projects, newest first.
@@ -57,8 +59,10 @@ pub async fn create_with_prompts(
     db: &Db,
     settings: &ProjectSettings,
     lines: &[u8],
+    by: impl Into<Actor>,
     now: Timestamp,
 ) -> Result<ProjectId> {
+    let by = by.into();
     let parsed = prompts::Parsed::from(lines);
     let bad = |bad: &BadLine| FieldError::new(&format!("line {}", bad.line), bad.reason.clone());
     if parsed.report.n_bad > 0 {
@@ -66,20 +70,60 @@ pub async fn create_with_prompts(
     }
     let mut tx = db.write().await?;
     let id = insert(&mut tx, settings, now).await?;
-    prompts::insert(&mut tx, id, &parsed.prompts, now).await?;
+    note(
+        &mut tx,
+        &by,
+        Verb::ProjectCreated,
+        id,
+        json!({"name": settings.name.trim()}),
+        now,
+    )
+    .await?;
+    let n_imported = prompts::insert(&mut tx, id, &parsed.prompts, now).await?;
+    note(
+        &mut tx,
+        &by,
+        Verb::PromptsImported,
+        id,
+        json!({"n_imported": n_imported}),
+        now,
+    )
+    .await?;
     tx.commit().await?;
     Ok(id)
 }
 
-pub async fn create(db: &Db, settings: &ProjectSettings, now: Timestamp) -> Result<ProjectId> {
+pub async fn create(
+    db: &Db,
+    settings: &ProjectSettings,
+    by: impl Into<Actor>,
+    now: Timestamp,
+) -> Result<ProjectId> {
+    let by = by.into();
     let mut tx = db.write().await?;
     let id = insert(&mut tx, settings, now).await?;
+    note(
+        &mut tx,
+        &by,
+        Verb::ProjectCreated,
+        id,
+        json!({"name": settings.name.trim()}),
+        now,
+    )
+    .await?;
     tx.commit().await?;
     Ok(id)
 }
 
 /// Changes the settings. What tasks were made from stays as it is once there are tasks.
-pub async fn change(db: &Db, id: ProjectId, new: &ProjectSettings) -> Result<()> {
+pub async fn change(
+    db: &Db,
+    id: ProjectId,
+    new: &ProjectSettings,
+    by: impl Into<Actor>,
+    now: Timestamp,
+) -> Result<()> {
+    let by = by.into();
     let mut tx = db.write().await?;
     let old = read(&mut tx, id).await?.settings()?;
     let has_tasks: bool = sqlx::query_scalar("select exists (select 1 from task where project_id = ?1)")
@@ -125,8 +169,28 @@ pub async fn change(db: &Db, id: ProjectId, new: &ProjectSettings) -> Result<()>
     .bind(text::to_json(&new.checks)?)
     .execute(&mut *tx)
     .await?;
+    let changed = changed_fields(&old, new);
+    if !changed.is_empty() {
+        note(
+            &mut tx,
+            &by,
+            Verb::ProjectChanged,
+            id,
+            json!({"changed": changed}),
+            now,
+        )
+        .await?;
+    }
     tx.commit().await?;
     Ok(())
+}
+
+/// The names of the settings that differ.
+fn changed_fields(old: &ProjectSettings, new: &ProjectSettings) -> Vec<String> {
+    let fields = |settings| serde_json::to_value(settings).unwrap_or_default();
+    let (old, new) = (fields(old), fields(new));
+    let names = old.as_object().into_iter().flatten().map(|(name, _)| name);
+    names.filter(|name| old[*name] != new[*name]).cloned().collect()
 }
 
 /// Where the project stands.
@@ -221,6 +285,25 @@ fn median(ordered: &[(f64, Option<String>)]) -> Option<f64> {
         _ if n % 2 == 1 => Some(ordered[n / 2].0),
         _ => Some((ordered[n / 2 - 1].0 + ordered[n / 2].0) / 2.0),
     }
+}
+
+/// Notes what was done to a project as a whole.
+pub(super) async fn note(
+    conn: &mut SqliteConnection,
+    by: &Actor,
+    verb: Verb,
+    id: ProjectId,
+    detail: Value,
+    now: Timestamp,
+) -> Result<()> {
+    let event = Event {
+        verb,
+        project: Some(id),
+        kind: AuditSubject::Project,
+        subject: Some(id.0),
+        detail,
+    };
+    audit::note(conn, by, event, now).await
 }
 
 pub(super) async fn insert(

@@ -1,11 +1,12 @@
 //! Prompts: import of JSON Lines, all or nothing unless bad lines are to be skipped, and listing.
 
-use super::{Db, Result, projects, text};
+use super::{Db, Result, audit::Actor, projects, text};
 use laurel_protocol::{
-    BadLine, ImportReport, Message, ProjectId, Prompt, PromptId, PromptPage, PromptText, Timestamp,
+    BadLine, ImportReport, Message, ProjectId, Prompt, PromptId, PromptPage, PromptText, Timestamp, Verb,
     validate_prompt,
 };
 use serde::Deserialize;
+use serde_json::json;
 use sqlx::SqliteConnection;
 
 /// The longest line of an import.
@@ -27,8 +28,10 @@ pub async fn import(
     project: ProjectId,
     body: &[u8],
     skip_bad_lines: bool,
+    by: impl Into<Actor>,
     now: Timestamp,
 ) -> Result<ImportReport> {
+    let by = by.into();
     projects::require(db, project).await?;
     // The long part needs no database, and keeps nobody waiting.
     let parsed = Parsed::from(body);
@@ -38,6 +41,10 @@ pub async fn import(
     }
     let mut tx = db.write().await?;
     report.n_imported = insert(&mut tx, project, &parsed.prompts, now).await?;
+    if report.n_imported > 0 {
+        let detail = json!({"n_imported": report.n_imported, "n_bad": report.n_bad});
+        projects::note(&mut tx, &by, Verb::PromptsImported, project, detail, now).await?;
+    }
     tx.commit().await?;
     report.n_duplicates = parsed.prompts.len() as u64 - report.n_imported;
     Ok(report)

@@ -1,11 +1,17 @@
 //! Rounds: an admin starts one on a frozen snapshot, a trainer runs it under a lease, and an adapter comes out.
 
-use super::{Db, Error, Result, adapters, jobs, leases, new_rounds, projects, snapshots, text};
+use super::{
+    Db, Error, Result, adapters,
+    audit::{self, Actor, Event, Person},
+    job_events::{self, Change},
+    jobs, leases, new_rounds, projects, snapshots, text,
+};
 use crate::adapter_files::Installed;
 use laurel_protocol::{
-    AdapterId, Asked, JobId, JobStatus, MadeWith, NewRound, Preview, ProjectId, PromptId, Round, RoundId,
-    RoundKind, RoundSpec, Sample, Snapshot, SnapshotId, Timestamp, UserId, Work, WorkPrompt,
+    AdapterId, Asked, AuditSubject, JobId, JobStatus, MadeWith, NewRound, Preview, ProjectId, PromptId,
+    Round, RoundId, RoundKind, RoundSpec, Sample, Snapshot, SnapshotId, Timestamp, Verb, Work, WorkPrompt,
 };
+use serde_json::json;
 use sqlx::SqliteConnection;
 
 /// Fixed prompts whose answers before and after the round are shown side by side.
@@ -16,9 +22,10 @@ pub async fn create(
     db: &Db,
     project: ProjectId,
     new: &NewRound,
-    created_by: UserId,
+    by: impl Into<Person>,
     now: Timestamp,
 ) -> Result<Round> {
+    let by = by.into();
     let mut conn = db.read().acquire().await?;
     new_rounds::accept(&mut conn, project, new).await?;
     drop(conn);
@@ -40,7 +47,7 @@ pub async fn create(
         project,
         base_model: &base_model,
         adapter: new.starting_adapter,
-        created_by,
+        created_by: by.user,
     };
     let job = jobs::insert(&mut tx, &job, now).await?;
     let id: i64 = sqlx::query_scalar(
@@ -56,6 +63,12 @@ pub async fn create(
     .fetch_one(&mut *tx)
     .await?;
     let round = read(&mut tx, RoundId(id)).await?;
+    let detail = json!({
+        "name": round.name, "kind": round.spec.kind, "snapshot": snapshot.id, "data_hash": snapshot.hash,
+        "n_rows": snapshot.n_rows,
+    });
+    let job = jobs::read(&mut tx, job).await?;
+    job_events::note(&mut tx, &by.into(), &job, Change::Ordered, detail, now).await?;
     tx.commit().await?;
     Ok(round)
 }
@@ -100,7 +113,14 @@ pub enum Order {
 }
 
 /// Gives an order; where a trainer holds the round, it hears of it in the next answer.
-pub async fn order(db: &Db, id: RoundId, order: Order, now: Timestamp) -> Result<Round> {
+pub async fn order(
+    db: &Db,
+    id: RoundId,
+    order: Order,
+    by: impl Into<Actor>,
+    now: Timestamp,
+) -> Result<Round> {
+    let by = by.into();
     let mut tx = db.write().await?;
     let job: Option<i64> = sqlx::query_scalar("select job_id from round where id = ?1")
         .bind(id.0)
@@ -108,9 +128,9 @@ pub async fn order(db: &Db, id: RoundId, order: Order, now: Timestamp) -> Result
         .await?;
     let job = JobId(job.ok_or(Error::NotFound)?);
     match order {
-        Order::Pause => jobs::pause(&mut tx, job, now).await?,
-        Order::Resume => jobs::unpause(&mut tx, job, now).await?,
-        Order::Abort => jobs::abort(&mut tx, job, now).await?,
+        Order::Pause => jobs::pause(&mut tx, job, &by, now).await?,
+        Order::Resume => jobs::unpause(&mut tx, job, &by, now).await?,
+        Order::Abort => jobs::abort(&mut tx, job, &by, now).await?,
     }
     let round = read(&mut tx, id).await?;
     tx.commit().await?;
@@ -180,8 +200,17 @@ pub async fn finish(
         kind: round.spec.kind,
         parent: round.starting_adapter,
     };
-    adapters::insert(&mut tx, &maker, installed, made_with, now).await?;
-    jobs::end(&mut tx, &job, JobStatus::Done, None, now).await?;
+    let adapter = adapters::insert(&mut tx, &maker, installed, made_with, now).await?;
+    let by = lease.holder();
+    let accepted = Event {
+        verb: Verb::AdapterAccepted,
+        project: Some(job.project_id),
+        kind: AuditSubject::Adapter,
+        subject: Some(adapter.0),
+        detail: json!({"round": round.id, "name": round.name, "hash": installed.hash}),
+    };
+    audit::note(&mut tx, &by, accepted, now).await?;
+    jobs::end(&mut tx, &job, JobStatus::Done, None, &by, now).await?;
     tx.commit().await?;
     Ok(())
 }

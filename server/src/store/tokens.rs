@@ -1,7 +1,22 @@
 //! API tokens of scripts and trainers. The secret is shown once; its hash is stored.
 
-use super::{Db, Error, Result, accounts::UserRow, text};
-use laurel_protocol::{ApiToken, NewToken, Timestamp, TokenId, TokenScope, User, UserId};
+use super::{
+    Db, Error, Result,
+    accounts::UserRow,
+    audit::{self, Actor, Event},
+    text,
+};
+use laurel_protocol::{ApiToken, AuditSubject, NewToken, Timestamp, TokenId, TokenScope, User, UserId, Verb};
+use serde_json::json;
+use sqlx::SqliteConnection;
+
+/// Whose token was shown.
+pub struct Holder {
+    pub user: User,
+    pub scope: TokenScope,
+    /// The token's own name.
+    pub name: String,
+}
 
 /// A token's use is noted at most this often: reading stays reading.
 const NOTE_EVERY_MS: i64 = 60_000;
@@ -15,7 +30,14 @@ pub async fn list(db: &Db) -> Result<Vec<ApiToken>> {
 }
 
 /// Makes a token; gives its secret.
-pub async fn create(db: &Db, token: &NewToken, owner: UserId, now: Timestamp) -> Result<(ApiToken, String)> {
+pub async fn create(
+    db: &Db,
+    token: &NewToken,
+    owner: UserId,
+    by: impl Into<Actor>,
+    now: Timestamp,
+) -> Result<(ApiToken, String)> {
+    let by = by.into();
     let secret = format!("laurel_{}", text::random_secret()?);
     let mut tx = db.write().await?;
     let row: TokenRow = sqlx::query_as(
@@ -29,32 +51,53 @@ pub async fn create(db: &Db, token: &NewToken, owner: UserId, now: Timestamp) ->
     .bind(now.0)
     .fetch_one(&mut *tx)
     .await?;
+    let token = ApiToken::try_from(row)?;
+    note(&mut tx, &by, Verb::TokenMade, &token, now).await?;
     tx.commit().await?;
-    Ok((row.try_into()?, secret))
+    Ok((token, secret))
 }
 
-pub async fn delete(db: &Db, id: TokenId) -> Result<()> {
+pub async fn delete(db: &Db, id: TokenId, by: impl Into<Actor>, now: Timestamp) -> Result<()> {
+    let by = by.into();
     let mut tx = db.write().await?;
-    let gone = sqlx::query("delete from api_token where id = ?1")
-        .bind(id.0)
-        .execute(&mut *tx)
-        .await?;
-    if gone.rows_affected() == 0 {
-        return Err(Error::NotFound);
-    }
+    let gone: Option<TokenRow> = sqlx::query_as(
+        "delete from api_token where id = ?1 returning id, name, scope, created_at, last_used_at",
+    )
+    .bind(id.0)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let token = gone.ok_or(Error::NotFound)?.try_into()?;
+    note(&mut tx, &by, Verb::TokenRevoked, &token, now).await?;
     tx.commit().await?;
     Ok(())
 }
 
+async fn note(
+    conn: &mut SqliteConnection,
+    by: &Actor,
+    verb: Verb,
+    token: &ApiToken,
+    now: Timestamp,
+) -> Result<()> {
+    let event = Event {
+        verb,
+        project: None,
+        kind: AuditSubject::Token,
+        subject: Some(token.id.0),
+        detail: json!({"name": token.name, "scope": token.scope}),
+    };
+    audit::note(conn, by, event, now).await
+}
+
 /// Whose token it is and what it may do; `None` for an unknown one or a person who is shut out.
-pub async fn holder(db: &Db, secret: &str, now: Timestamp) -> Result<Option<(User, TokenScope)>> {
+pub async fn holder(db: &Db, secret: &str, now: Timestamp) -> Result<Option<Holder>> {
     let hash = text::sha256_hex(secret);
-    let found: Option<(i64, String, Option<i64>, i64)> =
-        sqlx::query_as("select id, scope, last_used_at, user_id from api_token where token_hash = ?1")
+    let found: Option<(i64, String, String, Option<i64>, i64)> =
+        sqlx::query_as("select id, name, scope, last_used_at, user_id from api_token where token_hash = ?1")
             .bind(&hash)
             .fetch_optional(db.read())
             .await?;
-    let Some((id, scope, last_used_at, user)) = found else {
+    let Some((id, name, scope, last_used_at, user)) = found else {
         return Ok(None);
     };
     let row: UserRow = sqlx::query_as("select id, name, role, disabled, created_at from user where id = ?1")
@@ -73,7 +116,11 @@ pub async fn holder(db: &Db, secret: &str, now: Timestamp) -> Result<Option<(Use
             .await?;
         tx.commit().await?;
     }
-    Ok(Some((row.try_into()?, text::from_name(&scope)?)))
+    Ok(Some(Holder {
+        user: row.try_into()?,
+        scope: text::from_name(&scope)?,
+        name,
+    }))
 }
 
 #[derive(sqlx::FromRow)]

@@ -4,14 +4,17 @@
 use super::{
     Db, Error, Result,
     assignments::{self, Annotator, Status},
+    audit::Person,
     projects, review, text,
 };
-use laurel_protocol::{AssignmentId, Held, Timestamp, UserId};
+use laurel_protocol::{AssignmentId, Held, Timestamp, Verb};
+use serde_json::json;
 use sqlx::SqliteConnection;
 
 /// Gives back what this person answered or skipped last; undone again, what came before that, until the person
 /// answers, skips or asks for work. An answer stands until it is replaced; a skip whose slot is taken is passed over.
-pub async fn undo(db: &Db, who: Annotator) -> Result<Held> {
+/// `token` is the name of the one that was shown, if any.
+pub async fn undo(db: &Db, who: Annotator, token: Option<String>) -> Result<Held> {
     projects::require(db, who.project).await?;
     let mut tx = db.write().await?;
     let last: Option<(i64, String)> = sqlx::query_as(
@@ -31,17 +34,28 @@ pub async fn undo(db: &Db, who: Annotator) -> Result<Held> {
     .await?;
     let (id, status) = last.ok_or_else(|| Error::Conflict("There is nothing to undo.".to_owned()))?;
     let id = AssignmentId(id);
-    let ids = bring_back(&mut tx, who, id, text::from_name(&status)?).await?;
+    let by = Person {
+        user: who.user,
+        token,
+    };
+    let ids = bring_back(&mut tx, who, id, text::from_name(&status)?, by).await?;
     tx.commit().await?;
     assignments::held(db, who, &ids).await
 }
 
 /// Gives back any one that this person answered or skipped, as [`undo`] gives back the last.
-pub async fn reopen(db: &Db, id: AssignmentId, user: UserId, lease: u32, now: Timestamp) -> Result<Held> {
+pub async fn reopen(
+    db: &Db,
+    id: AssignmentId,
+    by: impl Into<Person>,
+    lease: u32,
+    now: Timestamp,
+) -> Result<Held> {
+    let by = by.into();
     let mut tx = db.write().await?;
-    let slot = assignments::read(&mut tx, id, user).await?;
+    let slot = assignments::read(&mut tx, id, by.user).await?;
     let who = Annotator {
-        user,
+        user: by.user,
         project: slot.project,
         lease_seconds: lease,
         now,
@@ -50,7 +64,7 @@ pub async fn reopen(db: &Db, id: AssignmentId, user: UserId, lease: u32, now: Ti
         return Err(Error::Conflict("You have not answered this task yet.".to_owned()));
     }
     review::require_undecided(&mut tx, slot.task).await?;
-    let ids = bring_back(&mut tx, who, id, slot.status).await?;
+    let ids = bring_back(&mut tx, who, id, slot.status, by).await?;
     tx.commit().await?;
     assignments::held(db, who, &ids).await
 }
@@ -61,15 +75,19 @@ async fn bring_back(
     who: Annotator,
     id: AssignmentId,
     status: Status,
+    by: Person,
 ) -> Result<Vec<AssignmentId>> {
+    let slot = assignments::read(conn, id, who.user).await?;
     if status == Status::Skipped {
-        let slot = assignments::read(conn, id, who.user).await?;
         assignments::require_free(conn, &slot, who.now).await?;
         assignments::take(conn, id, who).await?;
     }
     sqlx::query("update assignment set undone = 1 where id = ?1")
         .bind(id.0)
         .execute(&mut *conn)
+        .await?;
+    let detail = json!({"task": slot.task});
+    slot.note(conn, &by.into(), Verb::TaskReopened, detail, who.now)
         .await?;
     let mut ids = assignments::live(conn, who).await?;
     ids.retain(|other| *other != id);

@@ -4,7 +4,7 @@ use crate::app::App;
 use laurel_protocol::*;
 use laurel_server::{
     clock, passwords,
-    store::{accounts, tokens},
+    store::{accounts, invites, tokens},
 };
 use serde_json::json;
 
@@ -18,7 +18,7 @@ fn credentials(name: &str, password: &str) -> Credentials {
 }
 
 async fn link(app: &App, role: Role, by: Option<UserId>) -> String {
-    let (_, secret) = accounts::invite(&app.db, role, by, clock::now()).await.unwrap();
+    let (_, secret) = invites::invite(&app.db, role, by, clock::now()).await.unwrap();
     secret
 }
 
@@ -215,8 +215,8 @@ async fn an_invite_is_used_once_and_survives_a_refused_name() {
 async fn an_invite_that_ran_out_or_was_taken_back_is_refused() {
     let app = App::start().await;
     let admin = app.admin().await;
-    let long_ago = Timestamp(clock::now().0 - accounts::INVITE_SECONDS * 1000);
-    let (_, old) = accounts::invite(&app.db, Role::Admin, Some(admin.user), long_ago)
+    let long_ago = Timestamp(clock::now().0 - invites::INVITE_SECONDS * 1000);
+    let (_, old) = invites::invite(&app.db, Role::Admin, Some(admin.user), long_ago)
         .await
         .unwrap();
     let made: CreatedInvite = admin.make("/invites", &NewInvite { role: Role::Admin }).await;

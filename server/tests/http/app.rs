@@ -100,7 +100,7 @@ impl App {
             name: "t".into(),
             scope,
         };
-        let (_, secret) = tokens::create(&self.db, &new, owner.user, clock::now())
+        let (_, secret) = tokens::create(&self.db, &new, owner.user, owner.user, clock::now())
             .await
             .unwrap();
         self.stranger().bearer(&secret)

@@ -93,7 +93,7 @@ async fn watchers_hear_of_a_job_that_another_trainers_lease_took_back() {
     // Five leases without progress: the next trainer that asks ends the job, and gets nothing.
     for n in 0..5 {
         let long_ago = Timestamp(clock::now().0 - 3_600_000 + n * 120_000);
-        let leased = leases::lease(&scene.app.db, &Chats::default(), &request, 60, long_ago)
+        let leased = leases::lease(&scene.app.db, &Chats::default(), "t", &request, 60, long_ago)
             .await
             .unwrap();
         assert!(leased.job.is_some());

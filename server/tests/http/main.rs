@@ -5,6 +5,7 @@
 
 mod accounts;
 mod app;
+mod audit;
 mod chat;
 mod checks;
 mod cli;

@@ -138,7 +138,7 @@ async fn a_database_from_before_keeps_its_jobs_and_rounds_and_learns_to_pause() 
     use laurel_server::store::rounds::{self, Order};
     let rounds = rounds::list(&db, ProjectId(1)).await.unwrap();
     assert_eq!((rounds.len(), rounds[1].adapter), (2, Some(AdapterId(1))));
-    let paused = rounds::order(&db, RoundId(2), Order::Pause, clock::now())
+    let paused = rounds::order(&db, RoundId(2), Order::Pause, UserId(1), clock::now())
         .await
         .unwrap();
     assert_eq!(paused.status, JobStatus::Paused);

@@ -1,8 +1,12 @@
 //! Gold items: made of an admin's own answer, listed with what people said, and closed.
 
 use super::{EVERYONE, Kind, copy_completions, every_try, tries};
-use crate::store::{Db, Error, Result, annotations, assignments, own, projects, text};
-use laurel_protocol::{AssignmentId, Gold, GoldItem, Message, NewGold, ProjectId, TaskId, Timestamp, UserId};
+use crate::store::{
+    Db, Error, Result, annotations, assignments,
+    audit::{self, Person},
+    own, projects, text,
+};
+use laurel_protocol::{AssignmentId, Gold, GoldItem, Message, NewGold, ProjectId, TaskId, Timestamp, Verb};
 use std::collections::HashMap;
 
 /// Makes a gold item of this person's standing answer. Its task wants no more labels.
@@ -10,9 +14,10 @@ pub async fn make(
     db: &Db,
     assignment: AssignmentId,
     new: &NewGold,
-    user: UserId,
+    by: &Person,
     now: Timestamp,
 ) -> Result<GoldItem> {
+    let user = by.user;
     let mut tx = db.write().await?;
     let slot = assignments::read(&mut tx, assignment, user).await?;
     let standing = annotations::standing(&mut tx, assignment).await?;
@@ -57,6 +62,8 @@ pub async fn make(
     .bind(slot.task.0)
     .execute(&mut *tx)
     .await?;
+    let made = (slot.project, TaskId(id));
+    audit::note_task(&mut tx, &by.clone().into(), Verb::GoldMade, made, now).await?;
     tx.commit().await?;
     let items = list(db, slot.project).await?;
     items
@@ -97,22 +104,25 @@ pub async fn list(db: &Db, project: ProjectId) -> Result<Vec<GoldItem>> {
 }
 
 /// Gives a gold item to nobody any more. What was answered stays; one that nobody was given goes.
-pub async fn close(db: &Db, id: TaskId) -> Result<()> {
+pub async fn close(db: &Db, id: TaskId, by: &Person, now: Timestamp) -> Result<()> {
     let mut tx = db.write().await?;
-    let n_given: Option<i64> = sqlx::query_scalar(
-        "select (select count(*) from assignment a where a.task_id = t.id) from task t
+    let item: Option<(i64, i64)> = sqlx::query_as(
+        "select t.project_id, (select count(*) from assignment a where a.task_id = t.id) from task t
          where t.id = ?1 and t.kind = 'gold'",
     )
     .bind(id.0)
     .fetch_optional(&mut *tx)
     .await?;
-    match n_given.ok_or(Error::NotFound)? {
+    let (project, n_given) = item.ok_or(Error::NotFound)?;
+    match n_given {
         0 => sqlx::query("delete from task where id = ?1"),
         _ => sqlx::query("update task set overlap = n_annotations, status = 'done' where id = ?1"),
     }
     .bind(id.0)
     .execute(&mut *tx)
     .await?;
+    let closed = (ProjectId(project), id);
+    audit::note_task(&mut tx, &by.clone().into(), Verb::GoldClosed, closed, now).await?;
     tx.commit().await?;
     Ok(())
 }

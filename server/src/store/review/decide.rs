@@ -3,13 +3,14 @@
 use crate::store::{
     Db, Error, Result, annotations,
     assignments::{self, Status},
+    audit::{self, Person},
     checks::{copy_completions, stored_order},
     comparisons, text,
     written::Place,
 };
 use laurel_protocol::{
     AnnotationId, Answer, AssignmentId, CompletionId, Expected, Extras, LabelType, NewDecision, ProjectId,
-    PromptId, Questions, TaskId, Timestamp, UserId,
+    PromptId, Questions, TaskId, Timestamp, UserId, Verb,
 };
 use sqlx::SqliteConnection;
 
@@ -54,9 +55,10 @@ pub async fn decide(
     db: &Db,
     task: TaskId,
     new: &NewDecision,
-    user: UserId,
+    by: &Person,
     now: Timestamp,
 ) -> Result<ProjectId> {
+    let user = by.user;
     let mut tx = db.write().await?;
     let source: Option<Decided> = sqlx::query_as(
         "select t.project_id, t.prompt_id, t.n_annotations, p.label_type, p.ask_strength, p.questions
@@ -89,12 +91,20 @@ pub async fn decide(
     };
     let shown: Vec<CompletionId> = order.into_iter().map(CompletionId).collect();
     comparisons::derive(&mut tx, project, place, &answer, &shown).await?;
+    audit::note_task(
+        &mut tx,
+        &by.clone().into(),
+        Verb::TaskDecided,
+        (project, task),
+        now,
+    )
+    .await?;
     tx.commit().await?;
     Ok(project)
 }
 
 /// Takes a decision back: what annotators said counts again. The decision stays in the database, withdrawn.
-pub async fn take_back(db: &Db, task: TaskId, now: Timestamp) -> Result<ProjectId> {
+pub async fn take_back(db: &Db, task: TaskId, by: &Person, now: Timestamp) -> Result<ProjectId> {
     let mut tx = db.write().await?;
     let review = of_task(&mut tx, task)
         .await?
@@ -131,8 +141,17 @@ pub async fn take_back(db: &Db, task: TaskId, now: Timestamp) -> Result<ProjectI
             comparisons::derive(&mut tx, ProjectId(project), place, &answer, &shown).await?;
         }
     }
+    let project = ProjectId(project);
+    audit::note_task(
+        &mut tx,
+        &by.clone().into(),
+        Verb::DecisionTakenBack,
+        (project, task),
+        now,
+    )
+    .await?;
     tx.commit().await?;
-    Ok(ProjectId(project))
+    Ok(project)
 }
 
 /// The decision as an answer, checked like one. Beside the judgement a reviewer gives ratings only where they are all

@@ -1,8 +1,12 @@
 //! What annotators skipped with a reason, and taking such tasks out of the queue.
 
 use super::{completions, prompt};
-use crate::store::{Db, Error, Result, projects, text};
-use laurel_protocol::{AssignmentId, Flag, FlaggedPage, ProjectId, TaskId, Timestamp};
+use crate::store::{
+    Db, Error, Result,
+    audit::{self, Person},
+    projects, text,
+};
+use laurel_protocol::{AssignmentId, Flag, FlaggedPage, ProjectId, TaskId, Timestamp, Verb};
 
 /// Skips before assignment number `before`, last first.
 pub async fn page(
@@ -58,7 +62,7 @@ struct FlagRow {
 }
 
 /// Takes a task out of the queue, or puts it back. Its answers stay, and whoever holds it may still answer.
-pub async fn retire(db: &Db, task: TaskId, retired: bool) -> Result<ProjectId> {
+pub async fn retire(db: &Db, task: TaskId, retired: bool, by: &Person, now: Timestamp) -> Result<ProjectId> {
     let mut tx = db.write().await?;
     let task_now: Option<(i64, i64, i64, i64)> = sqlx::query_as(
         "select t.project_id, t.n_annotations, p.overlap,
@@ -77,6 +81,13 @@ pub async fn retire(db: &Db, task: TaskId, retired: bool) -> Result<ProjectId> {
         .bind(overlap)
         .execute(&mut *tx)
         .await?;
+    let project = ProjectId(project);
+    let verb = if retired {
+        Verb::TaskRetired
+    } else {
+        Verb::TaskPutBack
+    };
+    audit::note_task(&mut tx, &by.clone().into(), verb, (project, task), now).await?;
     tx.commit().await?;
-    Ok(ProjectId(project))
+    Ok(project)
 }

@@ -1,11 +1,21 @@
 //! What reviewers and annotators say to one another about a task.
 
-use crate::store::{Db, Error, Result};
-use laurel_protocol::{NewNote, Note, TaskId, Timestamp, User};
+use crate::store::{
+    Db, Error, Result,
+    audit::{self, Person},
+};
+use laurel_protocol::{NewNote, Note, ProjectId, TaskId, Timestamp, User, Verb};
 use sqlx::SqliteConnection;
 
 /// Adds a note. Annotators may write about tasks that they have been given.
-pub async fn add(db: &Db, task: TaskId, new: &NewNote, user: &User, now: Timestamp) -> Result<Vec<Note>> {
+pub async fn add(
+    db: &Db,
+    task: TaskId,
+    new: &NewNote,
+    user: &User,
+    by: &Person,
+    now: Timestamp,
+) -> Result<Vec<Note>> {
     let mut tx = db.write().await?;
     let may: bool = sqlx::query_scalar(
         "select exists (select 1 from task where id = ?1 and kind = 'label')
@@ -26,6 +36,12 @@ pub async fn add(db: &Db, task: TaskId, new: &NewNote, user: &User, now: Timesta
         .bind(now.0)
         .execute(&mut *tx)
         .await?;
+    let project: i64 = sqlx::query_scalar("select project_id from task where id = ?1")
+        .bind(task.0)
+        .fetch_one(&mut *tx)
+        .await?;
+    let noted = (ProjectId(project), task);
+    audit::note_task(&mut tx, &by.clone().into(), Verb::NoteWritten, noted, now).await?;
     let notes = of_task(&mut tx, task).await?;
     tx.commit().await?;
     Ok(notes)
