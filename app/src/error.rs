@@ -2,6 +2,7 @@
 //!
 //! Comes from `api`, is shown by pages: beside the fields it names, or in a notice.
 
+use crate::words::{fill, later, t, t_owned};
 use laurel_protocol::{ApiError, ErrorCode, FieldError};
 use leptos::wasm_split::SplitLoaderError;
 
@@ -59,18 +60,24 @@ impl AppError {
     /// One sentence for a person.
     pub fn sentence(&self) -> String {
         match self {
-            Self::Api(error) => error.detail.clone(),
-            Self::Offline => "The server cannot be reached. Check the connection, then try again.".to_owned(),
+            // The server joins the reasons in one sentence; each has its own translation.
+            Self::Api(error) if error.detail.starts_with("Correct the input:") => {
+                let reason = |error: &FieldError| fill("{0} {1}", &[&error.field, &t_owned(&error.reason)]);
+                let reasons: Vec<String> = error.fields.iter().take(3).map(reason).collect();
+                fill("Correct the input: {0}.", &[&reasons.join("; ")])
+            }
+            Self::Api(error) => t_owned(&error.detail),
+            Self::Offline => t("The server cannot be reached. Check the connection, then try again.").to_owned(),
             Self::Unreadable { .. } => {
-                "The server's answer could not be read. Reload the page, then try again.".to_owned()
+                t("The server's answer could not be read. Reload the page, then try again.").to_owned()
             }
             Self::File(name) => {
-                format!("The file “{name}” cannot be read, or was changed since. Choose it again.")
+                fill("The file “{0}” cannot be read, or was changed since. Choose it again.", &[name])
             }
-            Self::Part => {
-                "This page could not be fetched. Check the connection, then try again; if it stays so, reload the page."
-                    .to_owned()
-            }
+            Self::Part => t(
+                "This page could not be fetched. Check the connection, then try again; if it stays so, reload the page.",
+            )
+            .to_owned(),
         }
     }
 }
@@ -81,11 +88,28 @@ impl From<SplitLoaderError> for AppError {
     }
 }
 
+/// What the fields of an answer are called in such a sentence.
+pub const FIELDS: [&str; 12] = [
+    later("acceptable"),
+    later("comment"),
+    later("demonstration"),
+    later("edits"),
+    later("judgement"),
+    later("ranks"),
+    later("ratings"),
+    later("revision"),
+    later("seconds"),
+    later("spans"),
+    later("strength"),
+    later("type"),
+];
+
 /// Why a value was refused, for a person: "The comment is longer than 8 KiB."
 pub fn said(reasons: &[FieldError]) -> String {
     let sentences = reasons.iter().map(|error| {
         let field = error.field.rsplit('.').next().unwrap_or_default();
-        format!("The {} {}.", field.replace('_', " "), error.reason)
+        let field = t_owned(&field.replace('_', " "));
+        fill("The {0} {1}.", &[&field, &t_owned(&error.reason)])
     });
     sentences.collect::<Vec<_>>().join(" ")
 }

@@ -1,5 +1,6 @@
 //! Numbers, durations and times as people read them.
 
+use crate::words::fill;
 use laurel_protocol::Timestamp;
 
 /// `12345` as `12,345`.
@@ -15,18 +16,18 @@ pub fn count(n: u64) -> String {
     out
 }
 
-/// `1 prompt`, `2 prompts`.
-pub fn counted(n: u64, one: &str, many: &str) -> String {
-    format!("{} {}", count(n), if n == 1 { one } else { many })
+/// `1 prompt`, `2 prompts`: of `{0} prompt` and `{0} prompts`.
+pub fn counted(n: u64, one: &'static str, many: &'static str) -> String {
+    fill(if n == 1 { one } else { many }, &[&count(n)])
 }
 
 /// Seconds as `40 s`, `3 min 20 s`, `2 h 5 min`.
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match whole {
-        0..60 => format!("{whole} s"),
-        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+        0..60 => fill("{0} s", &[&whole]),
+        60..3600 => fill("{0} min {1} s", &[&(whole / 60), &(whole % 60)]),
+        _ => fill("{0} h {1} min", &[&(whole / 3600), &(whole % 3600 / 60)]),
     }
 }
 

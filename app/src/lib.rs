@@ -13,12 +13,14 @@ pub mod api;
 pub mod components;
 pub mod error;
 pub mod format;
+pub mod language;
 pub mod load;
 pub mod outbox;
 pub mod pages;
 pub mod session;
 pub mod shell;
 pub mod theme;
+pub mod words;
 
 use laurel_protocol::ProjectId;
 use leptos::{mount::mount_to_body, prelude::*};
@@ -29,8 +31,16 @@ use leptos_router::{
 use pages::admin::AdminPage;
 use session::{admin, route_id, route_text, signed_in};
 
-/// Takes the static shell away that stood in the page for the first paint, and mounts the app.
+/// Loads the words of the person's language, takes the static shell away that stood in the page for the first paint, and
+/// mounts the app.
 pub fn start() {
+    wasm_bindgen_futures::spawn_local(async {
+        language::load().await;
+        mount();
+    });
+}
+
+fn mount() {
     if let Some(shell) = document().get_element_by_id("boot") {
         shell.remove();
     }

@@ -3,7 +3,7 @@
 //! A page makes one [`Loaded`] with the call that fetches its data; `view` shows the waiting, the error with
 //! "Try again", or the data.
 
-use crate::{components::notice::notice, error::AppError};
+use crate::{components::notice::notice, error::AppError, words::t};
 use leptos::{prelude::*, task::spawn_local};
 use std::{future::Future, pin::Pin, rc::Rc};
 
@@ -145,7 +145,7 @@ pub fn living(view: impl Fn() -> AnyView + Send + 'static) -> AnyView {
 pub fn waiting() -> AnyView {
     view! {
         <div class="waiting" role="status">
-            <span class="visually-hidden">"Loading"</span>
+            <span class="visually-hidden">{t("Loading")}</span>
             <div class="waiting-bar"></div>
             <div class="waiting-bar"></div>
             <div class="waiting-bar"></div>

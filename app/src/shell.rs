@@ -7,9 +7,11 @@ use crate::{
         dialog::{Question, confirm},
         toast::toast_area,
     },
+    language,
     outbox::use_outbox,
     session::use_session,
     theme::{Theme, use_theme},
+    words::t,
 };
 use laurel_protocol::{Role, User};
 use leptos::prelude::*;
@@ -28,11 +30,12 @@ pub fn Shell(children: Children) -> impl IntoView {
     let session = use_session();
     let user = Memo::new(move |_| session.user());
     view! {
-        <a class="skip-link" href="#main">"Skip to the content"</a>
+        <a class="skip-link" href="#main">{t("Skip to the content")}</a>
         <header class="top">
             <A href="/" attr:class="brand">{leaf()}<span>"Laurel"</span></A>
             {move || user.get().map(navigation)}
             <div class="top-end">
+                {language::menu()}
                 {theme_button()}
                 {move || user.get().map(user_menu)}
             </div>
@@ -45,14 +48,14 @@ pub fn Shell(children: Children) -> impl IntoView {
 fn navigation(user: User) -> AnyView {
     let admin = (user.role == Role::Admin).then(|| {
         view! {
-            <A href="/people" attr:data-test="people-link">"People"</A>
-            <A href="/tokens">"Tokens"</A>
-            <A href="/audit" attr:data-test="audit-link">"Audit log"</A>
+            <A href="/people" attr:data-test="people-link">{t("People")}</A>
+            <A href="/tokens">{t("Tokens")}</A>
+            <A href="/audit" attr:data-test="audit-link">{t("Audit log")}</A>
         }
     });
     view! {
-        <nav class="top-nav" aria-label="Main">
-            <A href="/" exact=true>"Projects"</A>
+        <nav class="top-nav" aria-label=t("Main")>
+            <A href="/" exact=true>{t("Projects")}</A>
             {admin}
         </nav>
     }
@@ -88,7 +91,7 @@ fn user_menu(user: User) -> AnyView {
             disabled=move || action.busy()
             on:click=leave
         >
-            "Sign out"
+            {t("Sign out")}
         </button>
         {dialog}
     }
@@ -103,9 +106,9 @@ fn theme_button() -> AnyView {
         Theme::Dark => Theme::System,
     };
     let name = move || match theme.get() {
-        Theme::System => "Theme: as the system",
-        Theme::Light => "Theme: light",
-        Theme::Dark => "Theme: dark",
+        Theme::System => t("Theme: as the system"),
+        Theme::Light => t("Theme: light"),
+        Theme::Dark => t("Theme: dark"),
     };
     let sign = move || match theme.get() {
         Theme::System => "◐",

@@ -39,7 +39,9 @@ async fn fixture(n_tasks: u32, overlap: u8, n_users: usize) -> Fixture {
         base_model: DEFAULT_MODEL.into(),
         template: Default::default(),
     };
-    let project = projects::create(&db, &settings, Actor::CommandLine, NOW).await.unwrap();
+    let project = projects::create(&db, &settings, Actor::CommandLine, NOW)
+        .await
+        .unwrap();
     let lines: String = (0..n_tasks)
         .map(|n| format!("{{\"prompt\": \"question {n}\"}}\n"))
         .collect();

@@ -1,5 +1,5 @@
 //! The quick checks: formatting, clippy for native and wasm32, the arrows between the crates, SQL and HTTP in their
-//! places, and the tests of this program itself.
+//! places, the translations of the pages, and the tests of this program itself.
 
 use crate::{
     build::ALL_BUT_XTASK,
@@ -7,6 +7,7 @@ use crate::{
     place::Place,
     say, shell,
     wasm::{TARGET, Toolchain},
+    words,
 };
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -23,6 +24,9 @@ pub fn run(place: &Place) -> Result<()> {
     arrows(place)?;
     sql_in_its_place(place)?;
     http_in_its_place(place)?;
+    step.done();
+    let step = say::step("Check the translations");
+    words::check(place)?;
     step.done();
     clippy(place)?;
     let step = say::step("Test this program");

@@ -2,7 +2,8 @@
 //!
 //! Input: the crate `laurel-app`, the template `app/index.html` and the folder `assets/`. Files whose names
 //! carry a hash of their contents may be cached for ever; beside each compressible file lie `.br` and `.gz`.
-//! The template's placeholders: `{{boot}}`, `{{js}}`, `{{wasm}}`, `{{css}}` (paths) and `{{critical_css}}` (text).
+//! The template's placeholders: `{{boot}}`, `{{js}}`, `{{wasm}}`, `{{css}}` (paths), `{{critical_css}}` (text) and
+//! `{{languages}}` (each by its code, with its own name and the path of its table).
 
 use crate::{
     compress,
@@ -11,10 +12,12 @@ use crate::{
     say, shell,
     split::{self, split},
     wasm::{TARGET, Toolchain},
+    words,
 };
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -106,6 +109,27 @@ impl Sources {
         Ok(sources)
     }
 
+    /// What the page says of its languages: by code, the name in the index and the path of the table. English has none.
+    fn languages(&self, tables: &BTreeMap<&str, String>) -> Result<String> {
+        let index = self.assets.iter().find(|(name, _)| name == words::INDEX);
+        let (_, index) = index.with_context(|| format!("there is no assets/{}", words::INDEX))?;
+        let names: BTreeMap<String, String> = serde_json::from_slice(index).context("read the languages")?;
+        let mut languages = BTreeMap::new();
+        for (code, name) in &names {
+            let table = match code.as_str() {
+                words::ENGLISH => "",
+                code => tables
+                    .get(words::table_name(code).as_str())
+                    .with_context(|| format!("there is no assets/{}", words::table_name(code)))?,
+            };
+            languages.insert(code, [name, table]);
+        }
+        let text = serde_json::to_string(&languages)?;
+        // It stands between such marks in the page.
+        ensure!(!text.contains('\''), "the name of a language has a '");
+        Ok(text)
+    }
+
     /// Names these sources: the same stamp means the same output.
     fn stamp(&self) -> String {
         let mut hasher = Sha256::new();
@@ -157,9 +181,17 @@ impl Sources {
         let mut css = self.css.clone();
         let mut html = self.template.clone();
         let mut critical_css = self.critical_css.clone();
+        let mut tables = BTreeMap::new();
         for (name, contents) in &self.assets {
             let path = dist.join(name);
             fs::create_dir_all(path.parent().context("an asset lies in a folder")?)?;
+            if name == words::INDEX {
+                continue;
+            }
+            if name.starts_with("languages/") {
+                tables.insert(name.as_str(), put(dist, name, contents)?);
+                continue;
+            }
             if !name.starts_with("fonts/") {
                 fs::write(&path, contents).with_context(|| format!("write {path:?}"))?;
                 continue;
@@ -179,6 +211,7 @@ impl Sources {
             ("{{wasm}}", &wasm),
             ("{{css}}", &css),
             ("{{critical_css}}", &critical_css),
+            ("{{languages}}", &self.languages(&tables)?),
         ];
         for (placeholder, value) in values {
             html = html.replace(placeholder, value);

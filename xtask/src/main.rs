@@ -13,6 +13,7 @@ mod compress;
 mod cuda;
 mod dist;
 mod experiment;
+mod literals;
 mod model;
 mod parity;
 mod place;
@@ -23,6 +24,7 @@ mod shell;
 mod split;
 mod test;
 mod wasm;
+mod words;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

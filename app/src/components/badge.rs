@@ -1,5 +1,6 @@
 //! The state of a completion job or a round, in one word and one colour.
 
+use crate::words::t;
 use laurel_protocol::JobStatus;
 use leptos::prelude::*;
 
@@ -17,12 +18,12 @@ pub fn status_name(status: JobStatus) -> &'static str {
 
 fn status_word(status: JobStatus) -> &'static str {
     match status {
-        JobStatus::Queued => "Waiting for a trainer",
-        JobStatus::Running => "Running",
-        JobStatus::Paused => "Paused",
-        JobStatus::Done => "Done",
-        JobStatus::Failed => "Failed",
-        JobStatus::Aborted => "Aborted",
+        JobStatus::Queued => t("Waiting for a trainer"),
+        JobStatus::Running => t("Running"),
+        JobStatus::Paused => t("Paused"),
+        JobStatus::Done => t("Done"),
+        JobStatus::Failed => t("Failed"),
+        JobStatus::Aborted => t("Aborted"),
     }
 }
 

@@ -1,10 +1,13 @@
 //! A line chart of one or more series: over steps, or one figure against another as a path through time. Axes, a
 //! read-out under the pointer, and the same figures as text for those who do not see it.
 
-use crate::format;
+use crate::{
+    format,
+    words::{fill, later, t},
+};
 use leptos::prelude::*;
 
-/// What a chart is called and what its x axis counts.
+/// What a chart is called and what its x axis counts, in English: it is translated where it is shown.
 #[derive(Clone, Copy)]
 pub struct Chart {
     pub title: &'static str,
@@ -91,7 +94,7 @@ impl Chart {
         Self {
             title,
             hook,
-            x: "step",
+            x: later("step"),
             is_whole: true,
             has_dots: false,
         }
@@ -137,7 +140,7 @@ pub fn line_chart(chart: Chart, series: Memo<Vec<Series>>) -> AnyView {
     view! {
         <figure class="chart" class:chart-path=chart.has_dots data-test=chart.hook data-points=move || n_points().to_string()>
             <figcaption>
-                <span class="chart-title">{chart.title}</span>
+                <span class="chart-title">{t(chart.title)}</span>
                 <span class="chart-values figures">{read_out}</span>
             </figcaption>
             <svg
@@ -166,7 +169,7 @@ fn nearest(lines: &[Series], x: f64) -> Option<f64> {
 fn drawing(chart: Chart, lines: &[Series]) -> AnyView {
     if lines.iter().all(|line| line.points.is_empty()) {
         let (x, y) = ((WIDTH / 2.0).to_string(), (HEIGHT / 2.0).to_string());
-        return view! { <text class="chart-empty" x=x y=y>"No figures yet"</text> }.into_any();
+        return view! { <text class="chart-empty" x=x y=y>{t("No figures yet")}</text> }.into_any();
     }
     let frame = Frame::around(lines);
     let rows = ticks(frame.y, 4.0).into_iter().map(|y| {
@@ -220,26 +223,31 @@ fn read_out(chart: Chart, lines: &[Series], at: Option<f64>) -> AnyView {
         };
         let value = format::figure(point?.1);
         let class = format!("chart-value {}", line.class);
-        Some(view! { <span class=class>{line.name}" "{value}</span> })
+        Some(view! { <span class=class>{t(line.name)}" "{value}</span> })
     });
     let values = values.collect_view();
-    let step = x.map(|x| view! { <span class="chart-step">{chart.x}" "{format::figure(x)}</span> });
+    let step = x.map(|x| view! { <span class="chart-step">{t(chart.x)}" "{format::figure(x)}</span> });
     view! { {step} {values} }.into_any()
 }
 
 /// The chart in words.
 fn summary(chart: Chart, lines: &[Series]) -> String {
-    let mut text = chart.title.to_owned();
+    let mut text = t(chart.title).to_owned();
     for line in lines {
         if let (Some(first), Some(last)) = (line.points.first(), line.points.last()) {
             let (from, to) = (format::figure(first.1), format::figure(last.1));
-            text.push_str(&format!(
-                ". {}: {} points, from {from} at {x} {} to {to} at {x} {}",
-                line.name,
-                line.points.len(),
-                format::figure(first.0),
-                format::figure(last.0),
-                x = chart.x,
+            let (start, end) = (format::figure(first.0), format::figure(last.0));
+            text.push_str(&fill(
+                ". {0}: {1} points, from {2} at {3} {4} to {5} at {3} {6}",
+                &[
+                    &t(line.name),
+                    &line.points.len(),
+                    &from,
+                    &t(chart.x),
+                    &start,
+                    &to,
+                    &end,
+                ],
             ));
         }
     }

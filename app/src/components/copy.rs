@@ -1,5 +1,6 @@
 //! A text that is shown once, and the button that copies it.
 
+use crate::words::t;
 use leptos::{prelude::*, task::spawn_local};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -17,16 +18,16 @@ pub fn copy_line(text: String, hook: &'static str) -> AnyView {
 
 /// Copies the text, and says whether that worked.
 pub fn copy_button(text: String) -> AnyView {
-    let words = RwSignal::new("Copy");
+    let words = RwSignal::new(t("Copy"));
     let copy = move |_| {
         let text = text.clone();
         spawn_local(async move {
             let is_copied = to_clipboard(&text).await;
             // The text itself stands beside the button.
             let outcome = if is_copied {
-                "Copied"
+                t("Copied")
             } else {
-                "Select it and copy by hand"
+                t("Select it and copy by hand")
             };
             let _ = words.try_set(outcome);
         });

@@ -1,8 +1,9 @@
 //! "Are you sure?": a modal dialog of the browser, which keeps the focus inside and closes on Escape.
 
+use crate::words::t;
 use leptos::{html::Dialog, prelude::*};
 
-/// The words of a question.
+/// The words of a question, in English: they are translated where it is asked.
 #[derive(Clone, Copy)]
 pub struct Question {
     pub title: &'static str,
@@ -33,18 +34,18 @@ pub fn confirm(question: Question, act: Callback<()>) -> (Asking, AnyView) {
         }
     };
     let view = view! {
-        <dialog class="dialog" node_ref=dialog aria-label=question.title>
-            <h2>{question.title}</h2>
-            <p>{question.text}</p>
+        <dialog class="dialog" node_ref=dialog aria-label=t(question.title)>
+            <h2>{t(question.title)}</h2>
+            <p>{t(question.text)}</p>
             <div class="actions">
-                <button type="button" class="button" on:click=move |_| close()>{question.no}</button>
+                <button type="button" class="button" on:click=move |_| close()>{t(question.no)}</button>
                 <button
                     type="button"
                     class="button button-danger"
                     data-test="confirm"
                     on:click=move |_| { close(); act.run(()) }
                 >
-                    {question.yes}
+                    {t(question.yes)}
                 </button>
             </div>
         </dialog>
@@ -52,7 +53,7 @@ pub fn confirm(question: Question, act: Callback<()>) -> (Asking, AnyView) {
     (Asking(dialog), view.into_any())
 }
 
-/// A button that asks before it acts. `hook` is the button's `data-test` name.
+/// A button that asks before it acts. `hook` is the button's `data-test` name; `label` is translated.
 pub fn confirm_button(
     label: &'static str,
     hook: &'static str,

@@ -1,9 +1,10 @@
 //! Form fields: a label, an input, a line of help, and the reason beside it when the value is refused.
 
+use crate::words::{fill, later, t, t_owned};
 use laurel_protocol::FieldError;
 use leptos::prelude::*;
 
-/// What all fields share.
+/// What all fields share. Label and help are English, and translated where the field is shown.
 #[derive(Clone, Copy)]
 pub struct Field {
     /// As the API names it, for example `hyper.beta`; the reasons of a refusal find their field by it.
@@ -23,7 +24,7 @@ fn reason(errors: Errors, name: &'static str) -> impl Fn() -> Option<String> + C
             errors
                 .iter()
                 .find(|error| error.field == name)
-                .map(|error| error.reason.clone())
+                .map(|error| t_owned(&error.reason))
         })
     }
 }
@@ -32,15 +33,15 @@ fn reason(errors: Errors, name: &'static str) -> impl Fn() -> Option<String> + C
 fn frame(field: Field, errors: Errors, input: AnyView) -> AnyView {
     let reason = reason(errors, field.name);
     let help = (!field.help.is_empty()).then(|| {
-        view! { <span class="field-help" id=format!("{}-help", field.name)>{field.help}</span> }
+        view! { <span class="field-help" id=format!("{}-help", field.name)>{t(field.help)}</span> }
     });
     view! {
         <div class="field" class:field-bad=move || reason().is_some()>
-            <label for=field.name>{field.label}</label>
+            <label for=field.name>{t(field.label)}</label>
             {input}
             {help}
             <span class="field-reason" id=format!("{}-reason", field.name) role="alert">
-                {move || reason().map(|reason| format!("{} {reason}", field.label))}
+                {move || reason().map(|reason| fill("{0} {1}", &[&t(field.label), &reason]))}
             </span>
         </div>
     }
@@ -138,8 +139,8 @@ pub fn switch_field(field: Field, value: RwSignal<bool>) -> AnyView {
                 prop:checked=move || value.get()
                 on:change=move |event| value.set(event_target_checked(&event))
             />
-            <label for=field.name>{field.label}</label>
-            <span class="field-help" id=format!("{}-help", field.name)>{field.help}</span>
+            <label for=field.name>{t(field.label)}</label>
+            <span class="field-help" id=format!("{}-help", field.name)>{t(field.help)}</span>
         </div>
     }
     .into_any()
@@ -149,5 +150,5 @@ pub fn switch_field(field: Field, value: RwSignal<bool>) -> AnyView {
 pub fn number<T: std::str::FromStr>(value: RwSignal<String>, name: &str) -> Result<T, FieldError> {
     value
         .with_untracked(|text| text.trim().parse())
-        .map_err(|_| FieldError::new(name, "must be a number"))
+        .map_err(|_| FieldError::new(name, later("must be a number")))
 }

@@ -1,6 +1,6 @@
 //! A bar of how much is done, with the figure and the time left beside it.
 
-use crate::format;
+use crate::{format, words::fill};
 use leptos::prelude::*;
 
 /// How far something has come.
@@ -11,16 +11,19 @@ pub struct Amount {
     pub seconds_left: Option<f64>,
 }
 
-/// `what` names the things counted, for example "completions".
+/// `what` names the things counted, for example "completions", in the person's language.
 pub fn progress_bar(amount: Amount, what: &'static str) -> AnyView {
     let total = amount.n_total.max(1);
     let left = amount
         .seconds_left
-        .map(|seconds| format!(" · about {} left", format::duration(seconds)));
-    let text = format!(
-        "{} of {} {what}",
-        format::count(amount.n_done),
-        format::count(amount.n_total)
+        .map(|seconds| fill(" · about {0} left", &[&format::duration(seconds)]));
+    let text = fill(
+        "{0} of {1} {2}",
+        &[
+            &format::count(amount.n_done),
+            &format::count(amount.n_total),
+            &what,
+        ],
     );
     view! {
         <div class="progress">

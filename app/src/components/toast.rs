@@ -1,5 +1,6 @@
 //! Short messages at the foot of the page that go away by themselves.
 
+use crate::words::t;
 use leptos::prelude::*;
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ pub fn toast_area() -> AnyView {
                         <button
                             type="button"
                             class="toast-close"
-                            aria-label="Close"
+                            aria-label=t("Close")
                             on:click=move |_| toasts.close(message.number)
                         >
                             "×"

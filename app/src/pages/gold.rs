@@ -9,6 +9,7 @@ use crate::{
     },
     format,
     load::Loaded,
+    words::{fill, t},
 };
 use laurel_protocol::{AssignmentId, GoldItem, NewGold, ProjectId};
 use leptos::prelude::*;
@@ -29,11 +30,11 @@ pub fn page(id: ProjectId) -> AnyView {
     let list = items.view(move |list| listing(id, items, list));
     view! {
         <div class="page">
-            <p class="crumbs"><A href="/">"Projects"</A><A href=format!("/projects/{id}")>"Overview"</A></p>
-            <h1>"Gold items"</h1>
+            <p class="crumbs"><A href="/">{t("Projects")}</A><A href=format!("/projects/{id}")>{t("Overview")}</A></p>
+            <h1>{t("Gold items")}</h1>
             <p>
-                "Tasks whose right answer is known. They are handed out among the others, and nobody can tell which they \
-                 are; how often is set in the project's settings."
+                {t("Tasks whose right answer is known. They are handed out among the others, and nobody can tell which they \
+                 are; how often is set in the project's settings.")}
             </p>
             {form}
             {list}
@@ -68,13 +69,13 @@ fn form(from: AssignmentId, items: Loaded<Vec<GoldItem>>) -> AnyView {
     };
     view! {
         <section class="card" aria-labelledby="gold-new-title" hidden=move || made.get()>
-            <h2 id="gold-new-title">"Make your answer the right one"</h2>
+            <h2 id="gold-new-title">{t("Make your answer the right one")}</h2>
             <form class="form" on:submit=submit novalidate>
                 {area_field(EXPLANATION, 3, explanation, errors)}
                 {action.error_line()}
                 <div class="actions">
                     <button class="button button-main" data-test="make-gold" disabled=move || action.busy()>
-                        "Make it a gold item"
+                        {t("Make it a gold item")}
                     </button>
                 </div>
             </form>
@@ -87,10 +88,10 @@ fn listing(project: ProjectId, loaded: Loaded<Vec<GoldItem>>, items: Vec<GoldIte
     if items.is_empty() {
         return view! {
             <div class="empty">
-                <h2>"No gold items yet"</h2>
+                <h2>{t("No gold items yet")}</h2>
                 <p>
-                    "Label a few tasks yourself, then choose the clear ones under "
-                    <A href=format!("/projects/{project}/mine")>"your answers"</A> "."
+                    {t("Label a few tasks yourself, then choose the clear ones:")} " "
+                    <A href=format!("/projects/{project}/mine")>{t("your answers")}</A>
                 </p>
             </div>
         }
@@ -109,28 +110,27 @@ fn row(loaded: Loaded<Vec<GoldItem>>, item: GoldItem) -> AnyView {
         });
     };
     let answers = match item.n_answers {
-        0 => "nobody has answered it yet".to_owned(),
-        n => format!(
-            "{} of {} right",
-            item.n_right,
-            format::counted(n, "answer", "answers")
+        0 => t("nobody has answered it yet").to_owned(),
+        n => fill(
+            "{0} of {1} right",
+            &[&item.n_right, &format::counted(n, "{0} answer", "{0} answers")],
         ),
     };
     let end = match item.open {
         true => view! {
             <button type="button" class="button button-quiet" data-test="close-gold" disabled=move || action.busy() on:click=close>
-                "Give it to nobody any more"
+                {t("Give it to nobody any more")}
             </button>
         }
         .into_any(),
-        false => view! { <span class="badge">"closed"</span> }.into_any(),
+        false => view! { <span class="badge">{t("closed")}</span> }.into_any(),
     };
     let explanation = item.gold.explanation.clone();
     let explanation = (!explanation.is_empty()).then(|| view! { <p class="fine">{explanation}</p> });
     view! {
         <li class="card prompt" data-test="gold-item">
             <p class="turn">{item.prompt}</p>
-            <p><b>{spoken(&item.gold.judgement, &item.gold.ratings)}</b> " (in the order of the completions) · " {answers}</p>
+            <p><b>{spoken(&item.gold.judgement, &item.gold.ratings)}</b> " " {t("(in the order of the completions) ·")} " " {answers}</p>
             {explanation}
             <div class="actions">{end}</div>
             {action.error_line()}

@@ -9,6 +9,7 @@ use crate::{
     format,
     load::Loaded,
     session::use_session,
+    words::{fill, t},
 };
 use laurel_protocol::{Note, OwnAnswer, OwnAnswers, ProjectId, Role, TaskId};
 use leptos::prelude::*;
@@ -22,10 +23,10 @@ pub fn page(id: ProjectId) -> AnyView {
     view! {
         <div class="page">
             <p class="crumbs">
-                <A href="/">"Projects"</A>
-                <A href=format!("/projects/{id}/label")>"Back to labelling"</A>
+                <A href="/">{t("Projects")}</A>
+                <A href=format!("/projects/{id}/label")>{t("Back to labelling")}</A>
             </p>
-            <h1>"Your answers"</h1>
+            <h1>{t("Your answers")}</h1>
             {list}
         </div>
     }
@@ -36,8 +37,8 @@ fn listing(id: ProjectId, loaded: Loaded<OwnAnswers>, page: OwnAnswers) -> AnyVi
     if page.answers.is_empty() {
         return view! {
             <div class="empty">
-                <h2>"Nothing yet"</h2>
-                <p>"What you answer or skip in this project is listed here and can be changed."</p>
+                <h2>{t("Nothing yet")}</h2>
+                <p>{t("What you answer or skip in this project is listed here and can be changed.")}</p>
             </div>
         }
         .into_any();
@@ -54,7 +55,7 @@ fn listing(id: ProjectId, loaded: Loaded<OwnAnswers>, page: OwnAnswers) -> AnyVi
         };
         view! {
             <button type="button" class="button" data-test="more-answers" disabled=move || action.busy() on:click=ask>
-                "Show more"
+                {t("Show more")}
             </button>
         }
     });
@@ -74,7 +75,7 @@ fn listing(id: ProjectId, loaded: Loaded<OwnAnswers>, page: OwnAnswers) -> AnyVi
 fn row(project: ProjectId, own: OwnAnswer) -> AnyView {
     let said = match (&own.answer, own.skipped) {
         (Some(answer), _) => spoken(&answer.judgement, &answer.extras.ratings),
-        (None, reason) => format!("Skipped: {}", reason.map_or("no reason", reason_text)),
+        (None, reason) => fill("Skipped: {0}", &[&reason.map_or(t("no reason"), reason_text)]),
     };
     let comment = own.answer.map(|answer| answer.comment);
     let comment = comment
@@ -84,20 +85,21 @@ fn row(project: ProjectId, own: OwnAnswer) -> AnyView {
         None => {
             let href = format!("/projects/{project}/label?change={}", own.assignment_id);
             view! {
-                <A href=href attr:class="button button-quiet" attr:data-test="change-answer">"Look at it or change it"</A>
+                <A href=href attr:class="button button-quiet" attr:data-test="change-answer">{t("Look at it or change it")}</A>
             }
             .into_any()
         }
         Some(decision) => {
             let said = spoken(&decision.judgement, &decision.ratings);
-            view! { <p class="notice" data-test="own-decision">"A reviewer decided: "{said}</p> }.into_any()
+            view! { <p class="notice" data-test="own-decision">{t("A reviewer decided:")} " "{said}</p> }
+                .into_any()
         }
     };
     let notes = talk(own.task_id, own.notes);
     let is_admin = use_session().user().is_some_and(|user| user.role == Role::Admin);
     let gold = (is_admin && own.skipped.is_none()).then(|| {
         let href = format!("/projects/{project}/gold?from={}", own.assignment_id);
-        view! { <A href=href attr:class="button button-quiet" attr:data-test="to-gold">"Make it a gold item"</A> }
+        view! { <A href=href attr:class="button button-quiet" attr:data-test="to-gold">{t("Make it a gold item")}</A> }
     });
     view! {
         <li class="card prompt" data-test="own-answer">
@@ -152,12 +154,12 @@ fn talk(task: TaskId, notes: Vec<Note>) -> AnyView {
                 class="note-field"
                 type="text"
                 data-test="note-text"
-                aria-label=format!("Answer to the notes on task {task}")
+                aria-label=fill("Answer to the notes on task {0}", &[&task])
                 maxlength="8000"
                 prop:value=text
                 on:input=move |event| text.set(event_target_value(&event))
             />
-            <button class="button button-quiet" data-test="note-send" disabled=move || action.busy()>"Send"</button>
+            <button class="button button-quiet" data-test="note-send" disabled=move || action.busy()>{t("Send")}</button>
         </form>
         {action.error_line()}
     }

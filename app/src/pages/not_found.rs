@@ -1,18 +1,19 @@
 //! What stands in the place of a page that does not exist, or that this person may not see.
 
+use crate::words::t;
 use leptos::prelude::*;
 
 pub fn page() -> AnyView {
     empty_page(
-        "There is no page at this address",
-        "The link may be old, or mistyped.",
+        t("There is no page at this address"),
+        t("The link may be old, or mistyped."),
     )
 }
 
 pub fn for_admins_only() -> AnyView {
     empty_page(
-        "This page is for admins",
-        "Ask an admin of this Laurel if you think that you should see it.",
+        t("This page is for admins"),
+        t("Ask an admin of this Laurel if you think that you should see it."),
     )
 }
 
@@ -21,7 +22,7 @@ fn empty_page(title: &'static str, text: &'static str) -> AnyView {
         <div class="page page-narrow">
             <h1>{title}</h1>
             <p>{text}</p>
-            <p><a class="button" href="/">"To the projects"</a></p>
+            <p><a class="button" href="/">{t("To the projects")}</a></p>
         </div>
     }
     .into_any()

@@ -6,6 +6,7 @@ use crate::{
     format,
     load::Loaded,
     session::Admin,
+    words::{fill, t},
 };
 use laurel_protocol::{CreatedInvite, Invite, NewInvite, Role, User, UserChange, UserId};
 use leptos::prelude::*;
@@ -17,10 +18,10 @@ pub fn page(admin: Admin) -> AnyView {
     let table = users.view(move |list| table(users, list, own));
     view! {
         <div class="page">
-            <h1>"People"</h1>
+            <h1>{t("People")}</h1>
             {invites()}
             <section class="card" aria-labelledby="accounts-title">
-                <h2 id="accounts-title">"Accounts"</h2>
+                <h2 id="accounts-title">{t("Accounts")}</h2>
                 {table}
             </section>
         </div>
@@ -46,7 +47,7 @@ fn invites() -> AnyView {
             let origin = window().location().origin().unwrap_or_default();
             view! {
                 <div class="once">
-                    <p>"Send this link. It is shown only now and works until "{format::moment(created.invite.expires_at)}"."</p>
+                    <p>{fill("Send this link. It is shown only now and works until {0}.", &[&format::moment(created.invite.expires_at)])}</p>
                     {copy_line(format!("{origin}{}", created.path), "invite-link")}
                 </div>
             }
@@ -58,7 +59,7 @@ fn invites() -> AnyView {
             .filter(|invite| invite.used_by.is_none())
             .collect();
         if unused.is_empty() {
-            return view! { <p class="fine">"No open invites."</p> }.into_any();
+            return view! { <p class="fine">{t("No open invites.")}</p> }.into_any();
         }
         let rows = unused
             .into_iter()
@@ -68,8 +69,8 @@ fn invites() -> AnyView {
     });
     view! {
         <section class="card" aria-labelledby="invites-title">
-            <h2 id="invites-title">"Invite"</h2>
-            <p class="fine">"A link makes one account. Annotators compare answers; reviewers also decide what annotators see differently; admins see and change everything."</p>
+            <h2 id="invites-title">{t("Invite")}</h2>
+            <p class="fine">{t("A link makes one account. Annotators compare answers; reviewers also decide what annotators see differently; admins see and change everything.")}</p>
             <div class="actions">
                 <button
                     type="button"
@@ -78,7 +79,7 @@ fn invites() -> AnyView {
                     disabled=move || action.busy()
                     on:click=move |_| invite(Role::Annotator)
                 >
-                    "Invite an annotator"
+                    {t("Invite an annotator")}
                 </button>
                 <button
                     type="button"
@@ -87,7 +88,7 @@ fn invites() -> AnyView {
                     disabled=move || action.busy()
                     on:click=move |_| invite(Role::Reviewer)
                 >
-                    "Invite a reviewer"
+                    {t("Invite a reviewer")}
                 </button>
                 <button
                     type="button"
@@ -96,7 +97,7 @@ fn invites() -> AnyView {
                     disabled=move || action.busy()
                     on:click=move |_| invite(Role::Admin)
                 >
-                    "Invite an admin"
+                    {t("Invite an admin")}
                 </button>
             </div>
             {action.error_line()}
@@ -113,10 +114,10 @@ fn invite_row(invites: Loaded<Vec<Invite>>, invite: Invite) -> AnyView {
     let withdraw = move |_| action.run(api::account::withdraw_invite(id), move |()| invites.reload());
     view! {
         <li class="row row-head">
-            <span>"Open invite: "{role_name(invite.role)}</span>
-            <span class="fine">"until "{format::moment(invite.expires_at)}</span>
+            <span>{t("Open invite:")} " "{role_name(invite.role)}</span>
+            <span class="fine">{fill("until {0}", &[&format::moment(invite.expires_at)])}</span>
             <button type="button" class="button button-quiet" disabled=move || action.busy() on:click=withdraw>
-                "Withdraw"
+                {t("Withdraw")}
             </button>
             {action.error_line()}
         </li>
@@ -126,23 +127,23 @@ fn invite_row(invites: Loaded<Vec<Invite>>, invite: Invite) -> AnyView {
 
 fn role_name(role: Role) -> &'static str {
     match role {
-        Role::Admin => "admin",
-        Role::Reviewer => "reviewer",
-        Role::Annotator => "annotator",
+        Role::Admin => t("admin"),
+        Role::Reviewer => t("reviewer"),
+        Role::Annotator => t("annotator"),
     }
 }
 
 fn table(users: Loaded<Vec<User>>, list: Vec<User>, own: UserId) -> AnyView {
     let rows = list.into_iter().map(|user| row(users, user, own)).collect_view();
     view! {
-        <div class="table-frame" tabindex="0" role="region" aria-label="Accounts">
+        <div class="table-frame" tabindex="0" role="region" aria-label=t("Accounts")>
             <table>
                 <thead>
                     <tr>
-                        <th scope="col">"Name"</th>
-                        <th scope="col">"Role"</th>
-                        <th scope="col">"Since"</th>
-                        <th scope="col">"Access"</th>
+                        <th scope="col">{t("Name")}</th>
+                        <th scope="col">{t("Role")}</th>
+                        <th scope="col">{t("Since")}</th>
+                        <th scope="col">{t("Access")}</th>
                     </tr>
                 </thead>
                 <tbody>{rows}</tbody>
@@ -166,11 +167,11 @@ fn row(users: Loaded<Vec<User>>, user: User, own: UserId) -> AnyView {
         );
     };
     let access = if id == own {
-        view! { <span class="fine">"You"</span> }.into_any()
+        view! { <span class="fine">{t("You")}</span> }.into_any()
     } else {
         view! {
             <button type="button" class="button button-quiet" disabled=move || action.busy() on:click=change>
-                {if disabled { "Let in again" } else { "Disable" }}
+                {if disabled { t("Let in again") } else { t("Disable") }}
             </button>
             {action.error_line()}
         }
@@ -181,7 +182,7 @@ fn row(users: Loaded<Vec<User>>, user: User, own: UserId) -> AnyView {
             <th scope="row">
                 <A href=format!("/people/{id}") attr:data-test="person-link">{user.name}</A>
             </th>
-            <td>{role_name(user.role)}{disabled.then_some(" (disabled)")}</td>
+            <td>{role_name(user.role)}{disabled.then(|| t(" (disabled)"))}</td>
             <td>{format::moment(user.created_at)}</td>
             <td>{access}</td>
         </tr>

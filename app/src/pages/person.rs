@@ -8,6 +8,7 @@ use crate::{
     },
     format,
     load::Loaded,
+    words::{fill, t},
 };
 use laurel_protocol::{Leaving, PersonData, TaughtAdapter, UserId};
 use leptos::prelude::*;
@@ -25,7 +26,7 @@ pub fn page(id: UserId) -> AnyView {
     let body = data.view(move |data| person(id, data));
     view! {
         <div class="page">
-            <p class="crumbs"><A href="/people">"People"</A></p>
+            <p class="crumbs"><A href="/people">{t("People")}</A></p>
             {body}
         </div>
     }
@@ -34,13 +35,12 @@ pub fn page(id: UserId) -> AnyView {
 
 fn person(id: UserId, data: PersonData) -> AnyView {
     let adapters = match data.adapters.is_empty() {
-        true => {
-            view! { <p class="fine">"No adapter has learnt from what this person judged."</p> }.into_any()
-        }
+        true => view! { <p class="fine">{t("No adapter has learnt from what this person judged.")}</p> }
+            .into_any(),
         false => {
             let rows = data.adapters.into_iter().map(adapter).collect_view();
             view! {
-                <p>"These adapters have learnt from it. They stay as they are; train anew to be without it."</p>
+                <p>{t("These adapters have learnt from it. They stay as they are; train anew to be without it.")}</p>
                 <ul class="rows">{rows}</ul>
             }
             .into_any()
@@ -49,10 +49,13 @@ fn person(id: UserId, data: PersonData) -> AnyView {
     view! {
         <h1>{data.user.name}</h1>
         <section class="card" aria-labelledby="data-title">
-            <h2 id="data-title">"What there is of them"</h2>
+            <h2 id="data-title">{t("What there is of them")}</h2>
             <p>
-                <b data-test="person-answers">{data.n_answers}</b> " answers, " {data.n_skips} " skips, " {data.n_notes}
-                " notes; an account since " {format::moment(data.user.created_at)} "."
+                {t("Answers:")} " " <b data-test="person-answers">{data.n_answers}</b> ". "
+                {fill(
+                    "Skips: {0}. Notes: {1}. An account since {2}.",
+                    &[&data.n_skips, &data.n_notes, &format::moment(data.user.created_at)],
+                )}
             </p>
             {adapters}
         </section>
@@ -63,8 +66,8 @@ fn person(id: UserId, data: PersonData) -> AnyView {
 
 fn adapter(adapter: TaughtAdapter) -> AnyView {
     let how = match adapter.direct {
-        true => "trained on their comparisons",
-        false => "began from, or was scored by, one that was",
+        true => t("trained on their comparisons"),
+        false => t("began from, or was scored by, one that was"),
     };
     view! {
         <li data-test="taught-adapter">
@@ -105,21 +108,20 @@ fn leave(id: UserId) -> AnyView {
     };
     let outcome = move || {
         gone.get().map(|data| {
-            let text = format!(
-                "{} is taken out. {} adapters that have learnt from them are listed above.",
-                data.user.name,
-                data.adapters.len()
+            let text = fill(
+                "{0} is taken out. {1} adapters that have learnt from them are listed above.",
+                &[&data.user.name, &data.adapters.len()],
             );
             view! { <p class="notice" role="status" data-test="person-gone">{text}</p> }
         })
     };
     view! {
         <section class="card" aria-labelledby="leave-title" hidden=move || gone.with(Option::is_some)>
-            <h2 id="leave-title">"Take them out"</h2>
-            <p>"The account is closed, and name, comments and notes go. What they judged:"</p>
-            {choice(false, "answers-keep", "stays, under a pseudonym")}
-            {choice(true, "answers-withdraw", "is withdrawn: it counts in nothing that is made from now on, and others are asked instead")}
-            <div class="actions">{confirm_button("Take this person out", "delete-person", SURE, delete)}</div>
+            <h2 id="leave-title">{t("Take them out")}</h2>
+            <p>{t("The account is closed, and name, comments and notes go. What they judged:")}</p>
+            {choice(false, "answers-keep", t("stays, under a pseudonym"))}
+            {choice(true, "answers-withdraw", t("is withdrawn: it counts in nothing that is made from now on, and others are asked instead"))}
+            <div class="actions">{confirm_button(t("Take this person out"), "delete-person", SURE, delete)}</div>
             {action.error_line()}
         </section>
         {outcome}

@@ -1,7 +1,7 @@
 //! A new project.
 
 use super::project_form;
-use crate::{api, session::Admin};
+use crate::{api, session::Admin, words::t};
 use laurel_protocol::{Project, ProjectSettings};
 use leptos::prelude::*;
 use leptos_router::hooks::use_navigate;
@@ -15,9 +15,9 @@ pub fn page(_admin: Admin) -> AnyView {
         |settings: ProjectSettings| Box::pin(async move { api::project::create(&settings).await }) as _;
     view! {
         <div class="page page-narrow">
-            <h1>"New project"</h1>
-            <p class="lead">"Next you import its prompts."</p>
-            {project_form::form(project_form::defaults(), "Make the project", save, done)}
+            <h1>{t("New project")}</h1>
+            <p class="lead">{t("Next you import its prompts.")}</p>
+            {project_form::form(project_form::defaults(), t("Make the project"), save, done)}
         </div>
     }
     .into_any()

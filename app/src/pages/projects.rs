@@ -9,6 +9,7 @@ use crate::{
     },
     format,
     load::Loaded,
+    words::{fill, t},
 };
 use laurel_protocol::{LabelType, Project, Role, User};
 use leptos::prelude::*;
@@ -22,9 +23,9 @@ pub fn page(user: User) -> AnyView {
     let toasts = use_toasts();
     let load_sample = move |_| {
         action.run(api::project::load_sample(), move |project| {
-            toasts.good(format!(
-                "“{}” is ready. Open it to make completions.",
-                project.settings.name
+            toasts.good(fill(
+                "“{0}” is ready. Open it to make completions.",
+                &[&project.settings.name],
             ));
             projects.update(|projects| projects.insert(0, project));
         });
@@ -52,7 +53,7 @@ pub fn page(user: User) -> AnyView {
                     <div class="actions">
                         {sample_button(load_sample, action)}
                         <A href="/projects/new" attr:class="button button-main" attr:data-test="new-project">
-                            "New project"
+                            {t("New project")}
                         </A>
                     </div>
                 }
@@ -62,7 +63,7 @@ pub fn page(user: User) -> AnyView {
     view! {
         <div class="page">
             <div class="page-head">
-                <h1>"Projects"</h1>
+                <h1>{t("Projects")}</h1>
                 {tools}
             </div>
             {action.error_line()}
@@ -81,7 +82,7 @@ fn sample_button(load_sample: Callback<()>, action: Action) -> AnyView {
             disabled=move || action.busy()
             on:click=move |_| load_sample.run(())
         >
-            "Load the sample project"
+            {t("Load the sample project")}
         </button>
     }
     .into_any()
@@ -90,14 +91,14 @@ fn sample_button(load_sample: Callback<()>, action: Action) -> AnyView {
 fn empty_for_admins(load_sample: Callback<()>, action: Action) -> AnyView {
     view! {
         <div class="empty">
-            <h2>"Start with a project"</h2>
+            <h2>{t("Start with a project")}</h2>
             <p>
-                "A project holds prompts, the guidelines for judging their answers, and the rounds that train on
-                the judgements. The sample has everything to try the whole loop today."
+                {t("A project holds prompts, the guidelines for judging their answers, and the rounds that train on \
+                the judgements. The sample has everything to try the whole loop today.")}
             </p>
             <div class="actions">
                 {sample_button(load_sample, action)}
-                <A href="/projects/new" attr:class="button button-main">"New project"</A>
+                <A href="/projects/new" attr:class="button button-main">{t("New project")}</A>
             </div>
         </div>
     }
@@ -107,8 +108,8 @@ fn empty_for_admins(load_sample: Callback<()>, action: Action) -> AnyView {
 fn empty_for_annotators() -> AnyView {
     view! {
         <div class="empty">
-            <h2>"Nothing to label yet"</h2>
-            <p>"As soon as an admin opens a project, it appears here."</p>
+            <h2>{t("Nothing to label yet")}</h2>
+            <p>{t("As soon as an admin opens a project, it appears here.")}</p>
         </div>
     }
     .into_any()
@@ -124,24 +125,24 @@ fn card(project: Project, role: Role) -> AnyView {
         seconds_left: None,
     };
     let kind = match project.settings.label_type {
-        LabelType::Pick => "Pick the better of two".to_owned(),
-        LabelType::Rank => format!("Rank {} completions", project.settings.completions_per_task),
-        LabelType::BestWorst => format!("Best and worst of {}", project.settings.completions_per_task),
-        LabelType::Rate => "Rate completions".to_owned(),
+        LabelType::Pick => t("Pick the better of two").to_owned(),
+        LabelType::Rank => fill("Rank {0} completions", &[&project.settings.completions_per_task]),
+        LabelType::BestWorst => fill("Best and worst of {0}", &[&project.settings.completions_per_task]),
+        LabelType::Rate => t("Rate completions").to_owned(),
     };
     let progress = if counts.n_tasks > 0 {
-        progress_bar(done, "tasks judged")
+        progress_bar(done, t("tasks judged"))
     } else {
-        view! { <p class="fine">"No tasks yet: they come with the completions."</p> }.into_any()
+        view! { <p class="fine">{t("No tasks yet: they come with the completions.")}</p> }.into_any()
     };
     let name = project.settings.name;
     let (title, figures) = if is_admin {
         let href = format!("/projects/{id}");
         let figures = format!(
             "{} · {} · {}",
-            format::counted(counts.n_prompts, "prompt", "prompts"),
-            format::counted(counts.n_completions, "completion", "completions"),
-            format::counted(counts.n_comparisons, "comparison", "comparisons")
+            format::counted(counts.n_prompts, "{0} prompt", "{0} prompts"),
+            format::counted(counts.n_completions, "{0} completion", "{0} completions"),
+            format::counted(counts.n_comparisons, "{0} comparison", "{0} comparisons")
         );
         let link = view! { <A href attr:data-test="project-link">{name}</A> };
         (
@@ -154,13 +155,13 @@ fn card(project: Project, role: Role) -> AnyView {
     let label = (counts.n_tasks > 0 || !is_admin).then(|| {
         view! {
             <A href=format!("/projects/{id}/label") attr:class="button button-main" attr:data-test="label-link">
-                "Label"
+                {t("Label")}
             </A>
         }
     });
     let review = (role == Role::Reviewer).then(|| {
         view! {
-            <A href=format!("/projects/{id}/review") attr:class="button" attr:data-test="review-link">"Review"</A>
+            <A href=format!("/projects/{id}/review") attr:class="button" attr:data-test="review-link">{t("Review")}</A>
         }
     });
     view! {

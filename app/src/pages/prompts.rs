@@ -9,8 +9,9 @@ use crate::{
     error::AppError,
     format,
     load::Loaded,
+    words::{fill, t, t_owned},
 };
-use laurel_protocol::{Completion, FinishReason, ImportReport, ProjectId, Prompt, PromptPage};
+use laurel_protocol::{Completion, FinishReason, ImportReport, ProjectId, Prompt, PromptPage, Speaker};
 use leptos::{html, prelude::*};
 use leptos_router::components::A;
 use wasm_bindgen_futures::JsFuture;
@@ -34,8 +35,8 @@ pub fn page(id: ProjectId) -> AnyView {
     let list = prompts.view(move |page| listing(id, prompts, page));
     view! {
         <div class="page">
-            <p class="crumbs"><A href="/">"Projects"</A><A href=format!("/projects/{id}")>"Overview"</A></p>
-            <h1>"Prompts"</h1>
+            <p class="crumbs"><A href="/">{t("Projects")}</A><A href=format!("/projects/{id}")>{t("Overview")}</A></p>
+            <h1>{t("Prompts")}</h1>
             {import(id, prompts)}
             {list}
         </div>
@@ -100,10 +101,10 @@ fn import(id: ProjectId, prompts: Loaded<PromptPage>) -> AnyView {
     };
     view! {
         <section class="card" aria-labelledby="import-title">
-            <h2 id="import-title">"Import"</h2>
+            <h2 id="import-title">{t("Import")}</h2>
             <form class="form" on:submit=submit novalidate>
                 <div class="field">
-                    <label for="import-file">"A JSON Lines file"</label>
+                    <label for="import-file">{t("A JSON Lines file")}</label>
                     <input
                         id="import-file"
                         type="file"
@@ -119,7 +120,7 @@ fn import(id: ProjectId, prompts: Loaded<PromptPage>) -> AnyView {
                         }
                     />
                     <span class="field-help" id="import-file-chosen" role="status" data-test="import-file-chosen">
-                        {move || chosen.get().map(|chosen| format!("To be imported: {chosen}"))}
+                        {move || chosen.get().map(|chosen| fill("To be imported: {0}", &[&chosen]))}
                     </span>
                 </div>
                 {area_field(LINES, 5, text, errors)}
@@ -133,7 +134,7 @@ fn import(id: ProjectId, prompts: Loaded<PromptPage>) -> AnyView {
                             action.busy() || !has_text && chosen.with(Option::is_none)
                         }
                     >
-                        "Import"
+                        {t("Import")}
                     </button>
                 </div>
                 {outcome}
@@ -156,31 +157,33 @@ fn refused(error: &AppError) -> AnyView {
     let lines = error
         .fields()
         .into_iter()
-        .map(|field| view! { <li><code>{field.field}</code>" "{field.reason}</li> });
+        .map(|field| view! { <li><code>{t_owned(&field.field)}</code>" "{t_owned(&field.reason)}</li> });
     let lines = lines.collect_view();
     view! { <p class="form-error">{error.sentence()}</p> <ul class="bad-lines">{lines}</ul> }.into_any()
 }
 
 fn imported(report: ImportReport) -> AnyView {
     let duplicates = (report.n_duplicates > 0).then(|| {
-        format!(
-            " {} already there.",
-            format::counted(report.n_duplicates, "was", "were")
+        format::counted(
+            report.n_duplicates,
+            t(" {0} was already there."),
+            t(" {0} were already there."),
         )
     });
     let bad = (report.n_bad > 0).then(|| {
-        format!(
-            " {} skipped:",
-            format::counted(report.n_bad, "bad line", "bad lines")
+        format::counted(
+            report.n_bad,
+            t(" {0} bad line skipped:"),
+            t(" {0} bad lines skipped:"),
         )
     });
     let lines = report
         .bad_lines
         .into_iter()
-        .map(|bad| view! { <li><code>"line "{bad.line}</code>" "{bad.reason}</li> });
+        .map(|bad| view! { <li><code>{fill("line {0}", &[&bad.line])}</code>" "{t_owned(&bad.reason)}</li> });
     let lines = lines.collect_view();
     view! {
-        <p>{format::counted(report.n_imported, "prompt", "prompts")}" imported."{duplicates}{bad}</p>
+        <p>{format::counted(report.n_imported, t("{0} prompt imported."), t("{0} prompts imported."))}{duplicates}{bad}</p>
         <ul class="bad-lines">{lines}</ul>
     }
     .into_any()
@@ -190,8 +193,8 @@ fn listing(id: ProjectId, loaded: Loaded<PromptPage>, page: PromptPage) -> AnyVi
     if page.prompts.is_empty() {
         return view! {
             <div class="empty">
-                <h2>"No prompts yet"</h2>
-                <p>"Import a file above, or paste a few lines to try."</p>
+                <h2>{t("No prompts yet")}</h2>
+                <p>{t("Import a file above, or paste a few lines to try.")}</p>
             </div>
         }
         .into_any();
@@ -208,7 +211,7 @@ fn listing(id: ProjectId, loaded: Loaded<PromptPage>, page: PromptPage) -> AnyVi
         };
         view! {
             <button type="button" class="button" data-test="more-prompts" disabled=move || action.busy() on:click=ask>
-                "Show more"
+                {t("Show more")}
             </button>
         }
     });
@@ -221,14 +224,22 @@ fn listing(id: ProjectId, loaded: Loaded<PromptPage>, page: PromptPage) -> AnyVi
     .into_any()
 }
 
+fn role_name(role: Speaker) -> &'static str {
+    match role {
+        Speaker::System => t("system"),
+        Speaker::User => t("user"),
+        Speaker::Assistant => t("assistant"),
+    }
+}
+
 fn row(prompt: Prompt) -> AnyView {
     let open = RwSignal::new(false);
     let id = prompt.id;
     let messages = prompt.messages.into_iter().map(|message| {
-        view! { <p class="turn"><span class="turn-role">{message.role.as_str()}</span>{message.content}</p> }
+        view! { <p class="turn"><span class="turn-role">{role_name(message.role)}</span>{message.content}</p> }
     });
     let messages = messages.collect_view();
-    let count = format::counted(prompt.n_completions, "completion", "completions");
+    let count = format::counted(prompt.n_completions, "{0} completion", "{0} completions");
     let completions = move || {
         open.get()
             .then(|| Loaded::new(move || api::project::completions(id)).view(completions))
@@ -263,26 +274,30 @@ fn completions(completions: Vec<Completion>) -> AnyView {
             return view! {
                 <li class="row" data-test="completion-row">
                     <div class="prose" inner_html=completion.html></div>
-                    <p class="fine">{format!("written by {author}")}</p>
+                    <p class="fine">{fill("written by {0}", &[&author])}</p>
                 </li>
             }
             .into_any();
         };
         let generator = match &origin.adapter_hash {
-            Some(hash) => format!("{} + adapter {}", origin.model, format::short_hash(hash)),
+            Some(hash) => fill("{0} + adapter {1}", &[&origin.model, &format::short_hash(hash)]),
             None => origin.model,
         };
         let cut = match origin.finish_reason {
             FinishReason::Stop => "",
-            FinishReason::Length => " · cut off",
+            FinishReason::Length => t(" · cut off"),
         };
-        let sampling = format!(
-            "{generator} · temperature {} · top-p {} · seed {} · number {} · {}{cut}",
-            origin.sampling.temperature,
-            origin.sampling.top_p,
-            origin.sampling.seed,
-            origin.index,
-            format::counted(completion.n_tokens.into(), "token", "tokens")
+        let sampling = fill(
+            "{0} · temperature {1} · top-p {2} · seed {3} · number {4} · {5}{6}",
+            &[
+                &generator,
+                &origin.sampling.temperature,
+                &origin.sampling.top_p,
+                &origin.sampling.seed,
+                &origin.index,
+                &format::counted(completion.n_tokens.into(), "{0} token", "{0} tokens"),
+                &cut,
+            ],
         );
         view! {
             <li class="row" data-test="completion-row">

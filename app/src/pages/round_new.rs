@@ -24,6 +24,7 @@ use crate::{
     },
     format,
     load::{Loaded, living},
+    words::{fill, t},
 };
 use laurel_protocol::{Adapter, Loss, Project, ProjectCounts, ProjectId, RoundKind, Setting};
 use leptos::prelude::*;
@@ -37,8 +38,8 @@ pub fn page(id: ProjectId) -> AnyView {
     let body = ground.view(|(project, adapters)| form(project, adapters));
     view! {
         <div class="page page-narrow">
-            <p class="crumbs"><A href="/">"Projects"</A><A href=format!("/projects/{id}")>"Overview"</A></p>
-            <h1>"New round"</h1>
+            <p class="crumbs"><A href="/">{t("Projects")}</A><A href=format!("/projects/{id}")>{t("Overview")}</A></p>
+            <h1>{t("New round")}</h1>
             {body}
         </div>
     }
@@ -102,31 +103,31 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
     let margins = move || {
         // A project's rows have no column of margins.
         let options = vec![
-            pair("none", "None"),
-            pair("strength", "From the annotators' strength"),
+            pair("none", t("None")),
+            pair("strength", t("From the annotators' strength")),
         ];
         (loss.get().uses(Setting::Margin)).then(|| select_field(MARGIN, options, draft.margin, errors))
     };
     let batches = move || {
-        let options = vec![pair("pair", "Pairs"), pair("ranking", "Whole rankings")];
+        let options = vec![pair("pair", t("Pairs")), pair("ranking", t("Whole rankings"))];
         (loss.get().uses(Setting::BatchBy)).then(|| select_field(BATCH_BY, options, draft.batch_by, errors))
     };
     let keeps = vec![
-        pair("last", "The last weights"),
-        pair("best", "Those of the best evaluation"),
+        pair("last", t("The last weights")),
+        pair("best", t("Those of the best evaluation")),
     ];
     let kinds = [RoundKind::Dpo, RoundKind::Reward, RoundKind::Ppo, RoundKind::Sft]
         .map(|kind| pair(kind.as_str(), kind_name(kind)));
     let schedules = vec![
-        pair("linear", "Falls linearly"),
-        pair("cosine", "Falls like a cosine"),
-        pair("constant", "Stays"),
+        pair("linear", t("Falls linearly")),
+        pair("cosine", t("Falls like a cosine")),
+        pair("constant", t("Stays")),
     ];
-    let checkpointings = vec![pair("off", "Off"), pair("on", "On")];
+    let checkpointings = vec![pair("off", t("Off")), pair("on", t("On"))];
     let precisions = vec![
-        pair("f32", "f32, exact"),
+        pair("f32", t("f32, exact")),
         pair("bf16", "bf16"),
-        pair("quantized", "As the file has them, quantised"),
+        pair("quantized", t("As the file has them, quantised")),
     ];
     let starts = {
         let adapters = adapters.clone();
@@ -134,7 +135,7 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
             // A reward model is no policy to go on from.
             let fits = |adapter: &&Adapter| kind.get() == RoundKind::Reward || adapter.kind.makes_policy();
             let named = adapters.iter().filter(fits);
-            let mut options = vec![pair("", "The base model")];
+            let mut options = vec![pair("", t("The base model"))];
             options.extend(named.map(|adapter| (adapter.id.to_string(), adapter.name.clone())));
             select_field(START, options, draft.start, errors)
         })
@@ -177,7 +178,7 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
             </div>
             <div class="field-grid">{batches}{margins}{basic}</div>
             <details class="fold">
-                <summary>"Advanced"</summary>
+                <summary>{t("Advanced")}</summary>
                 <div class="field-grid">
                     {text_field(RANK, "number", draft.rank, errors)}
                     {text_field(ALPHA, "number", draft.alpha, errors)}
@@ -194,7 +195,7 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
                 </div>
             </details>
             {move || errors.with(|errors| (!errors.is_empty()).then(|| view! {
-                <p class="form-error" role="alert">"Some values cannot be used; see the fields marked above."</p>
+                <p class="form-error" role="alert">{t("Some values cannot be used; see the fields marked above.")}</p>
             }))}
             {action.error_line()}
             <div class="actions">
@@ -203,7 +204,7 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
                     data-test="start-round"
                     disabled=move || action.busy()
                 >
-                    "Start the round"
+                    {t("Start the round")}
                 </button>
             </div>
         </form>
@@ -238,10 +239,10 @@ fn data(counts: ProjectCounts, loss: Loss) -> AnyView {
 
 fn about_prompts(counts: ProjectCounts) -> String {
     match counts.n_prompts {
-        0 => "There are no prompts yet: import some first.".to_owned(),
-        n => format!(
-            "Answers {}, frozen now with their hash. No comparison is needed beyond those of the reward model.",
-            format::counted(n, "prompt", "prompts")
+        0 => t("There are no prompts yet: import some first.").to_owned(),
+        n => fill(
+            "Answers {0}, frozen now with their hash. No comparison is needed beyond those of the reward model.",
+            &[&format::counted(n, "{0} prompt", "{0} prompts")],
         ),
     }
 }
@@ -251,17 +252,24 @@ fn about_comparisons(counts: ProjectCounts, loss: Loss) -> String {
     let n_usable = counts.n_comparisons + if loss.trains_ties() { ties } else { 0 };
     let about_ties = match (ties, loss.trains_ties()) {
         (0, _) => String::new(),
-        (_, true) => format!(" {} among them.", format::counted(ties, "tie is", "ties are")),
-        (_, false) => format!(
-            " {} left out: this loss cannot use them.",
-            format::counted(ties, "tie is", "ties are")
+        (_, true) => format::counted(ties, t(" {0} tie is among them."), t(" {0} ties are among them.")),
+        (_, false) => format::counted(
+            ties,
+            t(" {0} tie is left out: this loss cannot use it."),
+            t(" {0} ties are left out: this loss cannot use them."),
         ),
     };
     if n_usable == 0 {
-        return format!("There are no comparisons yet: label a few tasks first.{about_ties}");
+        return fill(
+            "There are no comparisons yet: label a few tasks first.{0}",
+            &[&about_ties],
+        );
     }
-    format!(
-        "Trains on {}, frozen now with their hash.{about_ties}",
-        format::counted(n_usable, "comparison", "comparisons")
+    fill(
+        "Trains on {0}, frozen now with their hash.{1}",
+        &[
+            &format::counted(n_usable, "{0} comparison", "{0} comparisons"),
+            &about_ties,
+        ],
     )
 }

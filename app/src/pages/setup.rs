@@ -1,6 +1,6 @@
 //! The one-time link of the first start: makes the first admin.
 
-use crate::{api, components::account_form::account_form, load::Loaded, session::use_session};
+use crate::{api, components::account_form::account_form, load::Loaded, session::use_session, words::t};
 use laurel_protocol::Credentials;
 use leptos::prelude::*;
 use leptos_router::{NavigateOptions, hooks::use_navigate};
@@ -23,8 +23,8 @@ pub fn page(token: String) -> AnyView {
     let body = state.view(move |state| {
         if !state.needed {
             return view! {
-                <p>"This Laurel already has an admin, so the link is used up."</p>
-                <p><a class="button" href="/sign-in">"Sign in"</a></p>
+                <p>{t("This Laurel already has an admin, so the link is used up.")}</p>
+                <p><a class="button" href="/sign-in">{t("Sign in")}</a></p>
             }
             .into_any();
         }
@@ -32,14 +32,14 @@ pub fn page(token: String) -> AnyView {
             api::account::set_up(&token.get_value(), &credentials).await
         };
         view! {
-            <p class="lead">"Make the admin account. A password has at least 10 characters."</p>
-            {account_form(send, Credentials::validate, "Make the account", done)}
+            <p class="lead">{t("Make the admin account. A password has at least 10 characters.")}</p>
+            {account_form(send, Credentials::validate, t("Make the account"), done)}
         }
         .into_any()
     });
     view! {
         <div class="page page-gate">
-            <h1>"Welcome to Laurel"</h1>
+            <h1>{t("Welcome to Laurel")}</h1>
             {body}
         </div>
     }

@@ -1,7 +1,7 @@
 //! Sign-in. Stands in the place of any page while nobody is signed in, so that signing in leads back there;
 //! at its own address it leads to the projects.
 
-use crate::{api, components::account_form::account_form, session::use_session};
+use crate::{api, components::account_form::account_form, session::use_session, words::t};
 use laurel_protocol::Credentials;
 use leptos::prelude::*;
 use leptos_router::{
@@ -29,10 +29,10 @@ pub fn page() -> AnyView {
     let send = move |credentials: Credentials| async move { api::account::sign_in(&credentials).await };
     view! {
         <div class="page page-gate">
-            <h1>"Sign in"</h1>
-            <p class="lead">"Compare answers. Train on what you chose."</p>
-            {account_form(send, |_| Ok(()), "Sign in", done)}
-            <p class="fine">"No account? Ask an admin of this Laurel for an invite link."</p>
+            <h1>{t("Sign in")}</h1>
+            <p class="lead">{t("Compare answers. Train on what you chose.")}</p>
+            {account_form(send, |_| Ok(()), t("Sign in"), done)}
+            <p class="fine">{t("No account? Ask an admin of this Laurel for an invite link.")}</p>
         </div>
     }
     .into_any()

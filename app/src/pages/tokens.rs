@@ -11,6 +11,7 @@ use crate::{
     format,
     load::Loaded,
     session::Admin,
+    words::{fill, t},
 };
 use laurel_protocol::{ApiToken, CreatedToken, NewToken, TokenScope};
 use leptos::prelude::*;
@@ -63,17 +64,17 @@ pub fn page(_admin: Admin) -> AnyView {
         }
     };
     let scopes = vec![
-        ("script".to_owned(), "A script: acts as you".to_owned()),
+        ("script".to_owned(), t("A script: acts as you").to_owned()),
         (
             "worker".to_owned(),
-            "A trainer: takes work, nothing else".to_owned(),
+            t("A trainer: takes work, nothing else").to_owned(),
         ),
     ];
     let secret = move || {
         created.get().map(|created| {
             view! {
                 <div class="once">
-                    <p>"The secret of “"{created.token.name}"”. Keep it now: it is shown only once."</p>
+                    <p>{fill("The secret of “{0}”. Keep it now: it is shown only once.", &[&created.token.name])}</p>
                     {copy_line(created.secret, "token-secret")}
                 </div>
             }
@@ -82,10 +83,10 @@ pub fn page(_admin: Admin) -> AnyView {
     let list = tokens.view(move |list| listing(tokens, list));
     view! {
         <div class="page">
-            <h1>"API tokens"</h1>
-            <p class="lead">"Sent as "<code>"Authorization: Bearer …"</code>". The "<a href="/api/docs" rel="external">"API"</a>" is the one this page uses."</p>
+            <h1>{t("API tokens")}</h1>
+            <p class="lead">{t("Sent as")} " "<code>"Authorization: Bearer …"</code>{t(". The")} " "<a href="/api/docs" rel="external">{t("API")}</a>" " {t("is the one this page uses.")}</p>
             <section class="card" aria-labelledby="new-token-title">
-                <h2 id="new-token-title">"New token"</h2>
+                <h2 id="new-token-title">{t("New token")}</h2>
                 <form class="form" on:submit=submit novalidate>
                     <div class="field-row">
                         {text_field(NAME, "text", name, errors)}
@@ -94,14 +95,14 @@ pub fn page(_admin: Admin) -> AnyView {
                     {action.error_line()}
                     <div class="actions">
                         <button class="button button-main" data-test="create-token" disabled=move || action.busy()>
-                            "Make the token"
+                            {t("Make the token")}
                         </button>
                     </div>
                 </form>
                 <div role="status">{secret}</div>
             </section>
             <section class="card" aria-labelledby="tokens-title">
-                <h2 id="tokens-title">"Tokens"</h2>
+                <h2 id="tokens-title">{t("Tokens")}</h2>
                 {list}
             </section>
         </div>
@@ -111,7 +112,7 @@ pub fn page(_admin: Admin) -> AnyView {
 
 fn listing(tokens: Loaded<Vec<ApiToken>>, list: Vec<ApiToken>) -> AnyView {
     if list.is_empty() {
-        return view! { <p class="fine">"No tokens yet."</p> }.into_any();
+        return view! { <p class="fine">{t("No tokens yet.")}</p> }.into_any();
     }
     let rows = list.into_iter().map(|token| row(tokens, token)).collect_view();
     view! { <ul class="rows">{rows}</ul> }.into_any()
@@ -123,18 +124,18 @@ fn row(tokens: Loaded<Vec<ApiToken>>, token: ApiToken) -> AnyView {
     let revoke =
         Callback::new(move |()| action.run(api::account::revoke_token(id), move |()| tokens.reload()));
     let scope = match token.scope {
-        TokenScope::Script => "script",
-        TokenScope::Worker => "trainer",
+        TokenScope::Script => t("script"),
+        TokenScope::Worker => t("trainer"),
     };
     let used = token.last_used_at.map_or_else(
-        || "never used".to_owned(),
-        |at| format!("last used {}", format::moment(at)),
+        || t("never used").to_owned(),
+        |at| fill("last used {0}", &[&format::moment(at)]),
     );
     view! {
         <li class="row row-head">
             <strong>{token.name}</strong>
-            <span class="fine">{scope}" · made "{format::moment(token.created_at)}" · "{used}</span>
-            {confirm_button("Revoke", "revoke-token", REVOKE, revoke)}
+            <span class="fine">{scope}" " {t("· made")} " "{format::moment(token.created_at)}" · "{used}</span>
+            {confirm_button(t("Revoke"), "revoke-token", REVOKE, revoke)}
             {action.error_line()}
         </li>
     }

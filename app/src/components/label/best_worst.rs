@@ -4,6 +4,7 @@ use super::{
     prompt::{letter, truncated_badge},
     sheet::{self, Sheet, submit_button},
 };
+use crate::words::{fill, t};
 use laurel_protocol::ShownCompletion;
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -62,10 +63,10 @@ pub fn best_worst(completions: &[ShownCompletion], board: BestWorstBoard) -> Any
         .map(|(position, completion)| card(position, completion, board))
         .collect_view();
     let left = move || match board.named.get() {
-        BestWorst { best: None, .. } => "Which is the best?".to_owned(),
-        BestWorst { worst: None, .. } => "Which is the worst?".to_owned(),
-        _ if !board.sheet.is_rated() => "Some ratings are missing".to_owned(),
-        _ => "Submit".to_owned(),
+        BestWorst { best: None, .. } => t("Which is the best?").to_owned(),
+        BestWorst { worst: None, .. } => t("Which is the worst?").to_owned(),
+        _ if !board.sheet.is_rated() => t("Some ratings are missing").to_owned(),
+        _ => t("Submit").to_owned(),
     };
     let is_incomplete = move || board.named.get().answer().is_none() || !board.sheet.is_rated();
     view! {
@@ -94,7 +95,7 @@ fn card(position: usize, completion: &ShownCompletion, board: BestWorstBoard) ->
             class:is-worst=is_worst
             data-test="completion"
             data-position=position.to_string()
-            aria-label=format!("Answer {name}")
+            aria-label=fill("Answer {0}", &[&name])
         >
             <header class="completion-head">
                 <h2 class="completion-letter">{name}</h2>
@@ -106,20 +107,20 @@ fn card(position: usize, completion: &ShownCompletion, board: BestWorstBoard) ->
                         class="rank-button"
                         data-test="best"
                         aria-pressed=move || is_best().to_string()
-                        aria-label=format!("{name} is the best")
+                        aria-label=fill("{0} is the best", &[&name])
                         on:click=move |_| change(BestWorst::set_best)
                     >
-                        "Best"
+                        {t("Best")}
                     </button>
                     <button
                         type="button"
                         class="rank-button"
                         data-test="worst"
                         aria-pressed=move || is_worst().to_string()
-                        aria-label=format!("{name} is the worst")
+                        aria-label=fill("{0} is the worst", &[&name])
                         on:click=move |_| change(BestWorst::set_worst)
                     >
-                        "Worst"
+                        {t("Worst")}
                     </button>
                 </div>
             </header>

@@ -1,7 +1,10 @@
 //! The dialogs of the labelling page: why a task is skipped, the guidelines, the shortcuts. One native dialog
 //! shows them all; it keeps the focus inside and closes on Escape by itself.
 
-use crate::error::said;
+use crate::{
+    error::said,
+    words::{later, t},
+};
 use laurel_protocol::{LabelType, Skip, SkipReason};
 use leptos::{html, prelude::*};
 use std::time::Duration;
@@ -15,73 +18,80 @@ pub enum Panel {
 }
 
 const REASONS: [(SkipReason, &str, &str); 5] = [
-    (SkipReason::CannotJudge, "cannot_judge", "I cannot judge this"),
+    (
+        SkipReason::CannotJudge,
+        "cannot_judge",
+        later("I cannot judge this"),
+    ),
     (
         SkipReason::PromptUnclear,
         "prompt_unclear",
-        "The prompt is unclear",
+        later("The prompt is unclear"),
     ),
-    (SkipReason::Offensive, "offensive", "It is offensive"),
-    (SkipReason::Broken, "broken", "Something is broken"),
-    (SkipReason::Other, "other", "Another reason"),
+    (SkipReason::Offensive, "offensive", later("It is offensive")),
+    (SkipReason::Broken, "broken", later("Something is broken")),
+    (SkipReason::Other, "other", later("Another reason")),
 ];
 
 const PICK_KEYS: [(&str, &str); 11] = [
-    ("1 or A", "A is better"),
-    ("2 or B", "B is better"),
-    ("3 or T", "Tie"),
-    ("4 or X", "Both bad"),
-    ("1 – 4", "How much better, where it is asked"),
-    ("D", "Show the differences"),
-    ("C", "Write a comment"),
-    ("S", "Skip"),
-    ("U", "Undo"),
-    ("G", "Guidelines"),
-    ("Esc", "Close, or take a choice back"),
+    (later("1 or A"), later("A is better")),
+    (later("2 or B"), later("B is better")),
+    (later("3 or T"), later("Tie")),
+    (later("4 or X"), later("Both bad")),
+    ("1 – 4", later("How much better, where it is asked")),
+    ("D", later("Show the differences")),
+    ("C", later("Write a comment")),
+    ("S", later("Skip")),
+    ("U", later("Undo")),
+    ("G", later("Guidelines")),
+    ("Esc", later("Close, or take a choice back")),
 ];
 
 /// Where more is asked than the judgement.
 const SHEET_KEYS: [(&str, &str); 4] = [
-    ("R", "Go to the first missing rating; a digit rates and goes on"),
+    (
+        "R",
+        later("Go to the first missing rating; a digit rates and goes on"),
+    ),
     (
         "X",
-        "In a ranking: the focused answer and those below are unacceptable",
+        later("In a ranking: the focused answer and those below are unacceptable"),
     ),
-    ("W", "Write an answer of your own"),
-    ("Enter", "Submit"),
+    ("W", later("Write an answer of your own")),
+    ("Enter", later("Submit")),
 ];
 
 const BEST_WORST_KEYS: [(&str, &str); 8] = [
-    ("1 – 8", "The best answer, then the worst"),
-    ("0 or Esc", "Name them anew"),
-    ("Enter", "Submit"),
-    ("C", "Write a comment"),
-    ("S", "Skip"),
-    ("U", "Undo"),
-    ("G", "Guidelines"),
-    ("Esc", "Close"),
+    ("1 – 8", later("The best answer, then the worst")),
+    (later("0 or Esc"), later("Name them anew")),
+    ("Enter", later("Submit")),
+    ("C", later("Write a comment")),
+    ("S", later("Skip")),
+    ("U", later("Undo")),
+    ("G", later("Guidelines")),
+    ("Esc", later("Close")),
 ];
 
 const RATE_KEYS: [(&str, &str); 5] = [
-    ("C", "Write a comment"),
-    ("S", "Skip"),
-    ("U", "Undo"),
-    ("G", "Guidelines"),
-    ("Esc", "Close"),
+    ("C", later("Write a comment")),
+    ("S", later("Skip")),
+    ("U", later("Undo")),
+    ("G", later("Guidelines")),
+    ("Esc", later("Close")),
 ];
 
 const RANK_KEYS: [(&str, &str); 11] = [
-    ("1 – 8", "Give the focused answer this rank"),
-    ("Tab, J, K or arrows", "Move the focus"),
-    ("Shift + ↑ ↓", "Move it a rank up or down"),
-    ("T", "Tie it with the one above"),
-    ("0", "Take its rank away"),
-    ("Enter", "Submit"),
-    ("C", "Write a comment"),
-    ("S", "Skip"),
-    ("U", "Undo"),
-    ("G", "Guidelines"),
-    ("Esc", "Close"),
+    ("1 – 8", later("Give the focused answer this rank")),
+    (later("Tab, J, K or arrows"), later("Move the focus")),
+    ("Shift + ↑ ↓", later("Move it a rank up or down")),
+    ("T", later("Tie it with the one above")),
+    ("0", later("Take its rank away")),
+    ("Enter", later("Submit")),
+    ("C", later("Write a comment")),
+    ("S", later("Skip")),
+    ("U", later("Undo")),
+    ("G", later("Guidelines")),
+    ("Esc", later("Close")),
 ];
 
 /// What the dialogs need to know.
@@ -138,9 +148,9 @@ pub fn dialogs(dialogs: Dialogs) -> AnyView {
         refused.set(String::new());
     };
     let title = move || match dialogs.open.get() {
-        Some(Panel::Skip) => "Skip this task",
-        Some(Panel::Guidelines) => "Guidelines",
-        Some(Panel::Shortcuts) => "Keyboard shortcuts",
+        Some(Panel::Skip) => t("Skip this task"),
+        Some(Panel::Guidelines) => t("Guidelines"),
+        Some(Panel::Shortcuts) => t("Keyboard shortcuts"),
         None => "",
     };
     let body = move || match dialogs.open.get() {
@@ -169,7 +179,7 @@ pub fn dialogs(dialogs: Dialogs) -> AnyView {
                 <button
                     type="button"
                     class="label-tool"
-                    aria-label="Close"
+                    aria-label=t("Close")
                     on:click=move |_| dialogs.open.set(None)
                 >
                     "✕"
@@ -195,7 +205,7 @@ fn skip_body(skip: Callback<SkipReason>, comment: RwSignal<String>, refused: RwS
                     autofocus=digit == 1
                     on:click=move |_| skip.run(reason)
                 >
-                    <span>{text}</span>
+                    <span>{t(text)}</span>
                     <kbd aria-hidden="true">{digit}</kbd>
                 </button>
             }
@@ -205,7 +215,7 @@ fn skip_body(skip: Callback<SkipReason>, comment: RwSignal<String>, refused: RwS
         <div class="skip-body">
             {buttons}
             <label class="label-field">
-                <span>"Anything to add? (optional, before you choose)"</span>
+                <span>{t("Anything to add? (optional, before you choose)")}</span>
                 <textarea
                     rows="2"
                     data-test="skip-comment"
@@ -233,7 +243,7 @@ fn reason_of(event: &web_sys::KeyboardEvent) -> Option<SkipReason> {
 fn guidelines_body(dialogs: Dialogs) -> AnyView {
     let html = dialogs.guidelines_html.get_value();
     if html.trim().is_empty() {
-        return view! { <p>"This project has no guidelines. Choose the answer you would rather get."</p> }
+        return view! { <p>{t("This project has no guidelines. Choose the answer you would rather get.")}</p> }
             .into_any();
     }
     view! { <div class="prose" data-test="guidelines-text" inner_html=html></div> }.into_any()
@@ -250,7 +260,7 @@ fn shortcuts_body(dialogs: Dialogs) -> AnyView {
     let rows = sheet
         .iter()
         .chain(keys)
-        .map(|&(key, what)| view! { <div><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div> })
+        .map(|&(key, what)| view! { <div><dt><kbd>{t(key)}</kbd></dt><dd>{t(what)}</dd></div> })
         .collect_view();
     view! { <dl class="shortcut-list">{rows}</dl> }.into_any()
 }

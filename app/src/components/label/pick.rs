@@ -8,6 +8,7 @@ use super::{
         spoken, submit_button,
     },
 };
+use crate::words::{fill, later, t};
 use laurel_protocol::{Choice, ShownCompletion};
 use leptos::prelude::*;
 
@@ -28,17 +29,17 @@ pub struct PickBoard {
 }
 
 const CHOICES: [(Choice, &str, &str, &str); 4] = [
-    (Choice::First, "choose-first", "A is better", "1"),
-    (Choice::Second, "choose-second", "B is better", "2"),
-    (Choice::Tie, "choose-tie", "Tie", "3"),
-    (Choice::BothBad, "choose-both-bad", "Both bad", "4"),
+    (Choice::First, "choose-first", later("A is better"), "1"),
+    (Choice::Second, "choose-second", later("B is better"), "2"),
+    (Choice::Tie, "choose-tie", later("Tie"), "3"),
+    (Choice::BothBad, "choose-both-bad", later("Both bad"), "4"),
 ];
 
 const STRENGTHS: [(&str, &str); 4] = [
-    ("strength-1", "Slightly"),
-    ("strength-2", "Better"),
-    ("strength-3", "Much"),
-    ("strength-4", "Far better"),
+    ("strength-1", later("Slightly")),
+    ("strength-2", later("Better")),
+    ("strength-3", later("Much")),
+    ("strength-4", later("Far better")),
 ];
 
 pub fn pick(completions: &[ShownCompletion], board: PickBoard) -> AnyView {
@@ -61,7 +62,7 @@ pub fn pick(completions: &[ShownCompletion], board: PickBoard) -> AnyView {
                     aria-pressed=move || (board.choice.get() == Some(choice)).to_string()
                     on:click=move |event| once(&event, board.choose, choice)
                 >
-                    <span>{text}</span>
+                    <span>{t(text)}</span>
                     <kbd aria-hidden="true">{key}</kbd>
                 </button>
             }
@@ -69,10 +70,10 @@ pub fn pick(completions: &[ShownCompletion], board: PickBoard) -> AnyView {
         .collect_view();
     let strengths = move || board.waits.get().then(|| strengths(board));
     let text = move || match board.choice.get() {
-        None => "Which is better?".to_owned(),
-        _ if !board.sheet.is_rated() => "Some ratings are missing".to_owned(),
-        _ if board.waits.get() && board.strength.get().is_none() => "How much better?".to_owned(),
-        _ => "Submit".to_owned(),
+        None => t("Which is better?").to_owned(),
+        _ if !board.sheet.is_rated() => t("Some ratings are missing").to_owned(),
+        _ if board.waits.get() && board.strength.get().is_none() => t("How much better?").to_owned(),
+        _ => t("Submit").to_owned(),
     };
     let is_incomplete = move || {
         let has_strength = !board.waits.get() || board.strength.get().is_some();
@@ -91,12 +92,12 @@ pub fn pick(completions: &[ShownCompletion], board: PickBoard) -> AnyView {
             aria-pressed=move || board.differences.get().to_string()
             on:click=move |_| board.differences.update(|on| *on = !*on)
         >
-            {move || if board.differences.get() { "Hide the differences" } else { "Show the differences" }}
+            {move || if board.differences.get() { t("Hide the differences") } else { t("Show the differences") }}
         </button>
         <div class="pick-cards">{cards}</div>
         <div class="label-dock">
             {strengths}
-            <div class="choices" role="group" aria-label="Which answer is better?">{buttons}</div>
+            <div class="choices" role="group" aria-label=t("Which answer is better?")>{buttons}</div>
             {submit}
         </div>
     }
@@ -129,7 +130,7 @@ fn card(position: usize, completion: &ShownCompletion, other: &ShownCompletion, 
             class:is-chosen=move || board.choice.get() == Some(own)
             data-test="completion"
             data-position=position.to_string()
-            aria-label=format!("Answer {name}")
+            aria-label=fill("Answer {0}", &[&name])
         >
             <header class="completion-head">
                 <h2 class="completion-letter">{name}</h2>
@@ -144,8 +145,8 @@ fn card(position: usize, completion: &ShownCompletion, other: &ShownCompletion, 
 
 fn strengths(board: PickBoard) -> AnyView {
     let winner = move || match board.choice.get() {
-        Some(Choice::Second) => "How much better is B?",
-        _ => "How much better is A?",
+        Some(Choice::Second) => t("How much better is B?"),
+        _ => t("How much better is A?"),
     };
     let buttons = STRENGTHS
         .into_iter()
@@ -159,14 +160,14 @@ fn strengths(board: PickBoard) -> AnyView {
                     aria-pressed=move || (board.strength.get() == Some(strength)).to_string()
                     on:click=move |event| once(&event, board.choose_strength, strength)
                 >
-                    <span>{text}</span>
+                    <span>{t(text)}</span>
                     <kbd aria-hidden="true">{strength}</kbd>
                 </button>
             }
         })
         .collect_view();
     view! {
-        <div class="strengths" role="group" aria-label="How much better?">
+        <div class="strengths" role="group" aria-label=t("How much better?")>
             <p class="strengths-title" role="status">{winner}</p>
             <div class="choices">{buttons}</div>
         </div>

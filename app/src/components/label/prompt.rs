@@ -1,5 +1,6 @@
 //! The conversation that awaits an answer, above the completions.
 
+use crate::words::t;
 use laurel_protocol::{ShownMessage, Speaker};
 use leptos::{html, prelude::*};
 
@@ -19,9 +20,9 @@ pub fn prompt(messages: &[ShownMessage]) -> AnyView {
         .iter()
         .map(|message| {
             let (class, who) = match message.role {
-                Speaker::System => ("turn turn-system", "Instruction"),
-                Speaker::User => ("turn turn-user", "Prompt"),
-                Speaker::Assistant => ("turn turn-assistant", "Earlier answer"),
+                Speaker::System => ("turn turn-system", t("Instruction")),
+                Speaker::User => ("turn turn-user", t("Prompt")),
+                Speaker::Assistant => ("turn turn-assistant", t("Earlier answer")),
             };
             view! {
                 <div class=class>
@@ -32,7 +33,7 @@ pub fn prompt(messages: &[ShownMessage]) -> AnyView {
         })
         .collect_view();
     view! {
-        <section class="label-prompt" aria-label="Prompt">
+        <section class="label-prompt" aria-label=t("Prompt")>
             <div
                 class="label-prompt-turns"
                 class:is-folded=move || is_long.get() && !is_open.get()
@@ -47,7 +48,7 @@ pub fn prompt(messages: &[ShownMessage]) -> AnyView {
                 aria-expanded=move || is_open.get().to_string()
                 on:click=move |_| is_open.update(|open| *open = !*open)
             >
-                {move || if is_open.get() { "Show less" } else { "Show the whole prompt" }}
+                {move || if is_open.get() { t("Show less") } else { t("Show the whole prompt") }}
             </button>
         </section>
     }
@@ -62,6 +63,6 @@ pub fn letter(position: usize) -> char {
 /// The mark of a completion that the token limit cut off.
 pub fn truncated_badge(is_truncated: bool) -> Option<AnyView> {
     is_truncated.then(|| {
-        view! { <span class="label-badge" title="The model reached its token limit here">"cut off"</span> }.into_any()
+        view! { <span class="label-badge" title=t("The model reached its token limit here")>{t("cut off")}</span> }.into_any()
     })
 }

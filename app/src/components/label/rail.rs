@@ -5,6 +5,7 @@ use super::{
     prompt::letter,
     ranking::{Drop, Ranking},
 };
+use crate::words::t;
 use leptos::prelude::*;
 
 pub fn rail(ranking: RwSignal<Ranking>, drag: Drag) -> AnyView {
@@ -14,8 +15,8 @@ pub fn rail(ranking: RwSignal<Ranking>, drag: Drag) -> AnyView {
         .collect_view();
     let unranked = move || chips(ranking, None, drag);
     view! {
-        <section class="rail" aria-label="Your ranking">
-            <p class="rail-title">"Your ranking"</p>
+        <section class="rail" aria-label=t("Your ranking")>
+            <p class="rail-title">{t("Your ranking")}</p>
             <ol class="lanes">{lanes}</ol>
             <div
                 class="rail-rest"
@@ -23,7 +24,7 @@ pub fn rail(ranking: RwSignal<Ranking>, drag: Drag) -> AnyView {
                 class:is-empty=move || ranking.with(Ranking::is_complete)
                 data-lane="0"
             >
-                <span class="lane-name">"No rank yet"</span>
+                <span class="lane-name">{t("No rank yet")}</span>
                 <div class="chips">{unranked}</div>
             </div>
         </section>
@@ -34,8 +35,8 @@ pub fn rail(ranking: RwSignal<Ranking>, drag: Drag) -> AnyView {
 fn lane_view(lane: u8, n: u8, ranking: RwSignal<Ranking>, drag: Drag) -> AnyView {
     let is_end = lane == n;
     let note = match lane {
-        1 => "best",
-        _ if is_end => "worst",
+        1 => t("best"),
+        _ if is_end => t("worst"),
         _ => "",
     };
     let is_tie = move || ranking.with(|ranking| ranking.standing_in(Some(lane)).len() > 1);
@@ -50,7 +51,7 @@ fn lane_view(lane: u8, n: u8, ranking: RwSignal<Ranking>, drag: Drag) -> AnyView
         >
             <span class="lane-name">
                 <b>{lane.to_string()}</b>
-                <small>{move || if is_tie() { "tie" } else { note }}</small>
+                <small>{move || if is_tie() { t("tie") } else { note }}</small>
             </span>
             <div class="chips">{move || chips(ranking, Some(lane), drag)}</div>
         </li>

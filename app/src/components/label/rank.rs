@@ -8,6 +8,7 @@ use super::{
     ranking::Ranking,
     sheet::{self, Sheet, submit_button},
 };
+use crate::words::{fill, t};
 use laurel_protocol::ShownCompletion;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
@@ -31,9 +32,9 @@ pub fn rank(completions: &[ShownCompletion], board: RankBoard) -> AnyView {
         .map(|(position, completion)| card(position, n, completion, board))
         .collect_view();
     let left = move || match n - board.ranking.with(Ranking::n_ranked) {
-        0 if !board.sheet.is_rated() => "Some ratings are missing".to_owned(),
-        0 => "Submit ranking".to_owned(),
-        left => format!("{left} still without a rank"),
+        0 if !board.sheet.is_rated() => t("Some ratings are missing").to_owned(),
+        0 => t("Submit ranking").to_owned(),
+        left => fill("{0} still without a rank", &[&left]),
     };
     let is_incomplete = move || !board.ranking.with(Ranking::is_complete) || !board.sheet.is_rated();
     view! {
@@ -64,9 +65,9 @@ fn acceptable(board: RankBoard) -> AnyView {
     let options = move || {
         let option = move |rank: u8| {
             let words = match rank {
-                0 => "None is acceptable".to_owned(),
-                rank if rank == n_ranks() => "All are acceptable".to_owned(),
-                rank => format!("Acceptable down to rank {rank}"),
+                0 => t("None is acceptable").to_owned(),
+                rank if rank == n_ranks() => t("All are acceptable").to_owned(),
+                rank => fill("Acceptable down to rank {0}", &[&rank]),
             };
             view! { <option value=rank.to_string() selected=move || line() == rank>{words}</option> }
         };
@@ -79,7 +80,7 @@ fn acceptable(board: RankBoard) -> AnyView {
         board.sheet.set_acceptable(line);
     };
     view! {
-        <select class="rank-acceptable" data-test="acceptable" aria-label="Which answers are acceptable" on:change=on_change>
+        <select class="rank-acceptable" data-test="acceptable" aria-label=t("Which answers are acceptable") on:change=on_change>
             {options}
         </select>
     }
@@ -91,8 +92,8 @@ fn card(position: usize, n: usize, completion: &ShownCompletion, board: RankBoar
     let name = letter(position);
     let lane = move || board.ranking.with(|ranking| ranking.lane(position));
     let label = move || match lane() {
-        Some(lane) => format!("Answer {name}, rank {lane}"),
-        None => format!("Answer {name}, no rank yet"),
+        Some(lane) => fill("Answer {0}, rank {1}", &[&name, &lane]),
+        None => fill("Answer {0}, no rank yet", &[&name]),
     };
     let is_unacceptable = move || {
         board
@@ -110,7 +111,7 @@ fn card(position: usize, n: usize, completion: &ShownCompletion, board: RankBoar
                     class="rank-button"
                     tabindex="-1"
                     aria-pressed=move || (lane() == Some(rank)).to_string()
-                    aria-label=format!("Give {name} rank {rank}")
+                    aria-label=fill("Give {0} rank {1}", &[&name, &rank])
                     on:click=move |_| board.place.run((position, rank))
                 >
                     {rank.to_string()}
@@ -138,7 +139,7 @@ fn card(position: usize, n: usize, completion: &ShownCompletion, board: RankBoar
                 <span
                     class="grip"
                     aria-hidden="true"
-                    title="Drag to a rank"
+                    title=t("Drag to a rank")
                     on:pointerdown=move |event| drag.press(position, &event)
                     on:pointermove=move |event| drag.carry(&event)
                     on:pointerup=move |_| drag.release()
@@ -148,7 +149,7 @@ fn card(position: usize, n: usize, completion: &ShownCompletion, board: RankBoar
                     <span class="completion-letter">{name}</span>
                 </span>
                 {truncated_badge(completion.truncated)}
-                {move || is_unacceptable().then(|| view! { <span class="label-badge">"unacceptable"</span> })}
+                {move || is_unacceptable().then(|| view! { <span class="label-badge">{t("unacceptable")}</span> })}
                 <div class="rank-buttons">{ranks}</div>
             </header>
             <div class="prose" inner_html=completion.html.clone()></div>

@@ -4,6 +4,7 @@ use super::{
     prompt::{letter, truncated_badge},
     sheet::{self, Sheet, submit_button},
 };
+use crate::words::{fill, t};
 use laurel_protocol::ShownCompletion;
 use leptos::prelude::*;
 
@@ -18,7 +19,7 @@ pub fn rate(completions: &[ShownCompletion], sheet: Sheet, submit: Callback<()>)
                     class="completion"
                     data-test="completion"
                     data-position=position.to_string()
-                    aria-label=format!("Answer {name}")
+                    aria-label=fill("Answer {0}", &[&name])
                 >
                     <header class="completion-head">
                         <h2 class="completion-letter">{name}</h2>
@@ -31,8 +32,8 @@ pub fn rate(completions: &[ShownCompletion], sheet: Sheet, submit: Callback<()>)
         })
         .collect_view();
     let text = move || match sheet.is_rated() {
-        true => "Submit".to_owned(),
-        false => "Some ratings are missing".to_owned(),
+        true => t("Submit").to_owned(),
+        false => t("Some ratings are missing").to_owned(),
     };
     view! {
         <div class="sheet-cards">{cards}</div>

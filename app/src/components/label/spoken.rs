@@ -1,6 +1,7 @@
 //! Judgements in words.
 
 use super::prompt::letter;
+use crate::words::{fill, t};
 use laurel_protocol::{Choice, Judgement};
 use std::collections::BTreeMap;
 
@@ -9,13 +10,13 @@ pub fn spoken(judgement: &Judgement, ratings: &BTreeMap<String, Vec<u8>>) -> Str
     match judgement {
         Judgement::Pick { choice, strength } => {
             let said = match choice {
-                Choice::First => "A is better",
-                Choice::Second => "B is better",
-                Choice::Tie => "Tie",
-                Choice::BothBad => "Both bad",
+                Choice::First => t("A is better"),
+                Choice::Second => t("B is better"),
+                Choice::Tie => t("Tie"),
+                Choice::BothBad => t("Both bad"),
             };
             match strength {
-                Some(strength) => format!("{said}, {strength} of 4"),
+                Some(strength) => fill("{0}, {1} of 4", &[&said, strength]),
                 None => said.to_owned(),
             }
         }
@@ -35,13 +36,10 @@ pub fn spoken(judgement: &Judgement, ratings: &BTreeMap<String, Vec<u8>>) -> Str
             }
             said
         }
-        Judgement::BestWorst { best, worst } => {
-            format!(
-                "Best {}, worst {}",
-                letter((*best).into()),
-                letter((*worst).into())
-            )
-        }
+        Judgement::BestWorst { best, worst } => fill(
+            "Best {0}, worst {1}",
+            &[&letter((*best).into()), &letter((*worst).into())],
+        ),
         Judgement::Rate => {
             let ratings = ratings.iter().map(|(name, ratings)| {
                 let ratings: Vec<String> = ratings.iter().map(u8::to_string).collect();

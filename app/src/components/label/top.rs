@@ -2,6 +2,7 @@
 //! place of a task when there is none.
 
 use super::dialogs::Panel;
+use crate::words::{fill, t};
 use laurel_protocol::Progress;
 use leptos::prelude::*;
 
@@ -29,7 +30,10 @@ pub fn top(name: String, mine: String, top: Top) -> AnyView {
             let project = (progress.n_tasks_done * 100)
                 .checked_div(progress.n_tasks)
                 .unwrap_or(0);
-            format!("{} left for you · project {project} %", progress.n_left_for_me)
+            fill(
+                "{0} left for you · project {1} %",
+                &[&progress.n_left_for_me, &project],
+            )
         })
     };
     let tool = move |hook: &'static str, panel: Panel, text: &'static str, key: &'static str| {
@@ -53,7 +57,7 @@ pub fn top(name: String, mine: String, top: Top) -> AnyView {
                 <div
                     class="label-progress"
                     role="progressbar"
-                    aria-label="Your progress"
+                    aria-label=t("Your progress")
                     aria-valuemin="0"
                     aria-valuemax="100"
                     aria-valuenow=move || share().to_string()
@@ -62,7 +66,7 @@ pub fn top(name: String, mine: String, top: Top) -> AnyView {
                 </div>
                 <p class="label-progress-text" data-test="progress">
                     <b>{move || top.n_mine.get()}</b>
-                    " done · "
+                    " " {t("done ·")} " "
                     {left}
                 </p>
             </div>
@@ -78,12 +82,12 @@ pub fn top(name: String, mine: String, top: Top) -> AnyView {
                     disabled=move || !top.can_undo.get()
                     on:click=move |_| top.undo.run(())
                 >
-                    "Undo"
+                    {t("Undo")}
                 </button>
-                <a class="label-tool" data-test="own-answers" href=mine>"Your answers"</a>
-                {tool("skip", Panel::Skip, "Skip", "s")}
-                {tool("guidelines", Panel::Guidelines, "Guidelines", "g")}
-                {tool("shortcuts", Panel::Shortcuts, "Keys", "?")}
+                <a class="label-tool" data-test="own-answers" href=mine>{t("Your answers")}</a>
+                {tool("skip", Panel::Skip, t("Skip"), "s")}
+                {tool("guidelines", Panel::Guidelines, t("Guidelines"), "g")}
+                {tool("shortcuts", Panel::Shortcuts, t("Keys"), "?")}
             </div>
         </header>
     }
@@ -96,7 +100,7 @@ pub fn resting(hook: &'static str, title: &'static str, text: String) -> AnyView
         <section class="label-rest" data-test=hook>
             <h1>{title}</h1>
             <p>{text}</p>
-            <a class="label-link" href="/">"Back to the projects"</a>
+            <a class="label-link" href="/">{t("Back to the projects")}</a>
         </section>
     }
     .into_any()

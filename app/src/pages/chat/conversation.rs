@@ -1,6 +1,9 @@
 //! One conversation: with whom, and what was said.
 
-use crate::load::living;
+use crate::{
+    load::living,
+    words::{t, t_owned},
+};
 use laurel_protocol::{
     Adapter, AdapterId, ChatAnswer, ChatTurn, FinishReason, JobStatus, Message, Speaker, talkers,
 };
@@ -88,7 +91,7 @@ impl Conversation {
         adapters: &[Adapter],
         turn: RwSignal<Option<ChatTurn>>,
     ) -> AnyView {
-        let mut options = vec![(String::new(), "The base model".to_owned())];
+        let mut options = vec![(String::new(), t("The base model").to_owned())];
         options.extend(talkers(adapters).map(|it| (it.id.to_string(), it.name.clone())));
         let options = options
             .into_iter()
@@ -124,7 +127,7 @@ impl Conversation {
         view! {
             <section class="card chat-side" data-test=id.clone()>
                 <div class="field">
-                    <label for=format!("{id}-adapter")>"Talk to"</label>
+                    <label for=format!("{id}-adapter")>{t("Talk to")}</label>
                     <select
                         id=format!("{id}-adapter")
                         data-test=format!("{id}-adapter")
@@ -134,7 +137,7 @@ impl Conversation {
                         {options}
                     </select>
                 </div>
-                <div class="chat-log" node_ref=log role="log" aria-label="What was said" tabindex="0">{said} {answer}</div>
+                <div class="chat-log" node_ref=log role="log" aria-label=t("What was said") tabindex="0">{said} {answer}</div>
             </section>
         }
         .into_any()
@@ -167,10 +170,12 @@ fn utterance(said: &Utterance) -> AnyView {
 /// What is to be known of an answer that did not end by itself.
 fn note(answer: &ChatAnswer, status: JobStatus, error: Option<&str>) -> String {
     match (status, answer.finish_reason) {
-        (JobStatus::Failed, _) => error.unwrap_or("The trainer could not answer.").to_owned(),
-        (JobStatus::Aborted, None) => "Stopped.".to_owned(),
-        (_, Some(FinishReason::Length)) => "Cut off: longer than the most tokens.".to_owned(),
-        _ if answer.text.is_empty() => "The model ended its answer at once.".to_owned(),
+        (JobStatus::Failed, _) => {
+            error.map_or_else(|| t("The trainer could not answer.").to_owned(), t_owned)
+        }
+        (JobStatus::Aborted, None) => t("Stopped.").to_owned(),
+        (_, Some(FinishReason::Length)) => t("Cut off: longer than the most tokens.").to_owned(),
+        _ if answer.text.is_empty() => t("The model ended its answer at once.").to_owned(),
         _ => String::new(),
     }
 }

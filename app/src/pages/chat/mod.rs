@@ -12,6 +12,7 @@ use crate::{
     api::{self, events::Stream},
     components::{action::Action, field::Errors},
     load::Loaded,
+    words::{fill, t, t_owned},
 };
 use laurel_protocol::{Adapter, ChatSide, ChatTurn, JobId, JobStatus, NewChatTurn, Project, ProjectId};
 use leptos::{ev::KeyboardEvent, prelude::*};
@@ -25,8 +26,8 @@ pub fn page(id: ProjectId) -> AnyView {
     let body = ground.view(|(project, adapters)| body(&project, &adapters));
     view! {
         <div class="page page-wide">
-            <p class="crumbs"><A href="/">"Projects"</A><A href=format!("/projects/{id}")>"Overview"</A></p>
-            <h1>"Chat"</h1>
+            <p class="crumbs"><A href="/">{t("Projects")}</A><A href=format!("/projects/{id}")>{t("Overview")}</A></p>
+            <h1>{t("Chat")}</h1>
             {body}
         </div>
     }
@@ -174,10 +175,10 @@ fn body(project: &Project, adapters: &[Adapter]) -> AnyView {
     };
     view! {
         <p class="muted">
-            "A trainer answers before it takes other work. Nothing that is said here is stored, and no label comes of it."
+            {t("A trainer answers before it takes other work. Nothing that is said here is stored, and no label comes of it.")}
         </p>
         <p class="notice" role="status" hidden=move || chat.is_live.get()>
-            "The live connection is interrupted; trying again."
+            {t("The live connection is interrupted; trying again.")}
         </p>
         <div class="chat-top">
             <label class="chat-compare">
@@ -188,7 +189,7 @@ fn body(project: &Project, adapters: &[Adapter]) -> AnyView {
                     disabled=move || chat.is_answering()
                     on:change=compare
                 />
-                "Two side by side"
+                {t("Two side by side")}
             </label>
             <button
                 type="button"
@@ -197,14 +198,14 @@ fn body(project: &Project, adapters: &[Adapter]) -> AnyView {
                 disabled=move || chat.is_answering()
                 on:click=move |_| chat.begin_anew()
             >
-                "Begin anew"
+                {t("Begin anew")}
             </button>
         </div>
         <div class="chat-sides">{chat.sides[0].view("first", adapters, chat.turn)} {second}</div>
         {waiting(chat)}
         {entry(chat)}
         <details class="fold">
-            <summary>"Sampling"</summary>
+            <summary>{t("Sampling")}</summary>
             <div class="field-grid">{fields(chat.draft, chat.errors)}</div>
         </details>
     }
@@ -229,18 +230,18 @@ fn waiting(chat: Chat) -> AnyView {
 
 fn in_words(turn: &ChatTurn) -> String {
     let before = match turn.n_ahead {
-        0 => "It is the next to be answered.".to_owned(),
-        1 => "One other turn is answered before it.".to_owned(),
-        n => format!("{n} other turns are answered before it."),
+        0 => t("It is the next to be answered.").to_owned(),
+        1 => t("One other turn is answered before it.").to_owned(),
+        n => fill("{0} other turns are answered before it.", &[&n]),
     };
     let busy = match turn.busy_with.as_slice() {
         [] => String::new(),
-        names => format!(
-            " A trainer is busy with {}: it answers at its next chance. Pause a round to go first.",
-            names.join(", ")
+        names => fill(
+            " A trainer is busy with {0}: it answers at its next chance. Pause a round to go first.",
+            &[&names.join(", ")],
         ),
     };
-    format!("Waits for a trainer. {before}{busy}")
+    fill("Waits for a trainer. {0}{1}", &[&before, &busy])
 }
 
 fn entry(chat: Chat) -> AnyView {
@@ -255,7 +256,7 @@ fn entry(chat: Chat) -> AnyView {
         chat.errors.with(|errors| {
             let reasons: Vec<_> = errors
                 .iter()
-                .map(|error| format!("{} {}", error.field, error.reason))
+                .map(|error| fill("{0} {1}", &[&t_owned(&error.field), &t_owned(&error.reason)]))
                 .collect();
             (!reasons.is_empty())
                 .then(|| view! { <p class="form-error" role="alert">{reasons.join("; ")}</p> })
@@ -263,11 +264,11 @@ fn entry(chat: Chat) -> AnyView {
     };
     view! {
         <form class="chat-entry" on:submit=move |event| { event.prevent_default(); chat.send() }>
-            <label class="visually-hidden" for="chat-text">"What you say"</label>
+            <label class="visually-hidden" for="chat-text">{t("What you say")}</label>
             <textarea
                 id="chat-text"
                 rows="3"
-                placeholder="Say something. Enter sends, Shift+Enter starts a new line."
+                placeholder=t("Say something. Enter sends, Shift+Enter starts a new line.")
                 data-test="chat-text"
                 on:keydown=keys
                 prop:value=move || chat.text.get()
@@ -279,7 +280,7 @@ fn entry(chat: Chat) -> AnyView {
                     data-test="chat-send"
                     disabled=move || chat.is_answering() || chat.action.busy()
                 >
-                    "Send"
+                    {t("Send")}
                 </button>
                 <button
                     type="button"
@@ -288,7 +289,7 @@ fn entry(chat: Chat) -> AnyView {
                     hidden=move || !chat.is_answering()
                     on:click=move |_| chat.stop()
                 >
-                    "Stop"
+                    {t("Stop")}
                 </button>
             </div>
             {reason}

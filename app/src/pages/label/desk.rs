@@ -7,6 +7,7 @@ use crate::{
     api,
     error::AppError,
     outbox::{Outbox, use_outbox},
+    words::t,
 };
 use laurel_protocol::{
     Assignment, AssignmentId, ErrorCode, Feedback, Held, Progress, ProjectId, Stopped, UserId,
@@ -252,7 +253,7 @@ impl Desk {
                 Err(error) if error.code() == Some(ErrorCode::LeaseLost) => {
                     if self.on_screen().is_some_and(|shown| shown.id == assignment) {
                         self.said
-                            .set("This task went to someone else while you were away.".to_owned());
+                            .set(t("This task went to someone else while you were away.").to_owned());
                     }
                     self.hand.update(|hand| hand.retain(|held| held.id != assignment));
                     self.hold();

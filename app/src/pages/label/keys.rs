@@ -117,14 +117,17 @@ fn by_letter(letter: char, mode: Mode) -> Option<Command> {
 }
 
 /// The letter or digit of a press. A Latin letter counts as typed; where the layout types something else
-/// (Cyrillic, or `&` on the `1` of a French keyboard), the place of the key counts.
+/// (Hangul, Cyrillic, or `&` on the `1` of a French keyboard), the place of the key counts.
 fn letter(press: Press<'_>) -> Option<char> {
     let mut chars = press.key.chars();
     let typed = chars.next().filter(|_| chars.next().is_none());
     if let Some(typed) = typed.filter(char::is_ascii_alphanumeric) {
         return Some(typed.to_ascii_lowercase());
     }
-    typed.filter(|_| !press.shift)?;
+    // An input method that has taken the letter tells its place alone.
+    if press.key != "Process" {
+        typed.filter(|_| !press.shift)?;
+    }
     let place = press
         .code
         .strip_prefix("Key")
@@ -186,6 +189,19 @@ mod tests {
         assert_eq!(
             command(press("ф", "KeyA"), Mode::Pick),
             Some(Command::Choose(Choice::First))
+        );
+        // Hangul is typed letter by letter: ㅁ lies on A, ㅅ on T.
+        assert_eq!(
+            command(press("ㅁ", "KeyA"), Mode::Pick),
+            Some(Command::Choose(Choice::First))
+        );
+        assert_eq!(
+            command(press("ㅅ", "KeyT"), Mode::Rank),
+            Some(Command::TieWithAbove)
+        );
+        assert_eq!(
+            command(press("Process", "KeyB"), Mode::Pick),
+            Some(Command::Choose(Choice::Second))
         );
         // Dvorak types "o" where a US keyboard has "s": typed letters win.
         assert_eq!(command(press("o", "KeyS"), Mode::Pick), None);

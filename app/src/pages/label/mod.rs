@@ -27,6 +27,7 @@ use crate::{
     load::{Loaded, waiting},
     outbox::{Link, Verdict},
     session::use_session,
+    words::{fill, t},
 };
 use desk::{Desk, Stage};
 use keys::{Command, Press, command};
@@ -117,49 +118,51 @@ fn rest(desk: Desk) -> AnyView {
             Link::Fine => waiting(),
             Link::Offline | Link::Failing(_) => resting(
                 "offline",
-                "Waiting for the connection",
-                "Your answers are safe in this browser. They are sent, and the next task comes, as soon as the \
-                 server answers again."
+                t("Waiting for the connection"),
+                t("Your answers are safe in this browser. They are sent, and the next task comes, as soon as the \
+                 server answers again.")
                     .to_owned(),
             ),
         };
     }
     if progress.n_tasks == 0 {
-        let text = "There is nothing to judge in this project yet. New tasks appear here by themselves.";
-        return resting("nothing-yet", "Nothing yet", text.to_owned());
+        let text = t("There is nothing to judge in this project yet. New tasks appear here by themselves.");
+        return resting("nothing-yet", t("Nothing yet"), text.to_owned());
     }
     match desk.stopped.get() {
         Some(Stopped::Limit) => {
-            let text = format!(
-                "You have judged {} tasks here, as many as one person may in this project. Thank you.",
-                progress.n_mine
+            let text = fill(
+                "You have judged {0} tasks here, as many as one person may in this project. Thank you.",
+                &[&progress.n_mine],
             );
-            return resting("limit", "All done", text);
+            return resting("limit", t("All done"), text);
         }
         Some(Stopped::NotQualified) => {
-            let text = "Too few of the first tasks, whose right answers are known, were answered as the guidelines \
-                        say. Ask whoever runs this project how to go on.";
-            return resting("not-qualified", "No more tasks for you here", text.to_owned());
+            let text = t(
+                "Too few of the first tasks, whose right answers are known, were answered as the guidelines \
+                        say. Ask whoever runs this project how to go on.",
+            );
+            return resting("not-qualified", t("No more tasks for you here"), text.to_owned());
         }
         None => {}
     }
     if progress.n_left_for_me == 0 {
-        let text = format!("You have judged {} tasks here. Thank you.", progress.n_mine);
-        return resting("all-done", "All done", text);
+        let text = fill("You have judged {0} tasks here. Thank you.", &[&progress.n_mine]);
+        return resting("all-done", t("All done"), text);
     }
-    let text = "Every open task is with someone else right now. This page looks again by itself.";
-    resting("all-held", "One moment", text.to_owned())
+    let text = t("Every open task is with someone else right now. This page looks again by itself.");
+    resting("all-held", t("One moment"), text.to_owned())
 }
 
 fn saved(desk: Desk) -> (&'static str, String) {
     let state = desk.save_state();
     let text = match state {
-        SaveState::Saved => "Saved".to_owned(),
-        SaveState::Saving => "Saving …".to_owned(),
-        SaveState::Offline => "Offline: kept in this browser".to_owned(),
+        SaveState::Saved => t("Saved").to_owned(),
+        SaveState::Saving => t("Saving …").to_owned(),
+        SaveState::Offline => t("Offline: kept in this browser").to_owned(),
         SaveState::Error => match desk.outbox.link() {
             Link::Failing(sentence) => sentence,
-            Link::Fine | Link::Offline => "An answer was refused".to_owned(),
+            Link::Fine | Link::Offline => t("An answer was refused").to_owned(),
         },
     };
     (state.name(), text)
@@ -171,10 +174,10 @@ fn feedback(desk: Desk) -> AnyView {
         return ().into_any();
     };
     let said = match feedback.right {
-        true => "That task was a check, and your answer was right.".to_owned(),
-        false => format!(
-            "That task was a check. The right answer was: {}.",
-            spoken(&feedback.expected, &feedback.expected_ratings)
+        true => t("That task was a check, and your answer was right.").to_owned(),
+        false => fill(
+            "That task was a check. The right answer was: {0}.",
+            &[&spoken(&feedback.expected, &feedback.expected_ratings)],
         ),
     };
     let explanation = (!feedback.explanation.is_empty()).then(|| view! { <p>{feedback.explanation}</p> });
@@ -190,10 +193,10 @@ fn feedback(desk: Desk) -> AnyView {
             {explanation}
             <div class="actions">
                 <a class="button" href=format!("/projects/{}/label?change={}", desk.project, feedback.assignment_id)>
-                    "Look at it"
+                    {t("Look at it")}
                 </a>
                 <button type="button" class="button" data-test="feedback-read" on:click=move |_| desk.feedback.set(None)>
-                    "Go on"
+                    {t("Go on")}
                 </button>
             </div>
         </div>
@@ -212,11 +215,11 @@ fn refused(desk: Desk) -> AnyView {
             let text = unsent.as_text();
             view! {
                 <div class="notice notice-error label-refused" data-test="refused" role="alert">
-                    <p>"An answer was not taken. " {sentence}</p>
+                    <p>{t("An answer was not taken.")} " " {sentence}</p>
                     <pre>{text.clone()}</pre>
                     {copy_button(text)}
                     <button type="button" class="button" on:click=move |_| desk.outbox.remove(&unsent)>
-                        "Dismiss"
+                        {t("Dismiss")}
                     </button>
                 </div>
             }

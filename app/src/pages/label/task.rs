@@ -21,6 +21,7 @@ use crate::{
     },
     error::said,
     outbox::Verdict,
+    words::{fill, t},
 };
 use laurel_protocol::{Answer, Assignment, Choice, Expected, Judgement, LabelType};
 use leptos::{html, prelude::*};
@@ -55,9 +56,9 @@ pub fn task(desk: Desk, assignment: Arc<Assignment>) -> AnyView {
     let is_again = assignment.previous.is_some();
     let number = untrack(|| desk.task_number());
     let title = if is_again {
-        "Change your answer".to_owned()
+        t("Change your answer").to_owned()
     } else {
-        format!("Task {number}")
+        fill("Task {0}", &[&number])
     };
     view! {
         <section
@@ -117,7 +118,7 @@ impl Page {
     /// Gives the answer, unless it breaks a rule: then it stays on screen with the reason.
     fn decide(self, judgement: Judgement, acceptable: Option<u8>) {
         if !untrack(|| self.sheet.is_rated()) {
-            self.say("Some answers are not rated yet.");
+            self.say(t("Some answers are not rated yet."));
             return;
         }
         let assignment = self.assignment.get_value();
@@ -185,8 +186,8 @@ fn pick_board(page: Page, assignment: &Arc<Assignment>, draft: &Draft) -> AnyVie
         }
     };
     let submit = move || match (choice.get_untracked(), strength.get_untracked()) {
-        (None, _) => page.say("Choose an answer first."),
-        (Some(_), None) if waits.get_untracked() => page.say("Say how much better it is."),
+        (None, _) => page.say(t("Choose an answer first.")),
+        (Some(_), None) if waits.get_untracked() => page.say(t("Say how much better it is.")),
         (Some(choice), strength) => answer(choice, strength),
     };
     let obey = move |command| match command {
@@ -236,7 +237,7 @@ fn rank_board(page: Page, assignment: &Arc<Assignment>, draft: &Draft) -> AnyVie
             let acceptable = ranking.with_untracked(|ranking| ranking.acceptable(line));
             page.decide(Judgement::Rank { ranks }, has_line.then_some(acceptable));
         } else {
-            desk.said.set("Some answers have no rank yet.".to_owned());
+            desk.said.set(t("Some answers have no rank yet.").to_owned());
         }
     };
     let drag = Drag::new(
@@ -291,7 +292,7 @@ fn best_worst_board(page: Page, assignment: &Arc<Assignment>, draft: &Draft) -> 
     };
     let submit = move || match named.get_untracked().answer() {
         Some((best, worst)) => page.decide(Judgement::BestWorst { best, worst }, None),
-        None => page.say("Name the best and the worst answer first."),
+        None => page.say(t("Name the best and the worst answer first.")),
     };
     let obey = move |command| match command {
         Command::Place(digit) if digit <= n => {
@@ -339,12 +340,12 @@ fn comment_field(desk: Desk, assignment: &Arc<Assignment>) -> AnyView {
     };
     view! {
         <details class="label-comment" prop:open=is_open.get_untracked()>
-            <summary aria-keyshortcuts="c">"Comment"</summary>
+            <summary aria-keyshortcuts="c">{t("Comment")}</summary>
             <textarea
                 id="label-comment"
                 rows="2"
-                aria-label="Comment on this task"
-                placeholder="What made the difference? (optional)"
+                aria-label=t("Comment on this task")
+                placeholder=t("What made the difference? (optional)")
                 prop:value=text
                 on:input=on_input
             ></textarea>
@@ -367,7 +368,7 @@ fn keep_draft(desk: Desk, assignment: &Assignment, change: impl FnOnce(&mut Draf
 fn spoken(item: usize, ranking: &Ranking) -> String {
     let name = letter(item);
     let Some(lane) = ranking.lane(item) else {
-        return format!("{name}: no rank");
+        return fill("{0}: no rank", &[&name]);
     };
     let others: Vec<String> = ranking
         .standing_in(Some(lane))
@@ -376,9 +377,12 @@ fn spoken(item: usize, ranking: &Ranking) -> String {
         .map(|other| letter(other).to_string())
         .collect();
     if others.is_empty() {
-        format!("{name}: rank {lane}")
+        fill("{0}: rank {1}", &[&name, &lane])
     } else {
-        format!("{name}: rank {lane}, tied with {}", others.join(", "))
+        fill(
+            "{0}: rank {1}, tied with {2}",
+            &[&name, &lane, &others.join(", ")],
+        )
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     desk::{Desk, N_HELD, now},
     draft::Draft,
 };
-use crate::{api, components::toast::use_toasts, outbox::Verdict};
+use crate::{api, components::toast::use_toasts, outbox::Verdict, words::t};
 use laurel_protocol::{Assignment, AssignmentId, Held};
 use leptos::{prelude::*, task::spawn_local};
 use std::sync::Arc;
@@ -19,8 +19,9 @@ impl Desk {
         if self.has_unsent() {
             // It is on its way: undo when it has arrived.
             self.work.update_value(|work| work.wants_undo = true);
-            self.said
-                .set("Your last answer is on its way. It comes back as soon as it has arrived.".to_owned());
+            self.said.set(
+                t("Your last answer is on its way. It comes back as soon as it has arrived.").to_owned(),
+            );
             return;
         }
         if !self.can_undo.get_untracked() {
@@ -69,7 +70,7 @@ impl Desk {
             self.hand.update(Vec::clear);
         }
         self.take(held);
-        self.said.set("Back to your answer.".to_owned());
+        self.said.set(t("Back to your answer.").to_owned());
     }
 
     /// Undo without the server, of a verdict that was never sent.
@@ -99,7 +100,7 @@ impl Desk {
             work.recent.retain(|other| other.id != assignment.id);
         });
         self.hand.update(|hand| hand.insert(0, assignment));
-        self.said.set("Back to your last answer.".to_owned());
+        self.said.set(t("Back to your last answer.").to_owned());
         true
     }
 }

@@ -5,7 +5,10 @@ use super::{
     desk::{Desk, N_HELD, mark, now},
     draft,
 };
-use crate::outbox::{Link, News, Unsent, Verdict};
+use crate::{
+    outbox::{Link, News, Unsent, Verdict},
+    words::{fill, t},
+};
 use leptos::prelude::*;
 
 /// What the page says about the person's work.
@@ -85,8 +88,8 @@ impl Desk {
             News::Stored(held) => {
                 self.take(held);
                 self.said.set(match self.on_screen() {
-                    Some(_) => format!("Saved. Task {}.", untrack(|| self.task_number())),
-                    None => "Saved.".to_owned(),
+                    Some(_) => fill("Saved. Task {0}.", &[&untrack(|| self.task_number())]),
+                    None => t("Saved.").to_owned(),
                 });
             }
             News::Refused(unsent) => {

@@ -10,6 +10,7 @@ use crate::{
     },
     format::counted,
     load::living,
+    words::{fill, t, t_owned},
 };
 use laurel_protocol::{CompletionJob, CompletionJobId, ProjectEvent, TaskPlan};
 use leptos::prelude::*;
@@ -26,7 +27,7 @@ pub fn view(live: Live) -> AnyView {
                 let rows = ids.into_iter().map(|id| row(live, id)).collect_view();
                 view! { <ul class="rows">{rows}</ul> }.into_any()
             }
-            _ => view! { <p class="fine">"No completion job yet."</p> }.into_any(),
+            _ => view! { <p class="fine">{t("No completion job yet.")}</p> }.into_any(),
         })
     })
 }
@@ -48,11 +49,17 @@ fn row(live: Live, id: CompletionJobId) -> AnyView {
     let sampling = &first.request.sampling;
     let plan = match first.request.task_plan {
         TaskPlan::Together => "",
-        TaskPlan::AgainstEarlier => " · against earlier ones",
+        TaskPlan::AgainstEarlier => t(" · against earlier ones"),
     };
-    let what = format!(
-        "{} per prompt · temperature {} · up to {} tokens · seed {}{plan}",
-        first.request.completions_per_prompt, sampling.temperature, sampling.max_tokens, sampling.seed
+    let what = fill(
+        "{0} per prompt · temperature {1} · up to {2} tokens · seed {3}{4}",
+        &[
+            &first.request.completions_per_prompt,
+            &sampling.temperature,
+            &sampling.max_tokens,
+            &sampling.seed,
+            &plan,
+        ],
     );
     let badge = living(move || job.get().map(|job| status_badge(job.status)).into_any());
     let standing = living(move || {
@@ -65,8 +72,10 @@ fn row(live: Live, id: CompletionJobId) -> AnyView {
             seconds_left: job.seconds_left.filter(|_| !job.status.is_over()),
         };
         let tasks = tasks_made(&job);
-        let failure = job.error.map(|error| view! { <p class="form-error">{error}</p> });
-        view! { {progress_bar(amount, "completions")} {tasks} {failure} }.into_any()
+        let failure = job
+            .error
+            .map(|error| view! { <p class="form-error">{t_owned(&error)}</p> });
+        view! { {progress_bar(amount, t("completions"))} {tasks} {failure} }.into_any()
     });
     view! {
         <li
@@ -85,7 +94,7 @@ fn row(live: Live, id: CompletionJobId) -> AnyView {
                     disabled=move || action.busy()
                     on:click=abort
                 >
-                    "Stop"
+                    {t("Stop")}
                 </button>
             </div>
             {standing}
@@ -102,11 +111,14 @@ fn tasks_made(job: &CompletionJob) -> Option<AnyView> {
         return None;
     }
     let without = (job.n_prompts_without_task > 0).then(|| {
-        let prompts = counted(job.n_prompts_without_task, "prompt", "prompts");
-        format!(" · {prompts} without: the completions were alike, cut off, or too few")
+        let prompts = counted(job.n_prompts_without_task, "{0} prompt", "{0} prompts");
+        fill(
+            " · {0} without: the completions were alike, cut off, or too few",
+            &[&prompts],
+        )
     });
     let view = view! {
-        <p class="fine" data-test="job-tasks">{counted(job.n_tasks, "task", "tasks")} " made" {without}</p>
+        <p class="fine" data-test="job-tasks">{counted(job.n_tasks, t("{0} task made"), t("{0} tasks made"))} {without}</p>
     };
     Some(view.into_any())
 }

@@ -1,6 +1,7 @@
 //! The loop in one picture: how much there is of each thing, and which step comes next.
 
 use super::Live;
+use crate::words::{fill, t};
 use laurel_protocol::{JobStatus, ProjectCounts};
 use leptos::prelude::*;
 use leptos_router::components::A;
@@ -30,41 +31,43 @@ fn next(live: Live) -> Option<Next> {
     };
     Some(if counts.n_prompts == 0 {
         Next {
-            text: "Import prompts: the questions that the model is to answer.".to_owned(),
-            link: Some((format!("/projects/{id}/prompts"), "Import prompts")),
+            text: t("Import prompts: the questions that the model is to answer.").to_owned(),
+            link: Some((format!("/projects/{id}/prompts"), t("Import prompts"))),
         }
     } else if counts.n_completions == 0 && !work_is_under_way {
-        say("Make completions: let the model answer the prompts, below.")
+        say(t("Make completions: let the model answer the prompts, below."))
     } else if let Some(round) = rounds.iter().find(|round| !round.status.is_over()) {
         Next {
             text: match round.status {
-                JobStatus::Paused => format!("{} is paused.", round.name),
-                _ => format!("{} is under way.", round.name),
+                JobStatus::Paused => fill("{0} is paused.", &[&round.name]),
+                _ => fill("{0} is under way.", &[&round.name]),
             },
-            link: Some((format!("/rounds/{}", round.id), "Watch it")),
+            link: Some((format!("/rounds/{}", round.id), t("Watch it"))),
         }
     } else if counts.n_tasks_done < counts.n_tasks && counts.n_comparisons < GOOD_START {
         Next {
-            text: format!(
-                "Label: {} comparisons so far. From about {GOOD_START} on a round has something to learn from.",
-                counts.n_comparisons
+            text: fill(
+                "Label: {0} comparisons so far. From about {1} on a round has something to learn from.",
+                &[&counts.n_comparisons, &GOOD_START],
             ),
-            link: Some((format!("/projects/{id}/label"), "Label")),
+            link: Some((format!("/projects/{id}/label"), t("Label"))),
         }
     } else if counts.n_comparisons == 0 {
-        say("Completions are on their way; labelling can start with the first task.")
+        say(t(
+            "Completions are on their way; labelling can start with the first task.",
+        ))
     } else if let Some(round) = rounds.first().filter(|round| round.status == JobStatus::Done) {
         Next {
-            text: format!(
-                "{} is done: compare its samples, then let people judge new against old.",
-                round.name
+            text: fill(
+                "{0} is done: compare its samples, then let people judge new against old.",
+                &[&round.name],
             ),
-            link: Some((format!("/rounds/{}", round.id), "See what changed")),
+            link: Some((format!("/rounds/{}", round.id), t("See what changed"))),
         }
     } else {
         Next {
-            text: format!("Start a round on {} comparisons.", counts.n_comparisons),
-            link: Some((format!("/projects/{id}/rounds/new"), "New round")),
+            text: fill("Start a round on {0} comparisons.", &[&counts.n_comparisons]),
+            link: Some((format!("/projects/{id}/rounds/new"), t("New round"))),
         }
     })
 }
@@ -92,9 +95,9 @@ pub fn view(live: Live) -> AnyView {
     let done = move || {
         live.project.get().map(|project| {
             let counts = project.counts;
-            format!(
-                "{} of them judged · {} ties · {} skips",
-                counts.n_tasks_done, counts.n_ties, counts.n_skips
+            fill(
+                "{0} of them judged · {1} ties · {2} skips",
+                &[&counts.n_tasks_done, &counts.n_ties, &counts.n_skips],
             )
         })
     };
@@ -105,21 +108,21 @@ pub fn view(live: Live) -> AnyView {
                 .link
                 .map(|(href, words)| view! { <A href attr:class="button">{words}</A> });
             view! {
-                <p class="loop-next"><strong>"Next: "</strong>{next.text}</p>
+                <p class="loop-next"><strong>{t("Next:")} " "</strong>{next.text}</p>
                 {link}
             }
         })
     };
     view! {
-        <section class="loop" aria-label="Where the project stands">
+        <section class="loop" aria-label=t("Where the project stands")>
             <ol class="loop-steps">
-                {step("1", "count-prompts", "Prompts", |counts| counts.n_prompts)}
-                {step("2", "count-completions", "Completions", |counts| counts.n_completions)}
-                {step("3", "count-tasks", "Tasks", |counts| counts.n_tasks)}
-                {step("4", "count-annotations", "Annotations", |counts| counts.n_annotations)}
-                {step("5", "count-comparisons", "Comparisons", |counts| counts.n_comparisons)}
+                {step("1", "count-prompts", t("Prompts"), |counts| counts.n_prompts)}
+                {step("2", "count-completions", t("Completions"), |counts| counts.n_completions)}
+                {step("3", "count-tasks", t("Tasks"), |counts| counts.n_tasks)}
+                {step("4", "count-annotations", t("Annotations"), |counts| counts.n_annotations)}
+                {step("5", "count-comparisons", t("Comparisons"), |counts| counts.n_comparisons)}
                 <li class="loop-step">
-                    <span class="loop-name"><span class="loop-number" aria-hidden="true">"6"</span>"Rounds"</span>
+                    <span class="loop-name"><span class="loop-number" aria-hidden="true">"6"</span>{t("Rounds")}</span>
                     <span class="loop-count figures" data-test="count-rounds">{n_rounds}</span>
                 </li>
             </ol>

@@ -12,7 +12,7 @@ pub use outcome::kind_name;
 pub use start_job::fresh_seed;
 
 use super::project_form;
-use crate::{api, components::toast::use_toasts, load::Loaded};
+use crate::{api, components::toast::use_toasts, load::Loaded, words::t};
 use laurel_protocol::{
     Adapter, CompletionJob, JobStatus, Project, ProjectEvent, ProjectId, ProjectSettings, Round,
 };
@@ -85,7 +85,7 @@ pub fn page(id: ProjectId) -> AnyView {
     view! {
         <div class="page page-wide">
             <p class="notice" role="status" hidden=move || connected.get()>
-                "The live connection is interrupted; trying again."
+                {t("The live connection is interrupted; trying again.")}
             </p>
             {body}
         </div>
@@ -105,36 +105,36 @@ fn body(live: Live) -> AnyView {
     view! {
         <div class="page-head">
             <div>
-                <p class="crumbs"><A href="/">"Projects"</A></p>
+                <p class="crumbs"><A href="/">{t("Projects")}</A></p>
                 <h1>{name}</h1>
-                <p class="muted">"Base model "<code>{model}</code></p>
+                <p class="muted">{t("Base model")} " "<code>{model}</code></p>
             </div>
             <div class="actions">
-                <A href=format!("/projects/{id}/prompts") attr:class="button" attr:data-test="prompts-link">"Prompts"</A>
-                <A href=format!("/projects/{id}/review") attr:class="button" attr:data-test="review-link">"Review"</A>
-                <A href=format!("/projects/{id}/gold") attr:class="button" attr:data-test="gold-link">"Gold items"</A>
-                <A href=format!("/projects/{id}/chat") attr:class="button" attr:data-test="chat-link">"Chat"</A>
+                <A href=format!("/projects/{id}/prompts") attr:class="button" attr:data-test="prompts-link">{t("Prompts")}</A>
+                <A href=format!("/projects/{id}/review") attr:class="button" attr:data-test="review-link">{t("Review")}</A>
+                <A href=format!("/projects/{id}/gold") attr:class="button" attr:data-test="gold-link">{t("Gold items")}</A>
+                <A href=format!("/projects/{id}/chat") attr:class="button" attr:data-test="chat-link">{t("Chat")}</A>
                 <A
                     href=format!("/projects/{id}/label")
                     attr:class="button"
                     attr:data-test="label-link"
                     attr:hidden=move || !can_label()
                 >
-                    "Label"
+                    {t("Label")}
                 </A>
                 <A
                     href=format!("/projects/{id}/rounds/new")
                     attr:class="button button-main"
                     attr:data-test="new-round"
                 >
-                    "New round"
+                    {t("New round")}
                 </A>
             </div>
         </div>
         {loop_picture::view(live)}
         <div class="columns">
             <section class="card" aria-labelledby="completions-title">
-                <h2 id="completions-title">"Completions"</h2>
+                <h2 id="completions-title">{t("Completions")}</h2>
                 {start_job::view(live)}
                 {jobs::view(live)}
             </section>
@@ -155,7 +155,7 @@ fn settings(live: Live) -> AnyView {
     let id = live.id;
     let done = Callback::new(move |project| {
         live.project.set(project);
-        toasts.good("The settings are saved.");
+        toasts.good(t("The settings are saved."));
     });
     let save = move |settings: ProjectSettings| {
         Box::pin(async move { api::project::change_settings(id, &settings).await }) as _
@@ -167,8 +167,8 @@ fn settings(live: Live) -> AnyView {
         .unwrap_or_else(project_form::defaults);
     view! {
         <details class="card fold">
-            <summary><h2>"Settings"</h2></summary>
-            {project_form::form(start, "Save the settings", save, done)}
+            <summary><h2>{t("Settings")}</h2></summary>
+            {project_form::form(start, t("Save the settings"), save, done)}
         </details>
     }
     .into_any()

@@ -8,6 +8,7 @@ use crate::{
         progress::{Amount, progress_bar},
     },
     format,
+    words::t,
 };
 use laurel_protocol::{Adapter, Round, RoundKind};
 use leptos::prelude::*;
@@ -16,7 +17,7 @@ use leptos_router::components::A;
 pub fn kind_name(kind: RoundKind) -> &'static str {
     match kind {
         RoundKind::Sft => "SFT",
-        RoundKind::Reward => "Reward model",
+        RoundKind::Reward => t("Reward model"),
         RoundKind::Dpo => "DPO",
         RoundKind::Ppo => "PPO",
     }
@@ -25,7 +26,7 @@ pub fn kind_name(kind: RoundKind) -> &'static str {
 pub fn rounds(live: Live) -> AnyView {
     let list = live.rounds.view(|rounds| {
         if rounds.is_empty() {
-            return view! { <p class="fine">"None yet. A round trains an adapter on the comparisons."</p> }
+            return view! { <p class="fine">{t("None yet. A round trains an adapter on the comparisons.")}</p> }
                 .into_any();
         }
         let rows = rounds.into_iter().map(round_row).collect_view();
@@ -33,7 +34,7 @@ pub fn rounds(live: Live) -> AnyView {
     });
     view! {
         <section class="card" aria-labelledby="rounds-title">
-            <h2 id="rounds-title">"Rounds"</h2>
+            <h2 id="rounds-title">{t("Rounds")}</h2>
             {list}
         </section>
     }
@@ -48,14 +49,14 @@ fn round_row(round: Round) -> AnyView {
                 n_total: round.n_steps.unwrap_or(0),
                 seconds_left: round.seconds_left,
             },
-            "steps",
+            t("steps"),
         )
     });
     let n_rows = round.snapshot.n_rows;
     let rows = match round.spec.kind {
-        RoundKind::Ppo => format::counted(n_rows, "prompt", "prompts"),
+        RoundKind::Ppo => format::counted(n_rows, "{0} prompt", "{0} prompts"),
         RoundKind::Sft | RoundKind::Reward | RoundKind::Dpo => {
-            format::counted(n_rows, "comparison", "comparisons")
+            format::counted(n_rows, "{0} comparison", "{0} comparisons")
         }
     };
     view! {
@@ -74,7 +75,7 @@ fn round_row(round: Round) -> AnyView {
 pub fn adapters(live: Live) -> AnyView {
     let list = live.adapters.view(|adapters| {
         if adapters.is_empty() {
-            return view! { <p class="fine">"Each finished round leaves one here, in PEFT's files."</p> }
+            return view! { <p class="fine">{t("Each finished round leaves one here, in PEFT's files.")}</p> }
                 .into_any();
         }
         let rows = adapters.into_iter().map(adapter_row).collect_view();
@@ -82,7 +83,7 @@ pub fn adapters(live: Live) -> AnyView {
     });
     view! {
         <section class="card" aria-labelledby="adapters-title">
-            <h2 id="adapters-title">"Adapters"</h2>
+            <h2 id="adapters-title">{t("Adapters")}</h2>
             {list}
         </section>
     }
@@ -122,14 +123,14 @@ pub fn exports(live: Live) -> AnyView {
     };
     view! {
         <section class="card" aria-labelledby="exports-title">
-            <h2 id="exports-title">"Export"</h2>
-            <p class="fine">"JSON Lines of all annotations that stand now."</p>
+            <h2 id="exports-title">{t("Export")}</h2>
+            <p class="fine">{t("JSON Lines of all annotations that stand now.")}</p>
             <ul class="rows">
-                {link("export-preference", "preference", "Preferences", "prompt, chosen, rejected: for TRL's DPOTrainer")}
-                {link("export-implicit", "implicit_preference", "Implicit preferences", "chosen, rejected with the prompt inside: for TRL's RewardTrainer")}
-                {link("export-unpaired", "unpaired_preference", "Single judgements", "prompt, completion, label: for TRL's KTOTrainer")}
-                {link("export-ranking", "ranking", "Everything", "each annotation whole: ranks and ties, the order shown, ratings, marked passages, edits, comments")}
-                {link("export-sft", "sft", "Answers to imitate", "prompt, completion: for TRL's SFTTrainer; the best answers, edits and answers written by people")}
+                {link("export-preference", "preference", t("Preferences"), t("prompt, chosen, rejected: for TRL's DPOTrainer"))}
+                {link("export-implicit", "implicit_preference", t("Implicit preferences"), t("chosen, rejected with the prompt inside: for TRL's RewardTrainer"))}
+                {link("export-unpaired", "unpaired_preference", t("Single judgements"), t("prompt, completion, label: for TRL's KTOTrainer"))}
+                {link("export-ranking", "ranking", t("Everything"), t("each annotation whole: ranks and ties, the order shown, ratings, marked passages, edits, comments"))}
+                {link("export-sft", "sft", t("Answers to imitate"), t("prompt, completion: for TRL's SFTTrainer; the best answers, edits and answers written by people"))}
             </ul>
         </section>
     }

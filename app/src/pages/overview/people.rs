@@ -1,7 +1,11 @@
 //! The annotators' figures in a project.
 
 use super::Live;
-use crate::{api, format, load::Loaded};
+use crate::{
+    api, format,
+    load::Loaded,
+    words::{fill, t},
+};
 use laurel_protocol::AnnotatorFigures;
 use leptos::prelude::*;
 
@@ -18,21 +22,21 @@ pub fn view(live: Live) -> AnyView {
     });
     let table = figures.view(|figures| {
         if figures.is_empty() {
-            return view! { <p class="fine">"Nobody has labelled in this project yet."</p> }.into_any();
+            return view! { <p class="fine">{t("Nobody has labelled in this project yet.")}</p> }.into_any();
         }
         let rows = figures.into_iter().map(row).collect_view();
         view! {
-            <div class="table-frame" tabindex="0" role="region" aria-label="Annotators">
+            <div class="table-frame" tabindex="0" role="region" aria-label=t("Annotators")>
                 <table>
                     <thead>
                         <tr>
-                            <th scope="col">"Name"</th>
-                            <th scope="col" class="number">"Annotations"</th>
-                            <th scope="col" class="number">"Skips"</th>
-                            <th scope="col" class="number">"Median time"</th>
-                            <th scope="col" class="number">"Chose the first shown"</th>
-                            <th scope="col" class="number">"Gold items right"</th>
-                            <th scope="col" class="number">"Repeats the same"</th>
+                            <th scope="col">{t("Name")}</th>
+                            <th scope="col" class="number">{t("Annotations")}</th>
+                            <th scope="col" class="number">{t("Skips")}</th>
+                            <th scope="col" class="number">{t("Median time")}</th>
+                            <th scope="col" class="number">{t("Chose the first shown")}</th>
+                            <th scope="col" class="number">{t("Gold items right")}</th>
+                            <th scope="col" class="number">{t("Repeats the same")}</th>
                         </tr>
                     </thead>
                     <tbody>{rows}</tbody>
@@ -43,7 +47,7 @@ pub fn view(live: Live) -> AnyView {
     });
     view! {
         <section class="card" aria-labelledby="annotators-title">
-            <h2 id="annotators-title">"Annotators"</h2>
+            <h2 id="annotators-title">{t("Annotators")}</h2>
             {table}
         </section>
     }
@@ -75,6 +79,6 @@ fn row(figures: AnnotatorFigures) -> AnyView {
 fn of(part: u64, all: u64) -> String {
     match all {
         0 => "–".to_owned(),
-        all => format!("{} of {}", format::count(part), format::count(all)),
+        all => fill("{0} of {1}", &[&format::count(part), &format::count(all)]),
     }
 }

@@ -7,6 +7,7 @@ use crate::{
         action::Action,
         field::{Errors, Field, number, select_field, text_field},
     },
+    words::{fill, t},
 };
 use laurel_protocol::{
     AdapterId, CompletionJob, FieldError, LabelType, NewCompletionJob, ProjectEvent, RoundKind, Sampling,
@@ -157,7 +158,7 @@ pub fn view(live: Live) -> AnyView {
         }
     };
     let generators = move || {
-        let mut options = vec![(String::new(), "Base model".to_owned())];
+        let mut options = vec![(String::new(), t("Base model").to_owned())];
         // A reward model scores; it does not write.
         let writers = live.adapters.get().unwrap_or_default().into_iter();
         options.extend(
@@ -168,8 +169,11 @@ pub fn view(live: Live) -> AnyView {
         select_field(ADAPTER, options, adapter, errors)
     };
     let plans = vec![
-        ("together".to_owned(), "These with one another".to_owned()),
-        ("against_earlier".to_owned(), "These with earlier ones".to_owned()),
+        ("together".to_owned(), t("These with one another").to_owned()),
+        (
+            "against_earlier".to_owned(),
+            t("These with earlier ones").to_owned(),
+        ),
     ];
     let no_prompts = move || {
         live.project
@@ -177,11 +181,11 @@ pub fn view(live: Live) -> AnyView {
             .is_some_and(|project| project.counts.n_prompts == 0)
     };
     let hint = move || match shape.get() {
-        Some((LabelType::Rate, _)) => "Each task rates the completions of one prompt.".to_owned(),
+        Some((LabelType::Rate, _)) => t("Each task rates the completions of one prompt.").to_owned(),
         Some((LabelType::Rank | LabelType::BestWorst, n)) => {
-            format!("Each task compares {n} completions of one prompt.")
+            fill("Each task compares {0} completions of one prompt.", &[&n])
         }
-        _ => "Each task compares two completions of one prompt.".to_owned(),
+        _ => t("Each task compares two completions of one prompt.").to_owned(),
     };
     view! {
         <form class="form" on:submit=submit novalidate>
@@ -204,7 +208,7 @@ pub fn view(live: Live) -> AnyView {
                     data-test="start-completions"
                     disabled=move || action.busy() || no_prompts()
                 >
-                    "Make completions"
+                    {t("Make completions")}
                 </button>
             </div>
         </form>

@@ -1,6 +1,9 @@
 //! The fields of what annotators are checked by.
 
-use crate::components::field::{Errors, Field, number, switch_field, text_field};
+use crate::{
+    components::field::{Errors, Field, number, switch_field, text_field},
+    words::t,
+};
 use laurel_protocol::{Checks, FieldError};
 use leptos::prelude::*;
 
@@ -83,7 +86,7 @@ impl Fields {
 pub(super) fn fieldset(fields: Fields, errors: Errors) -> AnyView {
     view! {
         <fieldset class="field-group">
-            <legend>"Checks of annotators"</legend>
+            <legend>{t("Checks of annotators")}</legend>
             <div class="field-row">
                 {text_field(GOLD, "number", fields.gold, errors)}
                 {text_field(QUALIFICATION, "number", fields.qualification, errors)}

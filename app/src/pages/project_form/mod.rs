@@ -9,6 +9,7 @@ use crate::{
         field::{Errors, Field, area_field, number, select_field, switch_field, text_field},
     },
     error::AppError,
+    words::t,
 };
 use laurel_protocol::{Checks, DEFAULT_MODEL, LabelType, Project, ProjectSettings, Questions, Template};
 use leptos::prelude::*;
@@ -174,13 +175,13 @@ pub fn form(
         }
     };
     let types = vec![
-        ("pick".to_owned(), "Pick: the better of two".to_owned()),
-        ("rank".to_owned(), "Rank: three to eight in order".to_owned()),
+        ("pick".to_owned(), t("Pick: the better of two").to_owned()),
+        ("rank".to_owned(), t("Rank: three to eight in order").to_owned()),
         (
             "best_worst".to_owned(),
-            "Best-worst: the best and the worst of three to eight".to_owned(),
+            t("Best-worst: the best and the worst of three to eight").to_owned(),
         ),
-        ("rate".to_owned(), "Rate: each by itself".to_owned()),
+        ("rate".to_owned(), t("Rate: each by itself").to_owned()),
     ];
     view! {
         <form class="form" on:submit=submit novalidate>
@@ -213,12 +214,12 @@ pub fn form(
 
 fn template_names() -> Vec<(String, String)> {
     let words = |choice: &Template| match choice {
-        Template::Model => "The model's own",
+        Template::Model => t("The model's own"),
         Template::Alpaca => "Alpaca",
-        Template::AlpacaLf => "Alpaca, LLaMA-Factory's form",
+        Template::AlpacaLf => t("Alpaca, LLaMA-Factory's form"),
         Template::Chatml => "ChatML",
-        Template::Plain => "None: texts as they are",
-        Template::Jinja(_) => "Your own",
+        Template::Plain => t("None: texts as they are"),
+        Template::Jinja(_) => t("Your own"),
     };
     let own = Template::Jinja(String::new());
     let choices = Template::NAMED.iter().chain([&own]);

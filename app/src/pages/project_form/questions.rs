@@ -1,6 +1,9 @@
 //! The fields of what is asked beside the judgement.
 
-use crate::components::field::{Errors, Field, number, switch_field, text_field};
+use crate::{
+    components::field::{Errors, Field, number, switch_field, text_field},
+    words::t,
+};
 use laurel_protocol::{FieldError, LabelType, Questions};
 use leptos::prelude::*;
 
@@ -83,7 +86,7 @@ impl Fields {
 pub(super) fn fieldset(fields: Fields, label_type: Signal<LabelType>, errors: Errors) -> AnyView {
     view! {
         <fieldset class="field-group">
-            <legend>"Asked beside the judgement"</legend>
+            <legend>{t("Asked beside the judgement")}</legend>
             <div class="field-row">
                 {text_field(DIMENSIONS, "text", fields.dimensions, errors)}
                 {text_field(STEPS, "number", fields.steps, errors)}

@@ -8,6 +8,7 @@ use crate::{
     },
     format,
     load::Loaded,
+    words::{fill, t},
 };
 use laurel_protocol::{Flag, FlaggedPage, ProjectId};
 use leptos::prelude::*;
@@ -19,7 +20,7 @@ pub fn list(id: ProjectId) -> AnyView {
 
 fn listing(id: ProjectId, loaded: Loaded<FlaggedPage>, page: FlaggedPage) -> AnyView {
     if page.flags.is_empty() {
-        return view! { <p class="fine" data-test="nothing-flagged">"Nobody has skipped a task here."</p> }
+        return view! { <p class="fine" data-test="nothing-flagged">{t("Nobody has skipped a task here.")}</p> }
             .into_any();
     }
     let action = Action::default();
@@ -33,7 +34,7 @@ fn listing(id: ProjectId, loaded: Loaded<FlaggedPage>, page: FlaggedPage) -> Any
             });
         };
         view! {
-            <button type="button" class="button" disabled=move || action.busy() on:click=ask>"Show more"</button>
+            <button type="button" class="button" disabled=move || action.busy() on:click=ask>{t("Show more")}</button>
         }
     });
     let rows = page.flags.into_iter().map(row).collect_view();
@@ -69,7 +70,7 @@ fn row(flag: Flag) -> AnyView {
         .enumerate()
         .map(|(at, completion)| {
             view! {
-                <article class="completion" aria-label=format!("Answer {}", letter(at))>
+                <article class="completion" aria-label=fill("Answer {0}", &[&letter(at)])>
                     <div class="prose" inner_html=completion.html></div>
                 </article>
             }
@@ -77,7 +78,7 @@ fn row(flag: Flag) -> AnyView {
         .collect_view();
     view! {
         <li class="card review" data-test="flag">
-            <h2>"Task "{task.to_string()}": " {reason_text(flag.reason)}</h2>
+            <h2>{fill("Task {0}: {1}", &[&task, &reason_text(flag.reason)])}</h2>
             <p class="fine">{flag.name} ", " {format::moment(flag.at)}</p>
             {comment}
             {prompt}
@@ -91,7 +92,7 @@ fn row(flag: Flag) -> AnyView {
                     disabled=move || action.busy()
                     on:click=turn
                 >
-                    {move || if retired.get() { "Put it back into the queue" } else { "Take it out of the queue" }}
+                    {move || if retired.get() { t("Put it back into the queue") } else { t("Take it out of the queue") }}
                 </button>
             </div>
             {action.error_line()}

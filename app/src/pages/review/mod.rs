@@ -4,7 +4,12 @@
 mod flagged;
 mod task;
 
-use crate::{api, components::action::Action, load::Loaded};
+use crate::{
+    api,
+    components::action::Action,
+    load::Loaded,
+    words::{later, t},
+};
 use laurel_protocol::{ProjectId, ReviewFilter, ReviewPage};
 use leptos::prelude::*;
 use leptos_router::components::A;
@@ -20,11 +25,11 @@ const TABS: [(Tab, &str, &str); 4] = [
     (
         Tab::Tasks(ReviewFilter::Disagreements),
         "disagreements",
-        "Disagreements",
+        later("Disagreements"),
     ),
-    (Tab::Tasks(ReviewFilter::Decided), "decided", "Decided"),
-    (Tab::Tasks(ReviewFilter::All), "all", "All answered"),
-    (Tab::Flagged, "flagged", "Flagged"),
+    (Tab::Tasks(ReviewFilter::Decided), "decided", later("Decided")),
+    (Tab::Tasks(ReviewFilter::All), "all", later("All answered")),
+    (Tab::Flagged, "flagged", later("Flagged")),
 ];
 
 pub fn page(id: ProjectId) -> AnyView {
@@ -40,7 +45,7 @@ pub fn page(id: ProjectId) -> AnyView {
                     aria-pressed=move || (tab.get() == own).to_string()
                     on:click=move |_| tab.set(own)
                 >
-                    {text}
+                    {t(text)}
                 </button>
             }
         })
@@ -52,11 +57,11 @@ pub fn page(id: ProjectId) -> AnyView {
     view! {
         <div class="page">
             <p class="crumbs">
-                <A href="/">"Projects"</A>
-                <A href=format!("/projects/{id}/label")>"Label"</A>
+                <A href="/">{t("Projects")}</A>
+                <A href=format!("/projects/{id}/label")>{t("Label")}</A>
             </p>
-            <h1>"Review"</h1>
-            <div class="actions" role="group" aria-label="What is listed">{tabs}</div>
+            <h1>{t("Review")}</h1>
+            <div class="actions" role="group" aria-label=t("What is listed")>{tabs}</div>
             {list}
         </div>
     }
@@ -81,15 +86,15 @@ fn listing(id: ProjectId, filter: ReviewFilter, loaded: Loaded<ReviewPage>, page
         };
         view! {
             <button type="button" class="button" data-test="more-tasks" disabled=move || action.busy() on:click=ask>
-                "Look on"
+                {t("Look on")}
             </button>
         }
     });
     let nothing = page.tasks.is_empty().then(|| {
         let text = match filter {
-            ReviewFilter::Disagreements => "Nobody contradicts anybody in what has been answered so far.",
-            ReviewFilter::Decided => "Nothing has been decided yet.",
-            ReviewFilter::All => "No task has all its answers yet.",
+            ReviewFilter::Disagreements => t("Nobody contradicts anybody in what has been answered so far."),
+            ReviewFilter::Decided => t("Nothing has been decided yet."),
+            ReviewFilter::All => t("No task has all its answers yet."),
         };
         view! { <p class="fine" data-test="nothing-to-review">{text}</p> }
     });

@@ -7,6 +7,7 @@ use crate::{
         label::{prompt::letter, spoken::spoken},
     },
     format,
+    words::{fill, t},
 };
 use laurel_protocol::{Choice, Decision, Judgement, NewDecision, ReviewTask, TaskId, Voice};
 use leptos::prelude::*;
@@ -26,7 +27,7 @@ pub fn card(task: ReviewTask) -> AnyView {
     let completions = task.with_untracked(|task| {
         let card = |(at, completion): (usize, &laurel_protocol::ShownCompletion)| {
             view! {
-                <article class="completion" aria-label=format!("Answer {}", letter(at))>
+                <article class="completion" aria-label=fill("Answer {0}", &[&letter(at)])>
                     <header class="completion-head"><h3 class="completion-letter">{letter(at)}</h3></header>
                     <div class="prose" inner_html=completion.html.clone()></div>
                 </article>
@@ -36,7 +37,7 @@ pub fn card(task: ReviewTask) -> AnyView {
     });
     view! {
         <li class="card review" data-test="review-task" data-task=id.to_string()>
-            <h2>"Task "{id.to_string()}</h2>
+            <h2>{fill("Task {0}", &[&id])}</h2>
             {prompt}
             <div class="sheet-cards">{completions}</div>
             {move || said(act)}
@@ -125,7 +126,7 @@ fn voice_row(act: Act, voice: Voice, is_decided: bool) -> AnyView {
                 disabled=move || act.action.busy()
                 on:click=adopt
             >
-                "Decide so"
+                {t("Decide so")}
             </button>
         }
     });
@@ -145,8 +146,8 @@ fn decided(act: Act, decision: &Decision) -> AnyView {
     view! {
         <p class="notice" data-test="decision" role="status">
             <span>
-                <b>"Decided: "</b> {spoken(&decision.judgement, &decision.ratings)} ", by " {decision.name.clone()}
-                ". It counts in place of what the annotators said."
+                <b>{t("Decided:")} " "</b> {spoken(&decision.judgement, &decision.ratings)} {t(", by")} " " {decision.name.clone()}
+                {t(". It counts in place of what the annotators said.")}
             </span>
             <button
                 type="button"
@@ -155,7 +156,7 @@ fn decided(act: Act, decision: &Decision) -> AnyView {
                 disabled=move || act.action.busy()
                 on:click=move |_| act.take_back()
             >
-                "Take the decision back"
+                {t("Take the decision back")}
             </button>
         </p>
     }
@@ -165,10 +166,10 @@ fn decided(act: Act, decision: &Decision) -> AnyView {
 /// A reviewer may see it as nobody did.
 fn own_choice(act: Act) -> AnyView {
     let buttons = [
-        (Choice::First, "A is better"),
-        (Choice::Second, "B is better"),
-        (Choice::Tie, "Tie"),
-        (Choice::BothBad, "Both bad"),
+        (Choice::First, t("A is better")),
+        (Choice::Second, t("B is better")),
+        (Choice::Tie, t("Tie")),
+        (Choice::BothBad, t("Both bad")),
     ]
     .into_iter()
     .map(|(choice, text)| {
@@ -186,7 +187,7 @@ fn own_choice(act: Act) -> AnyView {
         }
     })
     .collect_view();
-    view! { <div class="actions" role="group" aria-label="Decide by yourself">{buttons}</div> }.into_any()
+    view! { <div class="actions" role="group" aria-label=t("Decide by yourself")>{buttons}</div> }.into_any()
 }
 
 fn notes(act: Act) -> AnyView {
@@ -220,7 +221,7 @@ fn notes(act: Act) -> AnyView {
                 .collect_view()
         })
     };
-    let name = format!("Note on task {}", act.id());
+    let name = fill("Note on task {0}", &[&act.id()]);
     view! {
         <ul class="rows">{list}</ul>
         <form class="actions" on:submit=send>
@@ -229,12 +230,12 @@ fn notes(act: Act) -> AnyView {
                 type="text"
                 data-test="note-text"
                 aria-label=name
-                placeholder="A note to the annotators"
+                placeholder=t("A note to the annotators")
                 maxlength="8000"
                 prop:value=text
                 on:input=move |event| text.set(event_target_value(&event))
             />
-            <button class="button button-quiet" data-test="note-send" disabled=move || act.action.busy()>"Send"</button>
+            <button class="button button-quiet" data-test="note-send" disabled=move || act.action.busy()>{t("Send")}</button>
         </form>
     }
     .into_any()

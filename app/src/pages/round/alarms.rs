@@ -2,7 +2,10 @@
 //! gave with it.
 
 use super::Live;
-use crate::format;
+use crate::{
+    format,
+    words::{fill, t, t_owned},
+};
 use laurel_protocol::{LogLevel, LogLine};
 use leptos::prelude::*;
 
@@ -48,14 +51,14 @@ fn shown(warnings: &[LogLine]) -> AnyView {
     let older = (!older.is_empty()).then(|| {
         view! {
             <details class="fold">
-                <summary>{format!("{} earlier", older.len())}</summary>
+                <summary>{fill("{0} earlier", &[&older.len()])}</summary>
                 <ul class="alarms">{items(older)}</ul>
             </details>
         }
     });
     view! {
         <section class="notice" aria-labelledby="alarms-title" data-test="round-alarms">
-            <h2 id="alarms-title">"Warnings"</h2>
+            <h2 id="alarms-title">{t("Warnings")}</h2>
             <ul class="alarms" aria-live="polite">{items(open)}</ul>
             {older}
         </section>
@@ -65,7 +68,7 @@ fn shown(warnings: &[LogLine]) -> AnyView {
 
 fn item(line: &LogLine) -> AnyView {
     view! {
-        <li data-test="round-alarm"><span class="log-time figures">{format::clock(line.at)}</span><span>{line.text.clone()}</span></li>
+        <li data-test="round-alarm"><span class="log-time figures">{format::clock(line.at)}</span><span>{t_owned(&line.text)}</span></li>
     }
     .into_any()
 }

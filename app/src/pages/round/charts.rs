@@ -1,7 +1,10 @@
 //! The charts of a round: each shows itself once it has figures.
 
 use super::{Live, Points};
-use crate::components::chart::{Chart, Series, line_chart};
+use crate::{
+    components::chart::{Chart, Series, line_chart},
+    words::{later, t},
+};
 use laurel_protocol::{RoundKind, Split};
 use leptos::prelude::*;
 
@@ -13,159 +16,169 @@ type Panel = (&'static str, &'static str, &'static [Line]);
 /// Of rounds on given answers. The first of a list is shown from the start.
 const OFFLINE: &[Panel] = &[
     (
-        "Loss",
+        later("Loss"),
         "round-chart",
         &[
-            ("loss", Split::Train, "train", "line-a"),
-            ("loss", Split::Eval, "held out", "line-b"),
+            ("loss", Split::Train, later("train"), "line-a"),
+            ("loss", Split::Eval, later("held out"), "line-b"),
         ],
     ),
     (
-        "Accuracy",
+        later("Accuracy"),
         "round-chart-accuracy",
         &[
-            ("accuracy", Split::Train, "train", "line-a"),
-            ("accuracy", Split::Eval, "held out", "line-b"),
+            ("accuracy", Split::Train, later("train"), "line-a"),
+            ("accuracy", Split::Eval, later("held out"), "line-b"),
         ],
     ),
     (
-        "Margin",
+        later("Margin"),
         "round-chart-margin",
         &[
-            ("margin", Split::Train, "train", "line-a"),
-            ("margin", Split::Eval, "held out", "line-b"),
+            ("margin", Split::Train, later("train"), "line-a"),
+            ("margin", Split::Eval, later("held out"), "line-b"),
         ],
     ),
     (
-        "Rewards",
+        later("Rewards"),
         "round-chart-rewards",
         &[
-            ("chosen_reward", Split::Train, "chosen", "line-a"),
-            ("rejected_reward", Split::Train, "rejected", "line-c"),
+            ("chosen_reward", Split::Train, later("chosen"), "line-a"),
+            ("rejected_reward", Split::Train, later("rejected"), "line-c"),
         ],
     ),
     (
-        "Log-probabilities",
+        later("Log-probabilities"),
         "round-chart-logps",
         &[
-            ("chosen_logp", Split::Train, "chosen", "line-a"),
-            ("rejected_logp", Split::Train, "rejected", "line-c"),
+            ("chosen_logp", Split::Train, later("chosen"), "line-a"),
+            ("rejected_logp", Split::Train, later("rejected"), "line-c"),
         ],
     ),
     (
-        "KL estimate",
+        later("KL estimate"),
         "round-chart-kl",
         &[
-            ("kl", Split::Train, "train", "line-a"),
-            ("kl", Split::Eval, "held out", "line-b"),
+            ("kl", Split::Train, later("train"), "line-a"),
+            ("kl", Split::Eval, later("held out"), "line-b"),
         ],
     ),
 ];
 /// Of rounds on the policy's own answers.
 const ONLINE: &[Panel] = &[
     (
-        "Score of the answers",
+        later("Score of the answers"),
         "round-chart",
         &[
-            ("reward", Split::Train, "train", "line-a"),
-            ("reward", Split::Eval, "held out", "line-b"),
-            ("rlhf_reward", Split::Train, "less the price of KL", "line-c"),
+            ("reward", Split::Train, later("train"), "line-a"),
+            ("reward", Split::Eval, later("held out"), "line-b"),
+            (
+                "rlhf_reward",
+                Split::Train,
+                later("less the price of KL"),
+                "line-c",
+            ),
         ],
     ),
     (
-        "KL to the reference, nats an answer",
+        later("KL to the reference, nats an answer"),
         "round-chart-kl",
         &[
-            ("kl", Split::Train, "train", "line-a"),
-            ("kl", Split::Eval, "held out", "line-b"),
+            ("kl", Split::Train, later("train"), "line-a"),
+            ("kl", Split::Eval, later("held out"), "line-b"),
         ],
     ),
     (
-        "Length of the answers, tokens",
+        later("Length of the answers, tokens"),
         "round-chart-length",
         &[
-            ("length", Split::Train, "train", "line-a"),
-            ("length", Split::Eval, "held out", "line-b"),
+            ("length", Split::Train, later("train"), "line-a"),
+            ("length", Split::Eval, later("held out"), "line-b"),
         ],
     ),
     (
-        "Share of answers that end",
+        later("Share of answers that end"),
         "round-chart-eos",
         &[
-            ("eos_rate", Split::Train, "train", "line-a"),
-            ("eos_rate", Split::Eval, "held out", "line-b"),
+            ("eos_rate", Split::Train, later("train"), "line-a"),
+            ("eos_rate", Split::Eval, later("held out"), "line-b"),
         ],
     ),
     (
-        "Entropy, nats a token",
+        later("Entropy, nats a token"),
         "round-chart-entropy",
         &[
-            ("entropy", Split::Train, "train", "line-a"),
-            ("entropy", Split::Eval, "held out", "line-b"),
+            ("entropy", Split::Train, later("train"), "line-a"),
+            ("entropy", Split::Eval, later("held out"), "line-b"),
         ],
     ),
     (
-        "Ratio to the policy that answered",
+        later("Ratio to the policy that answered"),
         "round-chart-ratio",
-        &[("ratio", Split::Train, "mean", "line-a")],
+        &[("ratio", Split::Train, later("mean"), "line-a")],
     ),
     (
-        "Clipped share",
+        later("Clipped share"),
         "round-chart-clip",
         &[
-            ("clip_fraction", Split::Train, "policy", "line-a"),
-            ("value_clip_fraction", Split::Train, "value", "line-c"),
+            ("clip_fraction", Split::Train, later("policy"), "line-a"),
+            ("value_clip_fraction", Split::Train, later("value"), "line-c"),
         ],
     ),
     (
-        "Value loss",
+        later("Value loss"),
         "round-chart-value-loss",
-        &[("value_loss", Split::Train, "value", "line-a")],
+        &[("value_loss", Split::Train, later("value"), "line-a")],
     ),
     (
-        "Explained variance",
+        later("Explained variance"),
         "round-chart-explained",
-        &[("explained_variance", Split::Train, "of the returns", "line-a")],
+        &[(
+            "explained_variance",
+            Split::Train,
+            later("of the returns"),
+            "line-a",
+        )],
     ),
     (
-        "Policy loss",
+        later("Policy loss"),
         "round-chart-policy-loss",
         &[
-            ("policy_loss", Split::Train, "policy", "line-a"),
-            ("sft_loss", Split::Train, "chosen answers", "line-c"),
+            ("policy_loss", Split::Train, later("policy"), "line-a"),
+            ("sft_loss", Split::Train, later("chosen answers"), "line-c"),
         ],
     ),
     (
-        "KL coefficient β",
+        later("KL coefficient β"),
         "round-chart-kl-coefficient",
         &[("kl_coefficient", Split::Train, "β", "line-a")],
     ),
     (
-        "Seconds a step",
+        later("Seconds a step"),
         "round-chart-seconds",
         &[
-            ("seconds_sampling", Split::Train, "sampling", "line-a"),
-            ("seconds_scoring", Split::Train, "scoring", "line-b"),
-            ("seconds_training", Split::Train, "training", "line-c"),
+            ("seconds_sampling", Split::Train, later("sampling"), "line-a"),
+            ("seconds_scoring", Split::Train, later("scoring"), "line-b"),
+            ("seconds_training", Split::Train, later("training"), "line-c"),
         ],
     ),
 ];
 /// Of all rounds.
 const OPTIMISER: &[Panel] = &[
     (
-        "Learning rate",
+        later("Learning rate"),
         "round-chart-learning-rate",
-        &[("learning_rate", Split::Train, "rate", "line-a")],
+        &[("learning_rate", Split::Train, later("rate"), "line-a")],
     ),
     (
-        "Gradient norm",
+        later("Gradient norm"),
         "round-chart-gradient",
-        &[("grad_norm", Split::Train, "norm", "line-a")],
+        &[("grad_norm", Split::Train, later("norm"), "line-a")],
     ),
     (
-        "Tokens per second",
+        later("Tokens per second"),
         "round-chart-speed",
-        &[("tokens_per_second", Split::Train, "tokens/s", "line-a")],
+        &[("tokens_per_second", Split::Train, later("tokens/s"), "line-a")],
     ),
 ];
 
@@ -173,13 +186,13 @@ const OPTIMISER: &[Panel] = &[
 const REWARD_BY_KL: Chart = Chart {
     title: "Score against KL",
     hook: "round-chart-reward-kl",
-    x: "KL",
+    x: later("KL"),
     is_whole: false,
     has_dots: true,
 };
 const PATHS: &[Line] = &[
-    ("reward", Split::Train, "train", "line-a"),
-    ("reward", Split::Eval, "held out", "line-b"),
+    ("reward", Split::Train, later("train"), "line-a"),
+    ("reward", Split::Eval, later("held out"), "line-b"),
 ];
 
 pub fn view(live: Live, kind: RoundKind) -> AnyView {
@@ -191,7 +204,7 @@ pub fn view(live: Live, kind: RoundKind) -> AnyView {
     let first = panels.first().map(|panel| over_steps(panel, true));
     let rest = panels.iter().skip(1).chain(OPTIMISER);
     let rest = rest.map(|panel| over_steps(panel, false)).collect_view();
-    view! { <section class="charts" aria-label="Charts">{first} {path} {rest}</section> }.into_any()
+    view! { <section class="charts" aria-label=t("Charts")>{first} {path} {rest}</section> }.into_any()
 }
 
 fn over_steps(live: Live, (title, hook, lines): &'static Panel, always: bool) -> AnyView {

@@ -1,7 +1,12 @@
 //! What a round is made of: enough to make it again.
 
 use super::Live;
-use crate::{api, format, load::Loaded, pages::round_new::loss_name};
+use crate::{
+    api, format,
+    load::Loaded,
+    pages::round_new::loss_name,
+    words::{fill, t},
+};
 use laurel_protocol::{
     Adapter, AdapterConfig, AdapterId, LoraConfig, Loss, Ppo, ProjectId, RewardSource, Round, RoundKind,
     Setting,
@@ -18,7 +23,7 @@ pub fn view(live: Live, project: ProjectId) -> AnyView {
     };
     view! {
         <section class="card" aria-labelledby="facts-title">
-            <h2 id="facts-title">"What it is made of"</h2>
+            <h2 id="facts-title">{t("What it is made of")}</h2>
             {list}
         </section>
     }
@@ -28,14 +33,14 @@ pub fn view(live: Live, project: ProjectId) -> AnyView {
 fn lora_words(lora: &LoraConfig) -> String {
     let mut words = vec![
         if lora.use_dora { "DoRA" } else { "LoRA" }.to_owned(),
-        format!("rank {}", lora.rank),
-        format!("alpha {}", lora.alpha),
+        fill("rank {0}", &[&lora.rank]),
+        fill("alpha {0}", &[&lora.alpha]),
     ];
     if lora.use_rslora {
-        words.push("rank-stabilised".to_owned());
+        words.push(t("rank-stabilised").to_owned());
     }
     if lora.dropout > 0.0 {
-        words.push(format!("dropout {}", lora.dropout));
+        words.push(fill("dropout {0}", &[&lora.dropout]));
     }
     words.join(", ")
 }
@@ -47,7 +52,7 @@ fn adapter_link(id: AdapterId, known: &[Adapter]) -> AnyView {
             let (href, name) = (format!("/rounds/{}", adapter.round_id), adapter.name.clone());
             view! { <A href>{name}</A> }.into_any()
         }
-        None => format!("adapter {id}").into_any(),
+        None => fill("adapter {0}", &[&id]).into_any(),
     }
 }
 
@@ -55,10 +60,10 @@ fn scorer(round: &Round, known: &[Adapter]) -> Option<AnyView> {
     let words = match round.spec.reward.as_ref()? {
         RewardSource::Adapter => match round.reward_adapter {
             Some(id) => return Some(adapter_link(id, known)),
-            None => "a reward model".to_owned(),
+            None => t("a reward model").to_owned(),
         },
-        RewardSource::Length { target } => format!("closeness to {target} tokens"),
-        RewardSource::Regex { pattern } => format!("whether {pattern} matches"),
+        RewardSource::Length { target } => fill("closeness to {0} tokens", &[target]),
+        RewardSource::Regex { pattern } => fill("whether {0} matches", &[pattern]),
         RewardSource::Http { url, .. } => url.clone(),
     };
     Some(words.into_any())
@@ -67,12 +72,15 @@ fn scorer(round: &Round, known: &[Adapter]) -> Option<AnyView> {
 fn data_words(round: &Round) -> String {
     let n = round.snapshot.n_rows;
     if round.spec.kind == RoundKind::Ppo {
-        return format::counted(n, "prompt", "prompts");
+        return format::counted(n, "{0} prompt", "{0} prompts");
     }
-    let rows = format::counted(n, "comparison", "comparisons");
+    let rows = format::counted(n, "{0} comparison", "{0} comparisons");
     match round.snapshot.n_ties_left_out {
         0 => rows,
-        ties => format!("{rows}, {} left out", format::counted(ties, "tie", "ties")),
+        ties => fill(
+            "{0}, {1} left out",
+            &[&rows, &format::counted(ties, "{0} tie", "{0} ties")],
+        ),
     }
 }
 
@@ -80,30 +88,33 @@ fn data_words(round: &Round) -> String {
 fn online_facts(loss: Loss, ppo: &Ppo) -> Vec<(&'static str, String)> {
     let control = match ppo.kl_target {
         0.0 => format::figure(ppo.kl_coefficient),
-        target => format!(
-            "{} at first, adapted to {} nats",
-            format::figure(ppo.kl_coefficient),
-            format::figure(target)
+        target => fill(
+            "{0} at first, adapted to {1} nats",
+            &[&format::figure(ppo.kl_coefficient), &format::figure(target)],
         ),
     };
-    let answers = format!(
-        "{} a prompt, up to {}, temperature {}",
-        ppo.samples_per_prompt,
-        format::counted(ppo.max_new_tokens.into(), "token", "tokens"),
-        ppo.temperature
+    let answers = fill(
+        "{0} a prompt, up to {1}, temperature {2}",
+        &[
+            &ppo.samples_per_prompt,
+            &format::counted(ppo.max_new_tokens.into(), "{0} token", "{0} tokens"),
+            &ppo.temperature,
+        ],
     );
-    let passes = format!(
-        "{} over {}",
-        format::counted(ppo.inner_epochs.into(), "pass", "passes"),
-        format::counted(ppo.minibatches.into(), "minibatch", "minibatches")
+    let passes = fill(
+        "{0} over {1}",
+        &[
+            &format::counted(ppo.inner_epochs.into(), "{0} pass", "{0} passes"),
+            &format::counted(ppo.minibatches.into(), "{0} minibatch", "{0} minibatches"),
+        ],
     );
     let mut facts = vec![
-        ("Answers", answers),
-        ("KL coefficient", control),
-        ("A step", passes),
+        (t("Answers"), answers),
+        (t("KL coefficient"), control),
+        (t("A step"), passes),
     ];
     if ppo.max_kl > 0.0 {
-        facts.push(("KL budget", format!("{} nats", format::figure(ppo.max_kl))));
+        facts.push((t("KL budget"), fill("{0} nats", &[&format::figure(ppo.max_kl)])));
     }
     if loss == Loss::Ppo {
         facts.push(("γ, λ", format!("{}, {}", ppo.gamma, ppo.lambda)));
@@ -118,20 +129,22 @@ fn fact_list(round: &Round, known: &[Adapter]) -> AnyView {
         AdapterConfig::Ia3(_) => "IA3".to_owned(),
     };
     let steps = match hyper.max_steps {
-        0 => format::counted(hyper.epochs.into(), "epoch", "epochs"),
-        n => format!(
-            "{}, at most {}",
-            format::counted(hyper.epochs.into(), "epoch", "epochs"),
-            format::counted(n.into(), "step", "steps")
+        0 => format::counted(hyper.epochs.into(), "{0} epoch", "{0} epochs"),
+        n => fill(
+            "{0}, at most {1}",
+            &[
+                &format::counted(hyper.epochs.into(), "{0} epoch", "{0} epochs"),
+                &format::counted(n.into(), "{0} step", "{0} steps"),
+            ],
         ),
     };
     let from = match round.starting_adapter {
         Some(id) => adapter_link(id, known),
-        None => "the base model".into_any(),
+        None => t("the base model").into_any(),
     };
     let fact = |name: &'static str, value: String| view! { <dt>{name}</dt><dd>{value}</dd> };
-    let scorer =
-        scorer(round, known).map(|scorer| view! { <dt>"Scored by"</dt><dd data-test="scorer">{scorer}</dd> });
+    let scorer = scorer(round, known)
+        .map(|scorer| view! { <dt>{t("Scored by")}</dt><dd data-test="scorer">{scorer}</dd> });
     let online = hyper
         .ppo
         .as_ref()
@@ -147,24 +160,24 @@ fn fact_list(round: &Round, known: &[Adapter]) -> AnyView {
         .then(|| fact("β", hyper.beta.to_string()));
     view! {
         <dl class="facts">
-            {fact("Data", data_words(round))}
-            <dt>"Snapshot"</dt>
+            {fact(t("Data"), data_words(round))}
+            <dt>{t("Snapshot")}</dt>
             <dd>
                 <code title=round.snapshot.hash.clone()>{format::short_hash(&round.snapshot.hash)}</code>" "
-                <a href=api::round::rows_url(round.id) download="rows.jsonl" rel="external">"Download the rows"</a>
+                <a href=api::round::rows_url(round.id) download="rows.jsonl" rel="external">{t("Download the rows")}</a>
             </dd>
-            <dt>"Starts from"</dt><dd>{from}</dd>
+            <dt>{t("Starts from")}</dt><dd>{from}</dd>
             {scorer}
-            {fact("Loss", loss_name(hyper.loss).to_owned())}
-            {fact("Adapter", shape)}
-            {fact("Length", steps)}
-            {fact("Learning rate", format::figure(hyper.learning_rate))}
-            {fact("Batch", hyper.batch_size.to_string())}
+            {fact(t("Loss"), loss_name(hyper.loss).to_owned())}
+            {fact(t("Adapter"), shape)}
+            {fact(t("Length"), steps)}
+            {fact(t("Learning rate"), format::figure(hyper.learning_rate))}
+            {fact(t("Batch"), hyper.batch_size.to_string())}
             {beta}
             {online}
-            {fact("Held out", format::percent(hyper.held_out))}
-            {fact("Seed", round.spec.seed.to_string())}
-            {fact("Trainer", round.worker.clone().unwrap_or_else(|| "–".to_owned()))}
+            {fact(t("Held out"), format::percent(hyper.held_out))}
+            {fact(t("Seed"), round.spec.seed.to_string())}
+            {fact(t("Trainer"), round.worker.clone().unwrap_or_else(|| "–".to_owned()))}
         </dl>
     }
     .into_any()

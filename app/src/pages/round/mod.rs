@@ -19,6 +19,7 @@ use crate::{
     },
     format,
     load::Loaded,
+    words::{t, t_owned},
 };
 use laurel_protocol::{
     Asked, CompletionJob, JobStatus, LabelType, LogLine, MetricPoint, NewCompletionJob, Preview, Project,
@@ -90,7 +91,7 @@ pub fn page(id: RoundId) -> AnyView {
     view! {
         <div class="page page-wide">
             <p class="notice" role="status" hidden=move || connected.get()>
-                "The live connection is interrupted; trying again."
+                {t("The live connection is interrupted; trying again.")}
             </p>
             {body}
         </div>
@@ -112,7 +113,7 @@ fn body(live: Live) -> AnyView {
         <div class="page-head">
             <div>
                 <p class="crumbs">
-                    <A href="/">"Projects"</A><A href=format!("/projects/{project}")>"Overview"</A>
+                    <A href="/">{t("Projects")}</A><A href=format!("/projects/{project}")>{t("Overview")}</A>
                 </p>
                 <h1>{first.name.clone()}</h1>
                 <p class="row-head">
@@ -171,9 +172,9 @@ fn orders(live: Live, id: RoundId, action: Action) -> AnyView {
                 hidden=is_aborting
                 on:click=pause_or_resume
             >
-                {move || if is_paused() { "Resume" } else { "Pause" }}
+                {move || if is_paused() { t("Resume") } else { t("Pause") }}
             </button>
-            {confirm_button("Abort", "abort-round", ABORT, abort)}
+            {confirm_button(t("Abort"), "abort-round", ABORT, abort)}
         </div>
     }
     .into_any()
@@ -182,13 +183,17 @@ fn orders(live: Live, id: RoundId, action: Action) -> AnyView {
 /// Progress while it runs, the reason when it failed.
 fn standing(round: Round) -> AnyView {
     let resumed = (round.n_attempts > 1).then(|| {
-        let times = format::counted(u64::from(round.n_attempts) - 1, "time", "times");
-        view! { <p class="fine">"Taken up again "{times}", after a pause or a lost trainer."</p> }
+        let words = format::counted(
+            u64::from(round.n_attempts) - 1,
+            t("Taken up again {0} time, after a pause or a lost trainer."),
+            t("Taken up again {0} times, after a pause or a lost trainer."),
+        );
+        view! { <p class="fine">{words}</p> }
     });
     let asked = round.asked.map(|asked| {
         let text = match asked {
-            Asked::Pause => "Pauses at the end of this step.",
-            Asked::Abort => "Ends at this step.",
+            Asked::Pause => t("Pauses at the end of this step."),
+            Asked::Abort => t("Ends at this step."),
         };
         view! { <p class="notice" role="status" data-test="round-asked">{text}</p> }
     });
@@ -199,16 +204,19 @@ fn standing(round: Round) -> AnyView {
     };
     let main = match round.status {
         JobStatus::Queued => {
-            view! { <p class="notice" role="status">"Waits for a trainer. It starts as soon as one is free."</p> }.into_any()
+            view! { <p class="notice" role="status">{t("Waits for a trainer. It starts as soon as one is free.")}</p> }.into_any()
         }
-        JobStatus::Running => progress_bar(amount, "steps"),
+        JobStatus::Running => progress_bar(amount, t("steps")),
         JobStatus::Paused => {
-            let text = "Paused. Its checkpoint lies with the trainer that had it: that one goes on where it stopped, \
-                        another one starts over and comes to the same weights.";
-            view! { {progress_bar(amount, "steps")} <p class="notice" role="status">{text}</p> }.into_any()
+            let text = t("Paused. Its checkpoint lies with the trainer that had it: that one goes on where it stopped, \
+                        another one starts over and comes to the same weights.");
+            view! { {progress_bar(amount, t("steps"))} <p class="notice" role="status">{text}</p> }.into_any()
         }
         JobStatus::Failed => {
-            let error = round.error.unwrap_or_else(|| "The trainer gave no reason; see the log.".to_owned());
+            let error = match round.error {
+                Some(error) => t_owned(&error),
+                None => t("The trainer gave no reason; see the log.").to_owned(),
+            };
             view! { <p class="notice notice-error" role="alert">{error}</p> }.into_any()
         }
         JobStatus::Done | JobStatus::Aborted => ().into_any(),
@@ -253,8 +261,8 @@ fn offer(job: NewCompletionJob, project: ProjectId) -> AnyView {
         <section class="card card-accent">
             <div class="row-head">
                 <p>
-                    "The adapter is ready. Let it answer the prompts, and let people judge the new answers against
-                    the earlier ones."
+                    {t("The adapter is ready. Let it answer the prompts, and let people judge the new answers against \
+                    the earlier ones.")}
                 </p>
                 <button
                     type="button"
@@ -263,7 +271,7 @@ fn offer(job: NewCompletionJob, project: ProjectId) -> AnyView {
                     disabled=move || action.busy()
                     on:click=click
                 >
-                    "Make new completions and compare"
+                    {t("Make new completions and compare")}
                 </button>
             </div>
             {action.error_line()}

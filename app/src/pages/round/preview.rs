@@ -1,7 +1,10 @@
 //! What a round trains on: its first rows as tokens, those that the loss is on in colour, and what is odd about the data.
 
 use super::Live;
-use crate::format;
+use crate::{
+    format,
+    words::{fill, t, t_owned},
+};
 use laurel_protocol::{Finding, Preview, PreviewRow, PreviewSide, PreviewToken, RoundKind};
 use leptos::prelude::*;
 
@@ -9,13 +12,13 @@ pub fn view(live: Live, kind: RoundKind) -> AnyView {
     let body = live.preview.view(move |preview| match preview {
         Some(preview) => shown(preview, kind),
         None => {
-            view! { <p class="fine">"It comes when a trainer has read the data, before the first step."</p> }
+            view! { <p class="fine">{t("It comes when a trainer has read the data, before the first step.")}</p> }
                 .into_any()
         }
     });
     view! {
         <section class="card" aria-labelledby="preview-title">
-            <h2 id="preview-title">"What is trained"</h2>
+            <h2 id="preview-title">{t("What is trained")}</h2>
             {body}
         </section>
     }
@@ -24,11 +27,11 @@ pub fn view(live: Live, kind: RoundKind) -> AnyView {
 
 fn shown(preview: Preview, kind: RoundKind) -> AnyView {
     let legend = match kind {
-        RoundKind::Reward => "The score is read at the last token of each text, in colour here.",
+        RoundKind::Reward => t("The score is read at the last token of each text, in colour here."),
         RoundKind::Sft | RoundKind::Dpo => {
-            "The loss is on the tokens in colour; the model only reads the others."
+            t("The loss is on the tokens in colour; the model only reads the others.")
         }
-        RoundKind::Ppo => "The model answers these prompts itself, and the loss is on its answers.",
+        RoundKind::Ppo => t("The model answers these prompts itself, and the loss is on its answers."),
     };
     let rows = preview
         .rows
@@ -38,7 +41,7 @@ fn shown(preview: Preview, kind: RoundKind) -> AnyView {
     view! {
         <ul class="findings">{preview.findings.into_iter().map(finding).collect_view()}</ul>
         <details data-test="preview">
-            <summary>"The first rows, token by token"</summary>
+            <summary>{t("The first rows, token by token")}</summary>
             <p class="fine">{legend}</p>
             {rows}
         </details>
@@ -48,26 +51,33 @@ fn shown(preview: Preview, kind: RoundKind) -> AnyView {
 
 fn finding(finding: Finding) -> AnyView {
     let class = if finding.fatal { "log-error" } else { "log-warning" };
-    view! { <li class=class data-test="preview-finding">{finding.text}</li> }.into_any()
+    view! { <li class=class data-test="preview-finding">{t_owned(&finding.text)}</li> }.into_any()
 }
 
 fn row(row: PreviewRow, kind: RoundKind) -> AnyView {
     let side = match (kind, row.side) {
         (RoundKind::Sft | RoundKind::Ppo, _) => "",
-        (_, PreviewSide::Chosen) => ", chosen",
-        (_, PreviewSide::Rejected) => ", rejected",
+        (_, PreviewSide::Chosen) => t(", chosen"),
+        (_, PreviewSide::Rejected) => t(", rejected"),
     };
-    let left_out = row.left_out.map(|why| format!(" Left out: {why}."));
-    let hidden = |n: u64| (n > 0).then(|| format!("[{} not shown]", format::counted(n, "token", "tokens")));
+    let left_out = row.left_out.map(|why| fill(" Left out: {0}.", &[&t_owned(&why)]));
+    let hidden = |n: u64| {
+        (n > 0).then(|| {
+            fill(
+                "[{0} not shown]",
+                &[&format::counted(n, "{0} token", "{0} tokens")],
+            )
+        })
+    };
     let tokens = row.tokens.into_iter().map(token).collect_view();
     let completion = match row.n_completion {
         0 => String::new(),
-        n => format!(", {n} of completion"),
+        n => fill(", {0} of completion", &[&n]),
     };
     view! {
         <article class="preview-row" data-test="preview-row">
             <h3>
-                {format!("Row {}{side}: {} of prompt{completion}.", row.row, row.n_prompt)}
+                {fill("Row {0}{1}: {2} of prompt{3}.", &[&row.row, &side, &row.n_prompt, &completion])}
                 {left_out}
             </h3>
             <p class="tokens">

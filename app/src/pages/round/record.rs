@@ -1,7 +1,10 @@
 //! What a round leaves to read: samples before and after, and the log.
 
 use super::{Live, rollouts};
-use crate::format;
+use crate::{
+    format,
+    words::{t, t_owned},
+};
 use laurel_protocol::{LogLevel, LogLine, Message, RoundKind, Sample, Speaker};
 use leptos::prelude::*;
 
@@ -13,7 +16,7 @@ pub fn samples(live: Live, kind: RoundKind) -> AnyView {
         RoundKind::Ppo => live.samples.view_once(move || rollouts::view(live)),
         RoundKind::Sft | RoundKind::Reward | RoundKind::Dpo => live.samples.view(|samples| {
             if samples.is_empty() {
-                return view! { <p class="fine">"They come when the trainer has read the data."</p> }
+                return view! { <p class="fine">{t("They come when the trainer has read the data.")}</p> }
                     .into_any();
             }
             samples.into_iter().map(sample).collect_view().into_any()
@@ -21,7 +24,7 @@ pub fn samples(live: Live, kind: RoundKind) -> AnyView {
     };
     view! {
         <section class="card" aria-labelledby="samples-title">
-            <h2 id="samples-title">"Before and after"</h2>
+            <h2 id="samples-title">{t("Before and after")}</h2>
             {list}
         </section>
     }
@@ -44,8 +47,8 @@ fn sample(sample: Sample) -> AnyView {
         <article class="sample" data-test="round-sample">
             <p class="sample-prompt">{question(&sample.prompt)}</p>
             <div class="sample-pair">
-                <div><h3>"Before"</h3><p class="verbatim" data-test="sample-before">{sample.before}</p></div>
-                <div class="sample-after"><h3>"After"</h3><p class="verbatim" data-test="sample-after">{after}</p></div>
+                <div><h3>{t("Before")}</h3><p class="verbatim" data-test="sample-before">{sample.before}</p></div>
+                <div class="sample-after"><h3>{t("After")}</h3><p class="verbatim" data-test="sample-after">{after}</p></div>
             </div>
         </article>
     }
@@ -56,7 +59,7 @@ pub fn log(live: Live) -> AnyView {
     let lines = move || live.log.with(|lines| lines.iter().map(line).collect_view());
     view! {
         <section class="card" aria-labelledby="log-title">
-            <h2 id="log-title">"Log"</h2>
+            <h2 id="log-title">{t("Log")}</h2>
             <ol class="log" data-test="round-log" tabindex="0" aria-labelledby="log-title">{lines}</ol>
         </section>
     }
@@ -70,7 +73,7 @@ fn line(line: &LogLine) -> AnyView {
         LogLevel::Error => "log-line log-error",
     };
     view! {
-        <li class=class><span class="log-time">{format::clock(line.at)}</span><span>{line.text.clone()}</span></li>
+        <li class=class><span class="log-time">{format::clock(line.at)}</span><span>{t_owned(&line.text)}</span></li>
     }
     .into_any()
 }

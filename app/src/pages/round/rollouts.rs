@@ -2,7 +2,11 @@
 //! scores.
 
 use super::{Live, record::question};
-use crate::{format, load::living};
+use crate::{
+    format,
+    load::living,
+    words::{fill, t},
+};
 use laurel_protocol::{Rollout, Sample};
 use leptos::prelude::*;
 
@@ -10,7 +14,7 @@ use leptos::prelude::*;
 pub fn view(live: Live) -> AnyView {
     let n_prompts = Memo::new(move |_| live.samples.with_ready(Vec::len).unwrap_or_default());
     living(move || match n_prompts.get() {
-        0 => view! { <p class="fine">"They come when the trainer has read the data."</p> }.into_any(),
+        0 => view! { <p class="fine">{t("They come when the trainer has read the data.")}</p> }.into_any(),
         n => (0..n).map(|at| prompt(live, at)).collect_view().into_any(),
     })
 }
@@ -29,7 +33,7 @@ fn prompt(live: Live, at: usize) -> AnyView {
             <p class="sample-prompt">{asked}</p>
             {ends}
             <details class="fold" hidden=move || n_rollouts() < 3>
-                <summary>{move || format!("All {} evaluations", n_rollouts())}</summary>
+                <summary>{move || fill("All {0} evaluations", &[&n_rollouts()])}</summary>
                 <ol class="rows rollouts" data-test="rollouts">{all}</ol>
             </details>
         </article>
@@ -41,10 +45,10 @@ fn prompt(live: Live, at: usize) -> AnyView {
 fn pair(sample: &Sample) -> AnyView {
     let rollouts = &sample.rollouts;
     let first = rollouts.first().map(|first| {
-        view! { <div>{inside("Before".to_owned(), first, "rollout-first")}</div> }
+        view! { <div>{inside(t("Before").to_owned(), first, "rollout-first")}</div> }
     });
     let last = rollouts.last().filter(|_| rollouts.len() > 1).map(|last| {
-        let title = format!("After step {}", last.step);
+        let title = fill("After step {0}", &[&last.step]);
         view! { <div class="sample-after">{inside(title, last, "rollout-last")}</div> }
     });
     view! { <div class="sample-pair">{first} {last}</div> }.into_any()
@@ -53,13 +57,13 @@ fn pair(sample: &Sample) -> AnyView {
 fn inside(title: String, rollout: &Rollout, hook: &'static str) -> AnyView {
     let (score, text) = (format::figure(rollout.score), rollout.text.clone());
     view! {
-        <h3>{title}<span class="score figures">"score "{score}</span></h3>
+        <h3>{title}<span class="score figures">{t("score")} " "{score}</span></h3>
         <p class="verbatim" data-test=hook>{text}</p>
     }
     .into_any()
 }
 
 fn stage(rollout: &Rollout) -> AnyView {
-    let title = format!("Step {}", rollout.step);
+    let title = fill("Step {0}", &[&rollout.step]);
     view! { <li class="row">{inside(title, rollout, "rollout")}</li> }.into_any()
 }

@@ -1,6 +1,6 @@
 //! The fields of a new round's form that are no hyper-parameter in a number field.
 
-use crate::components::field::Field;
+use crate::{components::field::Field, words::t};
 use laurel_protocol::RoundKind;
 
 pub const KIND: Field = Field {
@@ -163,14 +163,14 @@ pub const SEED: Field = Field {
 pub fn kind_help(kind: RoundKind) -> &'static str {
     match kind {
         RoundKind::Sft => {
-            "Supervised fine-tuning on the chosen answers: the model learns to write like them."
+            t("Supervised fine-tuning on the chosen answers: the model learns to write like them.")
         }
-        RoundKind::Reward => "A reward model: it learns to score answers as people would.",
-        RoundKind::Dpo => {
-            "Direct preference optimisation: the model learns to prefer the chosen over the rejected answer."
-        }
-        RoundKind::Ppo => {
-            "Reinforcement learning: the model answers the prompts itself and learns from how its answers are scored."
-        }
+        RoundKind::Reward => t("A reward model: it learns to score answers as people would."),
+        RoundKind::Dpo => t(
+            "Direct preference optimisation: the model learns to prefer the chosen over the rejected answer.",
+        ),
+        RoundKind::Ppo => t(
+            "Reinforcement learning: the model answers the prompts itself and learns from how its answers are scored.",
+        ),
     }
 }

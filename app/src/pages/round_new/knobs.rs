@@ -1,7 +1,7 @@
 //! The numbers and choices of a new round's form: which field shows which hyper-parameter, and what each loss is
 //! for, in one line.
 
-use crate::components::field::Field;
+use crate::{components::field::Field, words::t};
 use laurel_protocol::{Hyper, Loss, Ppo, RoundKind, Setting};
 use leptos::prelude::*;
 use serde::Serialize;
@@ -145,56 +145,58 @@ pub fn choice<T: Copy + Serialize>(value: RwSignal<String>, options: &[T]) -> T 
 
 pub fn loss_name(loss: Loss) -> &'static str {
     match loss {
-        Loss::CrossEntropy => "Cross-entropy",
-        Loss::Sigmoid => "Sigmoid (DPO)",
-        Loss::SigmoidNorm => "Sigmoid, length-normalised",
-        Loss::Hinge => "Hinge (SLiC)",
+        Loss::CrossEntropy => t("Cross-entropy"),
+        Loss::Sigmoid => t("Sigmoid (DPO)"),
+        Loss::SigmoidNorm => t("Sigmoid, length-normalised"),
+        Loss::Hinge => t("Hinge (SLiC)"),
         Loss::Ipo => "IPO",
-        Loss::Robust => "Robust DPO",
+        Loss::Robust => t("Robust DPO"),
         Loss::Simpo => "SimPO",
         Loss::Orpo => "ORPO",
-        Loss::Kto => "KTO, answers one by one",
-        Loss::ApoZeroUnpaired => "APO-zero, answers one by one",
+        Loss::Kto => t("KTO, answers one by one"),
+        Loss::ApoZeroUnpaired => t("APO-zero, answers one by one"),
         Loss::BradleyTerry => "Bradley-Terry",
-        Loss::RaoKupper => "Rao-Kupper, with ties",
-        Loss::Davidson => "Davidson, with ties",
-        Loss::PlackettLuce => "Plackett-Luce, whole rankings",
+        Loss::RaoKupper => t("Rao-Kupper, with ties"),
+        Loss::Davidson => t("Davidson, with ties"),
+        Loss::PlackettLuce => t("Plackett-Luce, whole rankings"),
         Loss::Ppo => "PPO",
-        Loss::Grpo => "GRPO, answers to one prompt as a group",
-        Loss::Rloo => "RLOO, each answer against the others",
+        Loss::Grpo => t("GRPO, answers to one prompt as a group"),
+        Loss::Rloo => t("RLOO, each answer against the others"),
     }
 }
 
 pub fn loss_help(loss: Loss) -> &'static str {
     match loss {
-        Loss::CrossEntropy => "Makes the chosen answers likely, token by token.",
-        Loss::Sigmoid => "The usual one. With label smoothing it trusts each label a little less.",
-        Loss::SigmoidNorm => "Compares the average per token, so that long answers gain nothing by length.",
-        Loss::Hinge => "Stops pushing a pair apart once it is apart far enough.",
-        Loss::Ipo => "Pulls every pair to one fixed distance, so that it does not overfit certain labels.",
-        Loss::Robust => "Corrects for a known share of flipped labels (label smoothing).",
-        Loss::Simpo => "Needs no reference: compares the average per token and asks for a lead of γ.",
+        Loss::CrossEntropy => t("Makes the chosen answers likely, token by token."),
+        Loss::Sigmoid => t("The usual one. With label smoothing it trusts each label a little less."),
+        Loss::SigmoidNorm => {
+            t("Compares the average per token, so that long answers gain nothing by length.")
+        }
+        Loss::Hinge => t("Stops pushing a pair apart once it is apart far enough."),
+        Loss::Ipo => t("Pulls every pair to one fixed distance, so that it does not overfit certain labels."),
+        Loss::Robust => t("Corrects for a known share of flipped labels (label smoothing)."),
+        Loss::Simpo => t("Needs no reference: compares the average per token and asks for a lead of γ."),
         Loss::Orpo => {
-            "Needs no reference: imitates the chosen answer and lowers the odds of the rejected one."
+            t("Needs no reference: imitates the chosen answer and lowers the odds of the rejected one.")
         }
-        Loss::Kto => {
-            "Judges each answer by itself, chosen as good and rejected as bad, against how far the model has moved on the whole."
-        }
-        Loss::ApoZeroUnpaired => {
-            "KTO without that measure: makes chosen answers likelier and rejected ones less likely than they were."
-        }
-        Loss::BradleyTerry => "The usual one: the chosen answer is to score higher. Ties are left out.",
+        Loss::Kto => t(
+            "Judges each answer by itself, chosen as good and rejected as bad, against how far the model has moved on the whole.",
+        ),
+        Loss::ApoZeroUnpaired => t(
+            "KTO without that measure: makes chosen answers likelier and rejected ones less likely than they were.",
+        ),
+        Loss::BradleyTerry => t("The usual one: the chosen answer is to score higher. Ties are left out."),
         Loss::RaoKupper => {
-            "Learns from ties as well: two answers tie when their scores differ by less than a threshold."
+            t("Learns from ties as well: two answers tie when their scores differ by less than a threshold.")
         }
-        Loss::Davidson => "Learns from ties as well: the closer two scores, the likelier a tie.",
+        Loss::Davidson => t("Learns from ties as well: the closer two scores, the likelier a tie."),
         Loss::PlackettLuce => {
-            "Explains each whole ranking as picking the best of what is left. Ties are left out."
+            t("Explains each whole ranking as picking the best of what is left. Ties are left out.")
         }
         Loss::Ppo => {
-            "Learns with a value head what to expect, token by token, and from what turns out better."
+            t("Learns with a value head what to expect, token by token, and from what turns out better.")
         }
-        Loss::Grpo => "Needs no value head: measures an answer by the mean and the spread of its group.",
-        Loss::Rloo => "Needs no value head: measures an answer by the mean of the others to its prompt.",
+        Loss::Grpo => t("Needs no value head: measures an answer by the mean and the spread of its group."),
+        Loss::Rloo => t("Needs no value head: measures an answer by the mean of the others to its prompt."),
     }
 }

@@ -4,6 +4,7 @@ use super::fields::{REWARD, REWARD_ADAPTER, REWARD_PATTERN, REWARD_TARGET, REWAR
 use crate::{
     components::field::{Errors, number, select_field, text_field},
     load::living,
+    words::t,
 };
 use laurel_protocol::{Adapter, AdapterId, FieldError, ProjectId, RewardSource, RoundKind};
 use leptos::prelude::*;
@@ -72,10 +73,10 @@ fn models(adapters: &[Adapter]) -> impl Iterator<Item = &Adapter> {
 pub fn view(project: ProjectId, draft: RewardDraft, adapters: &[Adapter], errors: Errors) -> AnyView {
     let pair = |name: &str, words: &str| (name.to_owned(), words.to_owned());
     let sources = vec![
-        pair("adapter", "A reward model"),
-        pair("length", "Rule: a length"),
-        pair("regex", "Rule: a regular expression"),
-        pair("http", "A service over HTTP"),
+        pair("adapter", t("A reward model")),
+        pair("length", t("Rule: a length")),
+        pair("regex", t("Rule: a regular expression")),
+        pair("http", t("A service over HTTP")),
     ];
     let options: Vec<_> = models(adapters)
         .map(|adapter| (adapter.id.to_string(), adapter.name.clone()))
@@ -103,9 +104,9 @@ pub fn view(project: ProjectId, draft: RewardDraft, adapters: &[Adapter], errors
 fn no_model(project: ProjectId) -> AnyView {
     view! {
         <p class="notice" role="status" data-test="no-reward-model">
-            "This project has no reward model yet. Train one with a round of the kind \u{201c}Reward model\u{201d}, or score by
-            a rule. "
-            <A href=format!("/projects/{project}")>"To the project"</A>
+            {t("This project has no reward model yet. Train one with a round of the kind \u{201c}Reward model\u{201d}, or score by \
+            a rule.")} " "
+            <A href=format!("/projects/{project}")>{t("To the project")}</A>
         </p>
     }
     .into_any()

@@ -2,7 +2,7 @@
 //! change the number.
 
 use super::Sheet;
-use crate::components::label::prompt::letter;
+use crate::{components::label::prompt::letter, words::fill};
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
@@ -65,7 +65,7 @@ fn row(sheet: Sheet, position: usize, name: String, steps: u8) -> AnyView {
             focus_value(&group, value);
         }
     };
-    let label = format!("{}, answer {}", name.get_value(), letter(position));
+    let label = fill("{0}, answer {1}", &[&name.get_value(), &letter(position)]);
     let numbers = (1..=steps)
         .map(|value| {
             let is_reached = move || match rating.get() {

@@ -2,7 +2,10 @@
 //! wrote it, so that a passage has exact bounds whether it was selected by mouse, by touch or by keys.
 
 use super::Sheet;
-use crate::components::label::prompt::letter;
+use crate::{
+    components::label::prompt::letter,
+    words::{fill, t},
+};
 use laurel_protocol::Span;
 use leptos::{html, prelude::*};
 
@@ -77,20 +80,20 @@ pub fn spans(sheet: Sheet, position: usize) -> AnyView {
     view! {
         <details class="sheet-part" data-test="spans">
             <summary>
-                "Mark passages"
+                {t("Mark passages")}
                 {move || (n() > 0).then(|| view! { <span class="badge">{n}</span> })}
             </summary>
             <textarea
                 class="sheet-source"
                 readonly
                 rows=n_lines.clamp(3, 14).to_string()
-                aria-label=format!("Text of answer {}: select a passage", letter(position))
+                aria-label=fill("Text of answer {0}: select a passage", &[&letter(position)])
                 node_ref=field
                 prop:value=text
             ></textarea>
-            <div class="sheet-row" role="group" aria-label="Mark the selected passage as">{buttons}</div>
+            <div class="sheet-row" role="group" aria-label=t("Mark the selected passage as")>{buttons}</div>
             <p class="form-error" role="alert">
-                {move || nothing.get().then_some("Select a passage in the text first.")}
+                {move || nothing.get().then_some(t("Select a passage in the text first."))}
             </p>
             <ul class="sheet-spans">{marked}</ul>
         </details>
@@ -112,7 +115,7 @@ fn item(sheet: Sheet, span: Span) -> AnyView {
             <b>{label}</b>
             " "
             <mark>{quote}</mark>
-            <button type="button" class="label-tool" aria-label="Remove this mark" on:click=remove>"✕"</button>
+            <button type="button" class="label-tool" aria-label=t("Remove this mark") on:click=remove>"✕"</button>
         </li>
     }
     .into_any()

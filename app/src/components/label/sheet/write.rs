@@ -4,7 +4,10 @@ use super::{
     Sheet,
     diff::{Change, diff},
 };
-use crate::components::label::prompt::letter;
+use crate::{
+    components::label::prompt::letter,
+    words::{fill, t},
+};
 use laurel_protocol::Edit;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
@@ -47,11 +50,11 @@ pub fn edit(sheet: Sheet, position: usize) -> AnyView {
     view! {
         <details class="sheet-part" data-test="edit" open=is_open>
             <summary>
-                "Edit" {move || edited().map(|_| view! { <span class="badge">"changed"</span> })}
+                {t("Edit")} {move || edited().map(|_| view! { <span class="badge">{t("changed")}</span> })}
             </summary>
             <textarea
                 rows=n_lines.clamp(3, 14).to_string()
-                aria-label=format!("Answer {}, to be made better", letter(position))
+                aria-label=fill("Answer {0}, to be made better", &[&letter(position)])
                 prop:value=text
                 on:input=on_input
             ></textarea>
@@ -89,11 +92,11 @@ pub fn demonstration(sheet: Sheet) -> AnyView {
     };
     view! {
         <details class="label-comment" data-test="demonstration" open=is_open>
-            <summary aria-keyshortcuts="w">"Write a better answer of your own"</summary>
+            <summary aria-keyshortcuts="w">{t("Write a better answer of your own")}</summary>
             <textarea
                 id="label-demonstration"
                 rows="5"
-                aria-label="Your own answer"
+                aria-label=t("Your own answer")
                 prop:value=text
                 on:input=on_input
             ></textarea>

@@ -1,6 +1,6 @@
 //! What the evaluations of a reward round say about its scores.
 
-use crate::pages::round::Points;
+use crate::{pages::round::Points, words::later};
 use laurel_protocol::Split;
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ const BINS: [u32; 5] = [50, 60, 70, 80, 90];
 const N_GROUPS: u32 = 5;
 /// Answers that say nothing, as the figures are named and as a person calls them.
 const PROBES: [(&str, &str); 3] = [
-    ("empty", "No word at all"),
-    ("thanks", "Thank you."),
-    ("repeat", "One word again and again"),
+    ("empty", later("No word at all")),
+    ("thanks", later("Thank you.")),
+    ("repeat", later("One word again and again")),
 ];
 
 /// One line of the calibration table.
