@@ -9,6 +9,7 @@ use crate::{
     format,
     load::Loaded,
     session::Admin,
+    words::{fill, later, t},
 };
 use laurel_protocol::{
     AuditEntry, AuditFilter, AuditPage, AuditSubject, FieldError, Project, ProjectId, Timestamp, Verb, Via,
@@ -52,17 +53,17 @@ pub fn page(_admin: Admin) -> AnyView {
     let download = move || api::audit::download_url(&shown.get());
     view! {
         <div class="page">
-            <h1>"Audit log"</h1>
-            <p class="lead">"Every change, who made it and when. Entries are added and never changed."</p>
+            <h1>{t("Audit log")}</h1>
+            <p class="lead">{t("Every change, who made it and when. Entries are added and never changed.")}</p>
             <section class="card" aria-labelledby="filter-title">
-                <h2 id="filter-title">"Filter"</h2>
+                <h2 id="filter-title">{t("Filter")}</h2>
                 {form}
             </section>
             <section class="card" aria-labelledby="changes-title">
                 <div class="row-head">
-                    <h2 id="changes-title">"Changes"</h2>
+                    <h2 id="changes-title">{t("Changes")}</h2>
                     <a class="button button-quiet" href=download rel="external" download data-test="audit-download">
-                        "Download as JSON Lines"
+                        {t("Download as JSON Lines")}
                     </a>
                 </div>
                 {list}
@@ -97,11 +98,11 @@ fn filters(projects: Vec<Project>, shown: RwSignal<AuditFilter>, log: Loaded<Aud
         });
         log.retry();
     };
-    let any = |words: &str| (String::new(), words.to_owned());
+    let any = |words: &'static str| (String::new(), t(words).to_owned());
     let named = |project: Project| (project.id.to_string(), project.settings.name);
-    let projects = std::iter::once(any("All projects")).chain(projects.into_iter().map(named));
+    let projects = std::iter::once(any(later("All projects"))).chain(projects.into_iter().map(named));
     let verbs = Verb::ALL.iter().map(|verb| (verb.name(), words(*verb)));
-    let verbs = std::iter::once(any("Everything")).chain(verbs);
+    let verbs = std::iter::once(any(later("Everything"))).chain(verbs);
     view! {
         <form class="form" on:submit=submit novalidate>
             <div class="field-row">
@@ -110,7 +111,7 @@ fn filters(projects: Vec<Project>, shown: RwSignal<AuditFilter>, log: Loaded<Aud
                 {text_field(WHO, "text", who, errors)}
                 {text_field(SINCE, "text", since, errors)}
             </div>
-            <div class="actions"><button class="button button-main" data-test="audit-show">"Show"</button></div>
+            <div class="actions"><button class="button button-main" data-test="audit-show">{t("Show")}</button></div>
         </form>
     }
     .into_any()
@@ -125,7 +126,7 @@ fn day_begins(day: &str) -> Option<Timestamp> {
 
 fn listing(shown: RwSignal<AuditFilter>, log: Loaded<AuditPage>, page: AuditPage) -> AnyView {
     if page.entries.is_empty() {
-        return view! { <p class="fine" data-test="audit-empty">"Nothing of this kind has happened."</p> }
+        return view! { <p class="fine" data-test="audit-empty">{t("Nothing of this kind has happened.")}</p> }
             .into_any();
     }
     let action = Action::default();
@@ -142,21 +143,21 @@ fn listing(shown: RwSignal<AuditFilter>, log: Loaded<AuditPage>, page: AuditPage
         };
         view! {
             <button type="button" class="button" data-test="more-entries" disabled=move || action.busy() on:click=ask>
-                "Show more"
+                {t("Show more")}
             </button>
         }
     });
     let rows = page.entries.into_iter().map(row).collect_view();
     view! {
-        <div class="table-frame" tabindex="0" role="region" aria-label="Changes">
+        <div class="table-frame" tabindex="0" role="region" aria-label=t("Changes")>
             <table>
                 <thead>
                     <tr>
-                        <th scope="col">"When"</th>
-                        <th scope="col">"Who"</th>
-                        <th scope="col">"What"</th>
-                        <th scope="col">"On"</th>
-                        <th scope="col">"Details"</th>
+                        <th scope="col">{t("When")}</th>
+                        <th scope="col">{t("Who")}</th>
+                        <th scope="col">{t("What")}</th>
+                        <th scope="col">{t("On")}</th>
+                        <th scope="col">{t("Details")}</th>
                     </tr>
                 </thead>
                 <tbody>{rows}</tbody>
@@ -171,15 +172,15 @@ fn listing(shown: RwSignal<AuditFilter>, log: Loaded<AuditPage>, page: AuditPage
 fn row(entry: AuditEntry) -> AnyView {
     let way = match (entry.via, &entry.token) {
         (Via::Session, _) => String::new(),
-        (Via::Token, Some(token)) => format!(" (token {token})"),
-        (Via::Token, None) => " (token)".to_owned(),
-        (Via::Trainer, _) => " (trainer)".to_owned(),
+        (Via::Token, Some(token)) => fill(" (token {0})", &[token]),
+        (Via::Token, None) => t(" (token)").to_owned(),
+        (Via::Trainer, _) => t(" (trainer)").to_owned(),
         (Via::CommandLine | Via::Server, _) => String::new(),
     };
     let subject = entry.subject.map_or_else(String::new, |id| format!(" {id}"));
     let on = words_of(&serde_json::to_value(entry.kind).unwrap_or_default()) + &subject;
     let within = entry.project.filter(|_| entry.kind != AuditSubject::Project);
-    let within = within.map_or_else(String::new, |project| format!(", project {project}"));
+    let within = within.map_or_else(String::new, |project| fill(", project {0}", &[&project]));
     view! {
         <tr data-test="audit-row" data-verb=entry.verb.name()>
             <td>{format::moment(entry.at)}</td>
