@@ -84,7 +84,7 @@ fn filters(projects: Vec<Project>, shown: RwSignal<AuditFilter>, log: Loaded<Aud
         if from.is_none() && !day.trim().is_empty() {
             errors.set(vec![FieldError::new(
                 SINCE.name,
-                "must be a day as in 2026-01-31",
+                later("must be a day as in 2026-01-31"),
             )]);
             return;
         }
