@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used)] // a failed step fails the test
 
 use laurel_server::quality::{
-    alpha::{Distance, krippendorff_alpha},
-    counts::{Counts, Task, percent_agreement},
-    kappa::{cohen_kappa, fleiss_kappa, usual_n_raters},
+    alpha::{Coincidences, Distance, krippendorff_alpha},
+    counts::{Counts, Met, Task, percent_agreement},
+    kappa::{Judged, cohen_kappa, fleiss_kappa, usual_n_raters},
     sample::Sample,
     share::share,
     tau::{Taus, kendall_tau_b, mean_tau},
@@ -76,13 +76,13 @@ fn tables_with_missing_answers_give_the_libraries_figures() {
         let tasks = case.tasks();
         let once = vec![1; tasks.len()];
         let name = &case.name;
-        same(percent_agreement(&tasks, &once), case.percent, name);
-        assert_eq!(usual_n_raters(&tasks), Some(case.fleiss.n_raters), "{name}");
-        same(
-            fleiss_kappa(&tasks, &once, case.fleiss.n_raters),
-            case.fleiss.kappa,
-            name,
-        );
+        let met: Vec<Met> = tasks.iter().map(Met::of).collect();
+        same(percent_agreement(&met, &once), case.percent, name);
+        let n_raters = case.fleiss.n_raters;
+        assert_eq!(usual_n_raters(&tasks), Some(n_raters), "{name}");
+        let judged: Vec<Judged> = tasks.iter().map(|task| Judged::by(n_raters, task)).collect();
+        same(fleiss_kappa(&judged, &once), case.fleiss.kappa, name);
+        let coincidences: Vec<Coincidences> = tasks.iter().map(Coincidences::of).collect();
         let of_two = case.of_two();
         same(cohen_kappa(&of_two, &vec![1; of_two.len()]), case.cohen, name);
         for (level, distance) in [
@@ -91,7 +91,7 @@ fn tables_with_missing_answers_give_the_libraries_figures() {
             ("interval", Distance::Interval),
         ] {
             same(
-                krippendorff_alpha(&tasks, &once, distance),
+                krippendorff_alpha(&coincidences, &once, distance),
                 case.alpha[level],
                 &format!("{name}, {level}"),
             );
@@ -103,6 +103,7 @@ fn tables_with_missing_answers_give_the_libraries_figures() {
 fn like_things_counted_once_give_the_same_figures() {
     for case in golden().tables {
         let estimate = Sample::merged(case.tasks())
+            .map(Coincidences::of)
             .estimate(|tasks, times| krippendorff_alpha(tasks, times, Distance::Ordinal));
         same(
             estimate.map(|estimate| estimate.value),
@@ -115,7 +116,10 @@ fn like_things_counted_once_give_the_same_figures() {
 #[test]
 fn intervals_are_those_of_an_independent_bootstrap() {
     for case in golden().tables {
-        let estimate = Sample::merged(case.tasks()).estimate(percent_agreement).unwrap();
+        let estimate = Sample::merged(case.tasks())
+            .map(Met::of)
+            .estimate(percent_agreement)
+            .unwrap();
         let (interval, (low, high)) = (estimate.interval.unwrap(), case.percent_interval);
         // Theirs has 20 000 resamples, ours 1000: the ends of ours have a standard error of about 0.005.
         assert!(

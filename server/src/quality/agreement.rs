@@ -2,9 +2,9 @@
 //! person with all others. Tasks are what the intervals draw anew, for the answers within one hang together.
 
 use super::{
-    alpha::{Distance, krippendorff_alpha},
-    counts::{Task, percent_agreement},
-    kappa::{cohen_kappa, fleiss_kappa, usual_n_raters},
+    alpha::{Coincidences, Distance, krippendorff_alpha},
+    counts::{Met, Task, percent_agreement},
+    kappa::{Judged, cohen_kappa, fleiss_kappa, usual_n_raters},
     sample::Sample,
     table::{Entry, Table, Tables, by_thing},
     tau::mean_tau,
@@ -37,11 +37,12 @@ fn measures(about: &Subject) -> &'static [Measure] {
 
 fn figure(about: &Subject, measure: Measure, table: &Table, shared: &Sample<Task>) -> AgreementFigure {
     let alpha = |distance| {
-        let statistic = |tasks: &[Task], times: &[u32]| krippendorff_alpha(tasks, times, distance);
-        (shared.n_items(), shared.estimate(statistic))
+        let coincidences = shared.map(Coincidences::of);
+        let estimate = coincidences.estimate(|tasks, times| krippendorff_alpha(tasks, times, distance));
+        (shared.n_items(), estimate)
     };
     let (n_tasks, estimate) = match measure {
-        Measure::Percent => (shared.n_items(), shared.estimate(percent_agreement)),
+        Measure::Percent => (shared.n_items(), shared.map(Met::of).estimate(percent_agreement)),
         Measure::AlphaNominal => alpha(Distance::Nominal),
         Measure::AlphaOrdinal => alpha(Distance::Ordinal),
         Measure::AlphaInterval => alpha(Distance::Interval),
@@ -59,18 +60,15 @@ fn figure(about: &Subject, measure: Measure, table: &Table, shared: &Sample<Task
     }
 }
 
-/// Over the tasks with a thing that as many people judged as judge most.
+/// Over the things that as many people judged as judge most.
 fn fleiss(table: &Table) -> (u64, Option<Estimate>) {
-    let mut tasks = table.shared();
+    let tasks = table.shared();
     let Some(n_raters) = usual_n_raters(&tasks) else {
         return (0, None);
     };
-    tasks.retain(|task| task.iter().any(|thing| thing.n() == n_raters));
-    let tasks = Sample::merged(tasks);
-    (
-        tasks.n_items(),
-        tasks.estimate(|tasks, times| fleiss_kappa(tasks, times, n_raters)),
-    )
+    let judged = tasks.iter().map(|task| Judged::by(n_raters, task));
+    let judged = Sample::new(judged.filter(|judged| !judged.is_empty()).collect());
+    (judged.n_items(), judged.estimate(fleiss_kappa))
 }
 
 /// Cohen's kappa of the pairs of people with the most tasks in common.
@@ -107,9 +105,6 @@ fn nearest(table: &Table) -> Vec<(UserId, UserId)> {
     pairs.into_iter().map(|(pair, _)| pair).collect()
 }
 
-/// A person's task: how often somebody else judged the same thing, and said the same.
-type Met = (u32, u32);
-
 /// How often each person and another one said the same of the same thing.
 pub fn with_others(tables: &Tables) -> BTreeMap<UserId, Option<Estimate>> {
     let mut by_user = BTreeMap::<UserId, Vec<Met>>::new();
@@ -120,26 +115,19 @@ pub fn with_others(tables: &Tables) -> BTreeMap<UserId, Option<Estimate>> {
             }
         }
     }
-    let share = |tasks: &[Met], times: &[u32]| {
-        let weighted = tasks.iter().zip(times);
-        let (n, same) = weighted.fold((0, 0), |(n, same), (met, times)| {
-            (n + u64::from(met.0 * times), same + u64::from(met.1 * times))
-        });
-        (n > 0).then(|| same as f64 / n as f64)
-    };
-    let of_person = |(user, met)| (user, Sample::merged(met).estimate(share));
+    let of_person = |(user, met)| (user, Sample::merged(met).estimate(percent_agreement));
     by_user.into_iter().map(of_person).collect()
 }
 
+/// In a task, each person with all others.
 fn met_in(entries: &[Entry]) -> BTreeMap<UserId, Met> {
     let mut met = BTreeMap::<UserId, Met>::new();
     for said in by_thing(entries).values().filter(|said| said.len() > 1) {
         for (user, value) in said {
-            let others = said.iter().filter(|(other, _)| other != user);
-            let n_same = others.clone().filter(|(_, other)| other == value).count() as u32;
-            let (n, same) = met.entry(*user).or_default();
-            *n += others.count() as u32;
-            *same += n_same;
+            let n_like = said.iter().filter(|(_, other)| other == value).count() as u32;
+            let met = met.entry(*user).or_default();
+            met.n_pairs += said.len() as u32 - 1;
+            met.n_same += n_like - 1;
         }
     }
     met

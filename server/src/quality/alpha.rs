@@ -1,7 +1,8 @@
 //! Krippendorff's alpha (Krippendorff 2011, "Computing Krippendorff's alpha-reliability"): one minus observed over expected
 //! disagreement, for any number of people, with any of them missing from any thing.
 
-use super::counts::{N_VALUES, Task, things};
+use super::counts::{N_VALUES, Task};
+use std::collections::BTreeMap;
 
 /// How far two values are apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +15,35 @@ pub enum Distance {
     Interval,
 }
 
-type Table = [[f64; N_VALUES]; N_VALUES];
+/// How often each two values meet in the things of a task; a thing that m people judged counts m times. Symmetric, and
+/// only what occurs.
+#[derive(Clone, Debug)]
+pub struct Coincidences(Vec<(usize, usize, f64)>);
+
+impl Coincidences {
+    pub fn of(task: &Task) -> Self {
+        let mut table = BTreeMap::<(usize, usize), f64>::new();
+        for thing in task.iter().filter(|thing| thing.n() > 1) {
+            let weight = 1.0 / f64::from(thing.n() - 1);
+            for (a, n_a) in thing.given() {
+                for (b, n_b) in thing.given() {
+                    let others = if a == b { n_b - 1 } else { n_b };
+                    *table.entry((a, b)).or_default() += weight * f64::from(n_a * others);
+                }
+            }
+        }
+        Self(table.into_iter().map(|((a, b), n)| (a, b, n)).collect())
+    }
+}
 
 /// Undefined where everybody gave one and the same value to everything.
-pub fn krippendorff_alpha(tasks: &[Task], times: &[u32], distance: Distance) -> Option<f64> {
-    let coincidences = coincidences(tasks, times);
+pub fn krippendorff_alpha(tasks: &[Coincidences], times: &[u32], distance: Distance) -> Option<f64> {
+    let mut coincidences = [[0.0; N_VALUES]; N_VALUES];
+    for (task, &times) in tasks.iter().zip(times).filter(|(_, times)| **times > 0) {
+        for &(a, b, n) in &task.0 {
+            coincidences[a][b] += f64::from(times) * n;
+        }
+    }
     let by_value = coincidences.map(|row| row.iter().sum::<f64>());
     let n: f64 = by_value.iter().sum();
     let (mut observed, mut expected) = (0.0, 0.0);
@@ -30,25 +55,6 @@ pub fn krippendorff_alpha(tasks: &[Task], times: &[u32], distance: Distance) -> 
         }
     }
     (expected > 0.0).then(|| 1.0 - (n - 1.0) * observed / expected)
-}
-
-/// How often each pair of values meets in a thing; a thing that m people judged counts m times. Symmetric.
-fn coincidences(tasks: &[Task], times: &[u32]) -> Table {
-    let mut table = [[0.0; N_VALUES]; N_VALUES];
-    for (thing, times) in things(tasks, times) {
-        let n = thing.n();
-        if n < 2 {
-            continue;
-        }
-        let weight = times / f64::from(n - 1);
-        for (a, n_a) in thing.given() {
-            for (b, n_b) in thing.given() {
-                let others = if a == b { n_b - 1 } else { n_b };
-                table[a][b] += weight * f64::from(n_a * others);
-            }
-        }
-    }
-    table
 }
 
 fn squared_distance(low: usize, high: usize, by_value: &[f64; N_VALUES], distance: Distance) -> f64 {
@@ -70,7 +76,14 @@ mod tests {
     #[test]
     fn one_value_for_everything_says_nothing() {
         let tasks = [vec![Counts::of([3, 3, 3])], vec![Counts::of([1])]];
-        assert_eq!(krippendorff_alpha(&tasks, &[4, 1], Distance::Nominal), None);
+        assert_eq!(
+            krippendorff_alpha(
+                &tasks.each_ref().map(Coincidences::of),
+                &[4, 1],
+                Distance::Nominal
+            ),
+            None
+        );
     }
 
     #[test]
@@ -80,7 +93,9 @@ mod tests {
             vec![Counts::of([4, 5])],
             vec![Counts::of([1, 1])],
         ];
-        let alpha = |distance| krippendorff_alpha(&near, &[1, 1, 1], distance).unwrap();
+        let alpha = |distance| {
+            krippendorff_alpha(&near.each_ref().map(Coincidences::of), &[1, 1, 1], distance).unwrap()
+        };
         assert!(alpha(Distance::Nominal) < 0.3, "{}", alpha(Distance::Nominal));
         assert!(alpha(Distance::Ordinal) > 0.7, "{}", alpha(Distance::Ordinal));
         assert!(alpha(Distance::Interval) > 0.8, "{}", alpha(Distance::Interval));

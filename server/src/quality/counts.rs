@@ -41,21 +41,32 @@ impl Counts {
 /// The things of one task, which are drawn together.
 pub type Task = Vec<Counts>;
 
-/// Every thing with how often its task occurs.
-pub fn things<'a>(tasks: &'a [Task], times: &'a [u32]) -> impl Iterator<Item = (&'a Counts, f64)> {
-    let occurring = tasks.iter().zip(times).filter(|(_, times)| **times > 0);
-    occurring.flat_map(|(task, &times)| task.iter().map(move |thing| (thing, f64::from(times))))
+/// Ordered pairs of people who judged the same, and those of them who said the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Met {
+    pub n_pairs: u32,
+    pub n_same: u32,
 }
 
-/// The share of pairs of people who gave the same value, over all things.
-pub fn percent_agreement(tasks: &[Task], times: &[u32]) -> Option<f64> {
-    let (mut n_pairs, mut n_same) = (0.0, 0.0);
-    for (thing, times) in things(tasks, times) {
-        let (pairs, same) = thing.pairs();
-        n_pairs += times * f64::from(pairs);
-        n_same += times * f64::from(same);
+impl Met {
+    pub fn of(task: &Task) -> Self {
+        let mut met = Self::default();
+        for (n_pairs, n_same) in task.iter().map(Counts::pairs) {
+            met.n_pairs += n_pairs;
+            met.n_same += n_same;
+        }
+        met
     }
-    (n_pairs > 0.0).then(|| n_same / n_pairs)
+}
+
+/// The share of pairs of people who said the same, over all tasks.
+pub fn percent_agreement(tasks: &[Met], times: &[u32]) -> Option<f64> {
+    let (mut n_pairs, mut n_same) = (0, 0);
+    for (met, &times) in tasks.iter().zip(times) {
+        n_pairs += u64::from(times) * u64::from(met.n_pairs);
+        n_same += u64::from(times) * u64::from(met.n_same);
+    }
+    (n_pairs > 0).then(|| n_same as f64 / n_pairs as f64)
 }
 
 #[cfg(test)]
@@ -65,7 +76,8 @@ mod tests {
     #[test]
     fn who_is_alone_with_a_thing_agrees_with_nobody() {
         let tasks = [vec![Counts::of([1])], vec![Counts::of([2, 2, 0]), Counts::of([])]];
-        assert_eq!(percent_agreement(&tasks, &[1, 1]), Some(1.0 / 3.0));
-        assert_eq!(percent_agreement(&tasks, &[5, 0]), None);
+        let met = tasks.each_ref().map(Met::of);
+        assert_eq!(percent_agreement(&met, &[1, 1]), Some(1.0 / 3.0));
+        assert_eq!(percent_agreement(&met, &[5, 0]), None);
     }
 }

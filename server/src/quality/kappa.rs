@@ -1,7 +1,7 @@
 //! Agreement beyond what chance gives on categories: Cohen's kappa of two people, Fleiss' of several. Both are 1 where all
 //! agree, 0 at the level of chance, and undefined where everybody gave one and the same value to everything.
 
-use super::counts::{N_VALUES, Task, things};
+use super::counts::{Counts, Met, N_VALUES, Task};
 
 /// Cohen 1960, of what two people said to the same things. Unweighted.
 pub fn cohen_kappa(tasks: &[Vec<(u8, u8)>], times: &[u32]) -> Option<f64> {
@@ -20,16 +20,44 @@ pub fn cohen_kappa(tasks: &[Vec<(u8, u8)>], times: &[u32]) -> Option<f64> {
     beyond_chance(n_same / n, by_chance / (n * n))
 }
 
-/// Fleiss 1971, over the things that exactly `n_raters` people judged.
-pub fn fleiss_kappa(tasks: &[Task], times: &[u32], n_raters: u32) -> Option<f64> {
+/// What Fleiss' kappa takes of one task: the things that exactly so many people judged.
+#[derive(Clone, Debug, Default)]
+pub struct Judged {
+    met: Met,
+    by_value: [u32; N_VALUES],
+}
+
+impl Judged {
+    pub fn by(n_raters: u32, task: &Task) -> Self {
+        let things: Task = task
+            .iter()
+            .filter(|thing| thing.n() == n_raters)
+            .copied()
+            .collect();
+        let mut judged = Self {
+            met: Met::of(&things),
+            ..Self::default()
+        };
+        for (value, n) in things.iter().flat_map(Counts::given) {
+            judged.by_value[value] += n;
+        }
+        judged
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.met.n_pairs == 0
+    }
+}
+
+/// Fleiss 1971.
+pub fn fleiss_kappa(tasks: &[Judged], times: &[u32]) -> Option<f64> {
     let mut by_value = [0.0; N_VALUES];
     let (mut n_pairs, mut n_same) = (0.0, 0.0);
-    for (thing, times) in things(tasks, times).filter(|(thing, _)| thing.n() == n_raters) {
-        let (pairs, same) = thing.pairs();
-        n_pairs += times * f64::from(pairs);
-        n_same += times * f64::from(same);
-        for (value, n) in thing.given() {
-            by_value[value] += times * f64::from(n);
+    for (task, &times) in tasks.iter().zip(times).filter(|(_, times)| **times > 0) {
+        n_pairs += f64::from(times) * f64::from(task.met.n_pairs);
+        n_same += f64::from(times) * f64::from(task.met.n_same);
+        for (sum, n) in by_value.iter_mut().zip(task.by_value) {
+            *sum += f64::from(times) * f64::from(n);
         }
     }
     let n: f64 = by_value.iter().sum();
@@ -57,13 +85,15 @@ fn beyond_chance(observed: f64, by_chance: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quality::counts::Counts;
 
     #[test]
     fn one_value_for_everything_says_nothing() {
         assert_eq!(cohen_kappa(&[vec![(1, 1), (1, 1)]], &[3]), None);
         assert_eq!(cohen_kappa(&[], &[]), None);
-        assert_eq!(fleiss_kappa(&[vec![Counts::of([1, 1])]], &[3], 2), None);
+        assert_eq!(
+            fleiss_kappa(&[Judged::by(2, &vec![Counts::of([1, 1])])], &[3]),
+            None
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ const MIN_ITEMS: usize = 5;
 const MAX_RESAMPLES: usize = 1000;
 const MIN_RESAMPLES: usize = 200;
 /// Draws that one interval may cost: a very large sample is drawn anew less often.
-const MAX_DRAWS: usize = 50_000_000;
+const MAX_DRAWS: usize = 10_000_000;
 /// A statistic that so large a share of the resamples leaves undefined has no interval.
 const MAX_UNDEFINED: f64 = 0.1;
 const SEED: u64 = 0x1a5e_2026;
@@ -26,6 +26,14 @@ impl<T> Sample<T> {
         Self {
             kind_of: (0..items.len()).collect(),
             kinds: items,
+        }
+    }
+
+    /// The same items, each kind as a statistic wants it.
+    pub fn map<U>(&self, prepare: impl Fn(&T) -> U) -> Sample<U> {
+        Sample {
+            kinds: self.kinds.iter().map(prepare).collect(),
+            kind_of: self.kind_of.clone(),
         }
     }
 

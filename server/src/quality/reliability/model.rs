@@ -10,7 +10,7 @@ const PRIOR: (f64, f64) = (4.0, 2.0);
 const PRIOR_PAIRS: f64 = 10.0;
 const PRIOR_VARIANCE: f64 = 2.0;
 /// Differences are summed over so many points up to so many standard deviations.
-const N_POINTS: usize = 31;
+const N_POINTS: usize = 21;
 const MAX_DEVIATIONS: f64 = 4.0;
 
 #[derive(Clone, Debug)]
@@ -60,11 +60,11 @@ type OnGrid = [f64; N_POINTS];
 struct Grid {
     points: OnGrid,
     prior: OnGrid,
-    /// σ of the difference.
-    better: OnGrid,
     /// By person: the probability of the verdict that the first is better. The opposite one's are the same, read from the
     /// end, for the points lie evenly about 0.
     says_first: Vec<OnGrid>,
+    /// By person: of that, the part that follows the strengths, over η.
+    follows: Vec<OnGrid>,
 }
 
 impl Grid {
@@ -74,11 +74,13 @@ impl Grid {
         let points = standard.map(|z| z * model.deviation);
         let better = points.map(|difference| 1.0 / (1.0 + (-difference).exp()));
         let says_first = |eta: &f64| better.map(|better| eta * better + (1.0 - eta) * (1.0 - better));
+        let says_first: Vec<OnGrid> = model.eta.iter().map(says_first).collect();
+        let follows = |says: &OnGrid| std::array::from_fn(|at| better[at] / says[at]);
         Self {
             points,
             prior: standard.map(|z| (-z * z / 2.0).exp()),
-            better,
-            says_first: model.eta.iter().map(says_first).collect(),
+            follows: says_first.iter().map(follows).collect(),
+            says_first,
         }
     }
 
@@ -97,8 +99,8 @@ impl Grid {
 
     /// How likely the verdict followed the strengths.
     fn honest(&self, vote: &Vote, posterior: &OnGrid, eta: f64) -> f64 {
-        let says_first = &self.says_first[vote.who];
-        let at_point = |at: usize| posterior[at] * self.better[seen(vote, at)] / says_first[seen(vote, at)];
+        let follows = &self.follows[vote.who];
+        let at_point = |at: usize| posterior[at] * follows[seen(vote, at)];
         eta * (0..N_POINTS).map(at_point).sum::<f64>()
     }
 }
