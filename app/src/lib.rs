@@ -76,6 +76,7 @@ fn App() -> impl IntoView {
                     <Route path=path!("/projects/:id/chat") view=|| admin(AdminPage::Chat)/>
                     <Route path=path!("/projects/:id/gold") view=|| admin(AdminPage::Gold)/>
                     <Route path=path!("/projects/:id/prompts") view=|| admin(AdminPage::Prompts)/>
+                    <Route path=path!("/projects/:id/quality") view=|| admin(AdminPage::Quality)/>
                     <Route path=path!("/projects/:id/review") view=|| admin(AdminPage::Review)/>
                     <Route path=path!("/projects/:id/rounds/new") view=|| admin(AdminPage::RoundNew)/>
                     <Route path=path!("/rounds/:id") view=|| admin(AdminPage::Round)/>

@@ -2,7 +2,8 @@
 
 use super::{Payload, Result, get, post, post_empty, post_payload, put, url};
 use laurel_protocol::{
-    AnnotatorFigures, Completion, ImportReport, Project, ProjectId, ProjectSettings, PromptId, PromptPage,
+    AnnotatorFigures, Completion, ImportReport, Period, Project, ProjectId, ProjectSettings, PromptId,
+    PromptPage, Quality,
 };
 
 pub async fn list() -> Result<Vec<Project>> {
@@ -27,6 +28,13 @@ pub async fn change_settings(id: ProjectId, settings: &ProjectSettings) -> Resul
 
 pub async fn annotators(id: ProjectId) -> Result<Vec<AnnotatorFigures>> {
     get(&format!("/projects/{id}/annotators")).await
+}
+
+pub async fn quality(id: ProjectId, period: Period) -> Result<Quality> {
+    let since = period.since.map(|at| format!("since={}", at.0));
+    let until = period.until.map(|at| format!("until={}", at.0));
+    let query: Vec<String> = since.into_iter().chain(until).collect();
+    get(&format!("/projects/{id}/agreement?{}", query.join("&"))).await
 }
 
 pub async fn prompts(id: ProjectId, after: Option<PromptId>, limit: u32) -> Result<PromptPage> {

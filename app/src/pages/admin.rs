@@ -3,7 +3,7 @@
 //! `xtask/src/split.rs`).
 
 use super::{
-    audit, chat, gold, overview, people, person, project_new, prompts, review, round, round_new, tokens,
+    audit, chat, gold, overview, people, person, project_new, prompts, quality, review, round, round_new, tokens,
 };
 use crate::{
     error::AppError,
@@ -24,6 +24,7 @@ pub enum AdminPage {
     Chat,
     Gold,
     Prompts,
+    Quality,
     Review,
     RoundNew,
     Round,
@@ -72,6 +73,7 @@ fn show(page: AdminPage, admin: Admin) -> AnyView {
         AdminPage::Chat => route_id(|id| chat::page(ProjectId(id))),
         AdminPage::Gold => route_id(|id| gold::page(ProjectId(id))),
         AdminPage::Prompts => route_id(|id| prompts::page(ProjectId(id))),
+        AdminPage::Quality => route_id(|id| quality::page(ProjectId(id))),
         AdminPage::Review => route_id(|id| review::page(ProjectId(id))),
         AdminPage::RoundNew => route_id(|id| round_new::page(ProjectId(id))),
         AdminPage::Round => route_id(|id| round::page(RoundId(id))),

@@ -15,6 +15,7 @@ pub mod project_form;
 pub mod project_new;
 pub mod projects;
 pub mod prompts;
+pub mod quality;
 pub mod review;
 pub mod round;
 pub mod round_new;

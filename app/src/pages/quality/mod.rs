@@ -1,0 +1,130 @@
+//! How far a project's annotators agree and how each of them works, for those who have to trust the result.
+
+mod agreement;
+mod annotators;
+mod habits;
+mod reading;
+
+use crate::{
+    api,
+    components::field::{Errors, Field, select_field},
+    format,
+    load::Loaded,
+};
+use laurel_protocol::{Estimate, Interval, Period, ProjectId, Quality, Subject, Timestamp};
+use leptos::prelude::*;
+use leptos_router::components::A;
+
+const PERIOD: Field = Field {
+    name: "period",
+    label: "Annotations of",
+    help: "",
+    hook: "quality-period",
+};
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+pub fn page(id: ProjectId) -> AnyView {
+    let days = RwSignal::new("all".to_owned());
+    let quality = Loaded::new(move || {
+        let period = period(&days.get_untracked());
+        async move { api::project::quality(id, period).await }
+    });
+    Effect::new(move |before: Option<String>| {
+        let now = days.get();
+        if before.is_some_and(|before| before != now) {
+            quality.reload();
+        }
+        now
+    });
+    let options = [
+        ("all", "All time"),
+        ("30", "The last 30 days"),
+        ("7", "The last 7 days"),
+    ];
+    let options = options.map(|(value, words)| (value.to_owned(), words.to_owned()));
+    let errors: Errors = RwSignal::new(Vec::new());
+    view! {
+        <div class="page page-wide">
+            <div class="page-head">
+                <div>
+                    <p class="crumbs"><A href="/">"Projects"</A><A href=format!("/projects/{id}")>"Overview"</A></p>
+                    <h1>"Quality"</h1>
+                </div>
+                {select_field(PERIOD, options.to_vec(), days, errors)}
+            </div>
+            {quality.view(body)}
+        </div>
+    }
+    .into_any()
+}
+
+/// The last so many days, or all there is.
+fn period(days: &str) -> Period {
+    let now = js_sys::Date::now() as i64;
+    let since = days
+        .parse::<i64>()
+        .ok()
+        .map(|days| Timestamp(now - days * DAY_MS));
+    Period { since, until: None }
+}
+
+fn body(quality: Quality) -> AnyView {
+    if quality.n_annotations == 0 {
+        return view! { <p class="empty" data-test="quality-empty">"Nobody has labelled here in this time."</p> }.into_any();
+    }
+    view! {
+        {rests_on(&quality)}
+        {agreement::view(&quality)}
+        {annotators::view(&quality)}
+        {habits::view(&quality)}
+    }
+    .into_any()
+}
+
+fn rests_on(quality: &Quality) -> AnyView {
+    let words = format!(
+        "{} of {}. At least two people judged {} of these: all agreement rests on them.",
+        format::counted(quality.n_annotations, "annotation", "annotations"),
+        format::counted(quality.n_tasks, "task", "tasks"),
+        format::count(quality.n_shared_tasks),
+    );
+    let advice = (quality.n_shared_tasks == 0).then(|| {
+        view! {
+            <p class="notice" data-test="nothing-shared">
+                "Nobody's answers can be compared with another's yet. With a larger overlap in the project's settings, new
+                tasks go to several people each."
+            </p>
+        }
+    });
+    view! { <p class="lead" data-test="quality-basis">{words}</p> {advice} }.into_any()
+}
+
+/// What people were asked, as a title.
+fn about(subject: &Subject) -> String {
+    match subject {
+        Subject::Choice => "Which answer is better".to_owned(),
+        Subject::Best => "Which answer is the best".to_owned(),
+        Subject::Worst => "Which answer is the worst".to_owned(),
+        Subject::Verdict => "Which of two answers is better".to_owned(),
+        Subject::Order => "The order of the answers".to_owned(),
+        Subject::Rating { dimension } => format!("Rating: {dimension}"),
+    }
+}
+
+/// A measure between -1 and 1.
+fn value(value: f64) -> String {
+    // No "-0.00".
+    format!("{:.2}", if value.abs() < 0.005 { 0.0 } else { value }).replace('-', "−")
+}
+
+fn interval(interval: Option<Interval>, write: fn(f64) -> String) -> String {
+    interval.map_or_else(
+        || "–".to_owned(),
+        |interval| format!("{} to {}", write(interval.low), write(interval.high)),
+    )
+}
+
+/// The value alone.
+fn or_dash(estimate: Option<Estimate>, write: fn(f64) -> String) -> String {
+    estimate.map_or_else(|| "–".to_owned(), |estimate| write(estimate.value))
+}
