@@ -25,8 +25,8 @@ pub fn literals(source: &str) -> Vec<Literal> {
             rest.find("\"#").map_or(rest.len(), |end| end + 2)
         } else if rest.starts_with('\'') {
             char_length(rest)
-        } else if rest.starts_with('"') {
-            let length = 1 + string_length(&rest[1..]);
+        } else if let Some(inside) = rest.strip_prefix('"') {
+            let length = 1 + string_length(inside);
             found.push(Literal {
                 start: at,
                 end: at + length,
