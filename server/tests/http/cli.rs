@@ -46,7 +46,7 @@ async fn a_backup_is_a_data_folder_with_every_adapter() {
 }
 
 #[tokio::test]
-async fn an_export_changes_nothing_about_the_data_folder() {
+async fn an_export_needs_a_database_of_its_own_version_and_makes_none() {
     let scene = Scene::with_tasks(1).await;
     scene
         .answer(&scene.admin, |shown| pick(Choice::First, shown))
