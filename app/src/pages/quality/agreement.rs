@@ -5,7 +5,10 @@ use super::{
     reading::{name, reading, writing},
     value,
 };
-use crate::format;
+use crate::{
+    format,
+    words::{fill, t},
+};
 use laurel_protocol::{AgreementFigure, PairAgreement, Quality, Subject, UserId};
 use leptos::prelude::*;
 
@@ -18,10 +21,10 @@ pub fn view(quality: &Quality) -> AnyView {
         .collect_view();
     view! {
         <section class="card" aria-labelledby="agreement-title">
-            <h2 id="agreement-title">"Agreement"</h2>
+            <h2 id="agreement-title">{t("Agreement")}</h2>
             <p class="fine">
-                "Intervals of 95 %: the shared tasks drawn anew a thousand times. Answers count by what was answered, wherever
-                it stood on the screen."
+                {t("Intervals of 95 %: the shared tasks drawn anew a thousand times. Answers count by what was answered, \
+                 wherever it stood on the screen.")}
             </p>
             {tables}
             {pairs(quality)}
@@ -35,14 +38,14 @@ fn table(subject: &Subject, quality: &Quality) -> AnyView {
     let of_subject = quality.agreement.iter().filter(|figure| figure.about == *subject);
     view! {
         <h3>{title.clone()}</h3>
-        <div class="table-frame" tabindex="0" role="region" aria-label=format!("Agreement: {title}")>
+        <div class="table-frame" tabindex="0" role="region" aria-label=fill("Agreement: {0}", &[&title])>
             <table>
                 <thead>
                     <tr>
-                        <th scope="col">"Measure"</th>
-                        <th scope="col" class="number">"Value"</th>
-                        <th scope="col" class="number">"Interval"</th>
-                        <th scope="col" class="number">"Tasks"</th>
+                        <th scope="col">{t("Measure")}</th>
+                        <th scope="col" class="number">{t("Value")}</th>
+                        <th scope="col" class="number">{t("Interval")}</th>
+                        <th scope="col" class="number">{t("Tasks")}</th>
                     </tr>
                 </thead>
                 <tbody>{of_subject.map(row).collect_view()}</tbody>
@@ -82,7 +85,7 @@ fn pairs(quality: &Quality) -> AnyView {
         let range = pair.kappa.and_then(|kappa| kappa.interval);
         view! {
             <tr data-test="pair">
-                <th scope="row">{named(pair.first)}" and "{named(pair.second)}</th>
+                <th scope="row">{fill("{0} and {1}", &[&named(pair.first), &named(pair.second)])}</th>
                 <td>{about(&pair.about)}</td>
                 <td class="number">{or_dash(pair.kappa, value)}</td>
                 <td class="number">{interval(range, value)}</td>
@@ -91,16 +94,16 @@ fn pairs(quality: &Quality) -> AnyView {
         }
     };
     view! {
-        <h3>"Two people each"</h3>
-        <div class="table-frame" tabindex="0" role="region" aria-label="Two people each">
+        <h3>{t("Two people each")}</h3>
+        <div class="table-frame" tabindex="0" role="region" aria-label=t("Two people each")>
             <table>
                 <thead>
                     <tr>
-                        <th scope="col">"Who"</th>
-                        <th scope="col">"About"</th>
-                        <th scope="col" class="number">"Cohen's kappa"</th>
-                        <th scope="col" class="number">"Interval"</th>
-                        <th scope="col" class="number">"Tasks"</th>
+                        <th scope="col">{t("Who")}</th>
+                        <th scope="col">{t("About")}</th>
+                        <th scope="col" class="number">{t("Cohen's kappa")}</th>
+                        <th scope="col" class="number">{t("Interval")}</th>
+                        <th scope="col" class="number">{t("Tasks")}</th>
                     </tr>
                 </thead>
                 <tbody>{quality.pairs.iter().map(row).collect_view()}</tbody>

@@ -1,7 +1,10 @@
 //! The annotators, each with how they work and how far others say the same.
 
 use super::{interval, or_dash, value};
-use crate::format;
+use crate::{
+    format,
+    words::{fill, t},
+};
 use laurel_protocol::{AnnotatorQuality, Estimate, Quality, Share};
 use leptos::prelude::*;
 
@@ -9,29 +12,30 @@ pub fn view(quality: &Quality) -> AnyView {
     let rows = quality.annotators.iter().map(row).collect_view();
     view! {
         <section class="card" aria-labelledby="annotators-title">
-            <h2 id="annotators-title">"Annotators"</h2>
-            <div class="table-frame" tabindex="0" role="region" aria-label="Annotators">
+            <h2 id="annotators-title">{t("Annotators")}</h2>
+            <div class="table-frame" tabindex="0" role="region" aria-label=t("Annotators")>
                 <table>
                     <thead>
                         <tr>
-                            <th scope="col">"Name"</th>
-                            <th scope="col" class="number">"Annotations"</th>
-                            <th scope="col" class="number">"Shared tasks"</th>
-                            <th scope="col" class="number">"Median time"</th>
-                            <th scope="col" class="number">"Agrees with others"</th>
-                            <th scope="col" class="number">"Reliability"</th>
-                            <th scope="col" class="number">"First shown is best"</th>
-                            <th scope="col" class="number">"Rank of first shown"</th>
-                            <th scope="col" class="number">"Ties"</th>
+                            <th scope="col">{t("Name")}</th>
+                            <th scope="col" class="number">{t("Annotations")}</th>
+                            <th scope="col" class="number">{t("Shared tasks")}</th>
+                            <th scope="col" class="number">{t("Median time")}</th>
+                            <th scope="col" class="number">{t("Agrees with others")}</th>
+                            <th scope="col" class="number">{t("Reliability")}</th>
+                            <th scope="col" class="number">{t("First shown is best")}</th>
+                            <th scope="col" class="number">{t("Rank of first shown")}</th>
+                            <th scope="col" class="number">{t("Ties")}</th>
                         </tr>
                     </thead>
                     <tbody>{rows}</tbody>
                 </table>
             </div>
             <p class="fine">
-                "Beneath a figure stands its interval of 95 %, beneath a rank the mean rank of all answers. Reliability is how
-                likely a choice follows the strengths of the answers, estimated from everybody's choices: 0.5 answers at
-                random. Who comes out low may be careless, or see what the others miss: read some of their answers first."
+                {t("Beneath a figure stands its interval of 95 %, beneath a rank the mean rank of all answers. Reliability is \
+                 how likely a choice follows the strengths of the answers, estimated from everybody's choices: 0.5 answers \
+                 at random. Who comes out low may be careless, or see what the others miss: read some of their answers \
+                 first.")}
             </p>
         </section>
     }
@@ -43,7 +47,7 @@ fn row(annotator: &AnnotatorQuality) -> AnyView {
     let seconds = habits
         .median_seconds
         .map_or_else(|| "–".to_owned(), format::duration);
-    let mean_rank = habits.mean_rank.map(|rank| format!("of {}", value(rank)));
+    let mean_rank = habits.mean_rank.map(|rank| fill("of {0}", &[&value(rank)]));
     view! {
         <tr data-test="annotator" data-name=annotator.name.clone()>
             <th scope="row">{annotator.name.clone()}</th>

@@ -1,7 +1,10 @@
 //! Whether the place on the screen decides, and how often each answer is given.
 
 use super::{about, value};
-use crate::format;
+use crate::{
+    format,
+    words::{fill, t},
+};
 use laurel_protocol::{Distribution, Habits, Quality, Subject};
 use leptos::prelude::*;
 
@@ -13,7 +16,7 @@ pub fn view(quality: &Quality) -> AnyView {
         .collect_view();
     view! {
         <section class="card" aria-labelledby="habits-title">
-            <h2 id="habits-title">"What was answered"</h2>
+            <h2 id="habits-title">{t("What was answered")}</h2>
             {lines}
             {distributions}
         </section>
@@ -26,27 +29,29 @@ fn position_words(habits: &Habits) -> Vec<String> {
     let mut lines = Vec::new();
     if let (Some(share), Some(chance)) = (habits.first_is_best, habits.first_by_chance) {
         let verdict = match (share.interval.low > chance, share.interval.high < chance) {
-            (true, _) => "the first place is favoured",
-            (_, true) => "the first place is at a disadvantage",
-            _ => "no preference for a place is to be seen",
+            (true, _) => t("the first place is favoured"),
+            (_, true) => t("the first place is at a disadvantage"),
+            _ => t("no preference for a place is to be seen"),
         };
-        lines.push(format!(
-            "The answer shown first was the best in {} of {} ({} to {}); by chance it would be {}: {verdict}.",
-            format::percent(share.value()),
-            format::counted(share.of, "answer", "answers"),
-            format::percent(share.interval.low),
-            format::percent(share.interval.high),
-            format::percent(chance)
+        lines.push(fill(
+            "The answer shown first was the best in {0} of {1} ({2} to {3}); by chance it would be {4}: {5}.",
+            &[
+                &format::percent(share.value()),
+                &format::counted(share.of, "{0} answer", "{0} answers"),
+                &format::percent(share.interval.low),
+                &format::percent(share.interval.high),
+                &format::percent(chance),
+                &verdict,
+            ],
         ));
     }
     if let (Some(first), Some(mean)) = (habits.mean_rank_of_first, habits.mean_rank) {
         let range = first.interval.map_or_else(String::new, |range| {
-            format!(" ({} to {})", value(range.low), value(range.high))
+            fill(" ({0} to {1})", &[&value(range.low), &value(range.high)])
         });
-        lines.push(format!(
-            "The answer shown first has a mean rank of {}{range}, all answers one of {}.",
-            value(first.value),
-            value(mean)
+        lines.push(fill(
+            "The answer shown first has a mean rank of {0}{1}, all answers one of {2}.",
+            &[&value(first.value), &range, &value(mean)],
         ));
     }
     lines
@@ -54,13 +59,13 @@ fn position_words(habits: &Habits) -> Vec<String> {
 
 fn distribution(distribution: &Distribution) -> AnyView {
     let title = match distribution.about {
-        Subject::Order => "Which place came out on top".to_owned(),
+        Subject::Order => t("Which place came out on top").to_owned(),
         _ => about(&distribution.about),
     };
     let total = distribution.counts.iter().sum::<u64>().max(1);
     let row = |(at, &n): (usize, &u64)| {
         let name = answer_name(&distribution.about, at);
-        let label = format!("{name}: share");
+        let label = fill("{0}: share", &[&name]);
         view! {
             <tr data-test="distribution-row">
                 <th scope="row">{name}</th>
@@ -72,14 +77,14 @@ fn distribution(distribution: &Distribution) -> AnyView {
     };
     view! {
         <h3>{title.clone()}</h3>
-        <div class="table-frame" tabindex="0" role="region" aria-label=format!("How often: {title}")>
+        <div class="table-frame" tabindex="0" role="region" aria-label=fill("How often: {0}", &[&title])>
             <table>
                 <thead>
                     <tr>
-                        <th scope="col">"Answer"</th>
-                        <th scope="col" class="number">"Times"</th>
-                        <th scope="col" class="number">"Share"</th>
-                        <th scope="col"><span class="visually-hidden">"As a bar"</span></th>
+                        <th scope="col">{t("Answer")}</th>
+                        <th scope="col" class="number">{t("Times")}</th>
+                        <th scope="col" class="number">{t("Share")}</th>
+                        <th scope="col"><span class="visually-hidden">{t("As a bar")}</span></th>
                     </tr>
                 </thead>
                 <tbody>{distribution.counts.iter().enumerate().map(row).collect_view()}</tbody>
@@ -91,12 +96,12 @@ fn distribution(distribution: &Distribution) -> AnyView {
 
 fn answer_name(about: &Subject, at: usize) -> String {
     match (about, at) {
-        (Subject::Choice, 0) => "Shown first".to_owned(),
-        (Subject::Choice, 1) => "Shown second".to_owned(),
-        (Subject::Choice, 2) => "Tie".to_owned(),
-        (Subject::Choice, _) => "Both bad".to_owned(),
+        (Subject::Choice, 0) => t("Shown first").to_owned(),
+        (Subject::Choice, 1) => t("Shown second").to_owned(),
+        (Subject::Choice, 2) => t("Tie").to_owned(),
+        (Subject::Choice, _) => t("Both bad").to_owned(),
         (Subject::Rating { .. }, at) => (at + 1).to_string(),
-        (_, at) => format!("Place {}", at + 1),
+        (_, at) => fill("Place {0}", &[&(at + 1)]),
     }
 }
 

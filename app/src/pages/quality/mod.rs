@@ -10,6 +10,7 @@ use crate::{
     components::field::{Errors, Field, select_field},
     format,
     load::Loaded,
+    words::{fill, t},
 };
 use laurel_protocol::{Estimate, Interval, Period, ProjectId, Quality, Subject, Timestamp};
 use leptos::prelude::*;
@@ -37,9 +38,9 @@ pub fn page(id: ProjectId) -> AnyView {
         now
     });
     let options = [
-        ("all", "All time"),
-        ("30", "The last 30 days"),
-        ("7", "The last 7 days"),
+        ("all", t("All time")),
+        ("30", t("The last 30 days")),
+        ("7", t("The last 7 days")),
     ];
     let options = options.map(|(value, words)| (value.to_owned(), words.to_owned()));
     let errors: Errors = RwSignal::new(Vec::new());
@@ -47,8 +48,8 @@ pub fn page(id: ProjectId) -> AnyView {
         <div class="page page-wide">
             <div class="page-head">
                 <div>
-                    <p class="crumbs"><A href="/">"Projects"</A><A href=format!("/projects/{id}")>"Overview"</A></p>
-                    <h1>"Quality"</h1>
+                    <p class="crumbs"><A href="/">{t("Projects")}</A><A href=format!("/projects/{id}")>{t("Overview")}</A></p>
+                    <h1>{t("Quality")}</h1>
                 </div>
                 {select_field(PERIOD, options.to_vec(), days, errors)}
             </div>
@@ -70,7 +71,10 @@ fn period(days: &str) -> Period {
 
 fn body(quality: Quality) -> AnyView {
     if quality.n_annotations == 0 {
-        return view! { <p class="empty" data-test="quality-empty">"Nobody has labelled here in this time."</p> }.into_any();
+        return view! {
+            <p class="empty" data-test="quality-empty">{t("Nobody has labelled here in this time.")}</p>
+        }
+        .into_any();
     }
     view! {
         {rests_on(&quality)}
@@ -82,17 +86,19 @@ fn body(quality: Quality) -> AnyView {
 }
 
 fn rests_on(quality: &Quality) -> AnyView {
-    let words = format!(
-        "{} of {}. At least two people judged {} of these: all agreement rests on them.",
-        format::counted(quality.n_annotations, "annotation", "annotations"),
-        format::counted(quality.n_tasks, "task", "tasks"),
-        format::count(quality.n_shared_tasks),
+    let words = fill(
+        "{0} of {1}. At least two people judged {2} of these: all agreement rests on them.",
+        &[
+            &format::counted(quality.n_annotations, "{0} annotation", "{0} annotations"),
+            &format::counted(quality.n_tasks, "{0} task", "{0} tasks"),
+            &format::count(quality.n_shared_tasks),
+        ],
     );
     let advice = (quality.n_shared_tasks == 0).then(|| {
         view! {
             <p class="notice" data-test="nothing-shared">
-                "Nobody's answers can be compared with another's yet. With a larger overlap in the project's settings, new
-                tasks go to several people each."
+                {t("Nobody's answers can be compared with another's yet. With a larger overlap in the project's settings, \
+                 new tasks go to several people each.")}
             </p>
         }
     });
@@ -102,12 +108,12 @@ fn rests_on(quality: &Quality) -> AnyView {
 /// What people were asked, as a title.
 fn about(subject: &Subject) -> String {
     match subject {
-        Subject::Choice => "Which answer is better".to_owned(),
-        Subject::Best => "Which answer is the best".to_owned(),
-        Subject::Worst => "Which answer is the worst".to_owned(),
-        Subject::Verdict => "Which of two answers is better".to_owned(),
-        Subject::Order => "The order of the answers".to_owned(),
-        Subject::Rating { dimension } => format!("Rating: {dimension}"),
+        Subject::Choice => t("Which answer is better").to_owned(),
+        Subject::Best => t("Which answer is the best").to_owned(),
+        Subject::Worst => t("Which answer is the worst").to_owned(),
+        Subject::Verdict => t("Which of two answers is better").to_owned(),
+        Subject::Order => t("The order of the answers").to_owned(),
+        Subject::Rating { dimension } => fill("Rating: {0}", &[dimension]),
     }
 }
 
@@ -120,7 +126,7 @@ fn value(value: f64) -> String {
 fn interval(interval: Option<Interval>, write: fn(f64) -> String) -> String {
     interval.map_or_else(
         || "–".to_owned(),
-        |interval| format!("{} to {}", write(interval.low), write(interval.high)),
+        |interval| fill("{0} to {1}", &[&write(interval.low), &write(interval.high)]),
     )
 }
 

@@ -1,17 +1,20 @@
 //! What a figure of agreement means, in a sentence.
 
 use super::value;
-use crate::format;
+use crate::{
+    format,
+    words::{fill, later, t},
+};
 use laurel_protocol::{AgreementFigure, Estimate, Measure};
 
 pub fn name(measure: Measure) -> &'static str {
     match measure {
-        Measure::Percent => "Percent agreement",
-        Measure::FleissKappa => "Fleiss' kappa",
-        Measure::AlphaNominal => "Krippendorff's alpha, categories",
-        Measure::AlphaOrdinal => "Krippendorff's alpha, ordered steps",
-        Measure::AlphaInterval => "Krippendorff's alpha, equal steps",
-        Measure::KendallTauB => "Kendall's tau-b",
+        Measure::Percent => t("Percent agreement"),
+        Measure::FleissKappa => t("Fleiss' kappa"),
+        Measure::AlphaNominal => t("Krippendorff's alpha, categories"),
+        Measure::AlphaOrdinal => t("Krippendorff's alpha, ordered steps"),
+        Measure::AlphaInterval => t("Krippendorff's alpha, equal steps"),
+        Measure::KendallTauB => t("Kendall's tau-b"),
     }
 }
 
@@ -26,29 +29,29 @@ pub fn writing(measure: Measure) -> fn(f64) -> String {
 pub fn reading(figure: &AgreementFigure) -> String {
     let Some(estimate) = figure.estimate else {
         return match figure.n_tasks {
-            0 => "No two people judged the same.".to_owned(),
-            _ => "Cannot be told: everybody said one and the same of everything.".to_owned(),
+            0 => t("No two people judged the same.").to_owned(),
+            _ => t("Cannot be told: everybody said one and the same of everything.").to_owned(),
         };
     };
     match figure.measure {
-        Measure::Percent => format!(
-            "Two people who judged the same said the same in {} of 100 cases, some of them by chance.",
-            (estimate.value * 100.0).round()
+        Measure::Percent => fill(
+            "Two people who judged the same said the same in {0} of 100 cases, some of them by chance.",
+            &[&(estimate.value * 100.0).round()],
         ),
         Measure::KendallTauB => {
-            format!(
-                "Two people's orders of the same answers are {}: 1 is the same order, 0 none in common, −1 the opposite.",
-                band(estimate.value, &ORDERS)
+            fill(
+                "Two people's orders of the same answers are {0}: 1 is the same order, 0 none in common, −1 the opposite.",
+                &[&t(band(estimate.value, &ORDERS))],
             ) + &reach(estimate, &ORDERS)
         }
         Measure::FleissKappa => {
-            format!(
-                "{} agreement beyond chance, in the words of Landis and Koch.",
-                capital(band(estimate.value, &KAPPAS))
+            fill(
+                "{0} agreement beyond chance, in the words of Landis and Koch.",
+                &[&capital(t(band(estimate.value, &KAPPAS)))],
             ) + &reach(estimate, &KAPPAS)
         }
         Measure::AlphaNominal | Measure::AlphaOrdinal | Measure::AlphaInterval => {
-            format!("{}.", capital(band(estimate.value, &ALPHAS))) + &reach(estimate, &ALPHAS)
+            format!("{}.", capital(t(band(estimate.value, &ALPHAS)))) + &reach(estimate, &ALPHAS)
         }
     }
 }
@@ -58,28 +61,28 @@ type Bands = [(f64, &'static str)];
 
 /// Krippendorff 2004, "Reliability in content analysis": 0.8, and 0.667 for tentative conclusions.
 const ALPHAS: [(f64, &str); 4] = [
-    (0.8, "good, sound enough to conclude from"),
-    (0.667, "fair, enough for tentative conclusions"),
+    (0.8, later("good, sound enough to conclude from")),
+    (0.667, later("fair, enough for tentative conclusions")),
     (
         0.0,
-        "low, though better than chance: see whether the guidelines leave open what people differ on",
+        later("low, though better than chance: see whether the guidelines leave open what people differ on"),
     ),
-    (f64::NEG_INFINITY, "no better than chance"),
+    (f64::NEG_INFINITY, later("no better than chance")),
 ];
 /// Landis and Koch 1977.
 const KAPPAS: [(f64, &str); 6] = [
-    (0.8, "almost perfect"),
-    (0.6, "substantial"),
-    (0.4, "moderate"),
-    (0.2, "fair"),
-    (0.0, "slight"),
-    (f64::NEG_INFINITY, "no"),
+    (0.8, later("almost perfect")),
+    (0.6, later("substantial")),
+    (0.4, later("moderate")),
+    (0.2, later("fair")),
+    (0.0, later("slight")),
+    (f64::NEG_INFINITY, later("no")),
 ];
 const ORDERS: [(f64, &str); 4] = [
-    (0.7, "much alike"),
-    (0.3, "partly alike"),
-    (0.0, "hardly alike"),
-    (f64::NEG_INFINITY, "rather opposite"),
+    (0.7, later("much alike")),
+    (0.3, later("partly alike")),
+    (0.0, later("hardly alike")),
+    (f64::NEG_INFINITY, later("rather opposite")),
 ];
 
 fn band(value: f64, bands: &Bands) -> &'static str {
@@ -90,11 +93,11 @@ fn band(value: f64, bands: &Bands) -> &'static str {
 /// A warning where the interval leaves open in which band the truth lies.
 fn reach(estimate: Estimate, bands: &Bands) -> String {
     let Some(interval) = estimate.interval else {
-        return " Too few tasks to tell how sure this is.".to_owned();
+        return t(" Too few tasks to tell how sure this is.").to_owned();
     };
     match band(interval.low, bands) == band(interval.high, bands) {
         true => String::new(),
-        false => " The interval leaves open how far: more shared tasks would tell.".to_owned(),
+        false => t(" The interval leaves open how far: more shared tasks would tell.").to_owned(),
     }
 }
 
