@@ -36,7 +36,7 @@ const VERB: Field = Field {
 };
 const SINCE: Field = Field {
     name: "since",
-    label: "Since",
+    label: "From the day",
     help: "A day, for example 2026-01-31.",
     hook: "audit-since",
 };
@@ -156,7 +156,7 @@ fn listing(shown: RwSignal<AuditFilter>, log: Loaded<AuditPage>, page: AuditPage
                         <th scope="col">{t("When")}</th>
                         <th scope="col">{t("Who")}</th>
                         <th scope="col">{t("What")}</th>
-                        <th scope="col">{t("On")}</th>
+                        <th scope="col">{t("Subject")}</th>
                         <th scope="col">{t("Details")}</th>
                     </tr>
                 </thead>
