@@ -61,6 +61,11 @@ fn row(live: Live, id: CompletionJobId) -> AnyView {
             &plan,
         ],
     );
+    // An adapter's name stays as its people wrote it.
+    let generator = match first.generator.as_str() {
+        "base model" => t("base model").to_owned(),
+        _ => first.generator,
+    };
     let badge = living(move || job.get().map(|job| status_badge(job.status)).into_any());
     let standing = living(move || {
         let Some(job) = job.get() else {
@@ -84,7 +89,7 @@ fn row(live: Live, id: CompletionJobId) -> AnyView {
             data-status=move || job.get().map(|job| status_name(job.status))
         >
             <div class="row-head">
-                <strong>{first.generator}</strong>
+                <strong>{generator}</strong>
                 {badge}
                 <button
                     type="button"
