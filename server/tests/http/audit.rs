@@ -160,6 +160,47 @@ async fn admit(scene: &Scene) {
     }
 }
 
+/// The admin's answer is made gold and closed; the task is decided, noted and retired, and all of it taken back.
+async fn check_and_review(scene: &Scene) {
+    let own: OwnAnswers = scene.admin.get(&scene.path("/answers")).await.json();
+    let (answer, task) = (own.answers[0].assignment_id, own.answers[0].task_id);
+    let item: GoldItem = scene
+        .admin
+        .make(&format!("/assignments/{answer}/gold"), &NewGold::default())
+        .await;
+    let closed = scene
+        .admin
+        .send("DELETE", &format!("/gold/{}", item.id), "")
+        .await;
+    assert_eq!(closed.status, 204);
+    let decision = NewDecision {
+        judgement: Judgement::Pick {
+            choice: Choice::Tie,
+            strength: None,
+        },
+        ratings: Default::default(),
+        comment: String::new(),
+    };
+    let path = |what: &str| format!("/tasks/{task}/{what}");
+    let _: ReviewTask = scene.admin.make(&path("decision"), &decision).await;
+    let note = NewNote { text: "why?".into() };
+    let _: Vec<Note> = scene.admin.make(&path("notes"), &note).await;
+    for (method, what) in [("DELETE", "decision"), ("POST", "retired"), ("DELETE", "retired")] {
+        let done = scene.admin.send(method, &path(what), "").await;
+        assert!(done.status.is_success(), "{done:?}");
+    }
+}
+
+/// The first annotator goes.
+async fn leave(scene: &Scene) {
+    let users: Vec<User> = scene.admin.get("/users").await.json();
+    let leaver = users
+        .iter()
+        .find(|user| user.role == Role::Annotator && !user.disabled);
+    let path = format!("/users/{}?answers=keep", leaver.unwrap().id);
+    assert_eq!(scene.admin.send("DELETE", &path, "").await.status, 200);
+}
+
 #[tokio::test]
 async fn every_kind_of_change_is_noted() {
     let scene = Scene::with_tasks(1).await;
@@ -167,7 +208,9 @@ async fn every_kind_of_change_is_noted() {
     label(&scene, &ada).await;
     train(&scene).await;
     complete_badly(&scene).await;
+    check_and_review(&scene).await;
     admit(&scene).await;
+    leave(&scene).await;
     let out = tempfile::tempdir().unwrap();
     let mut backup = Command::new(env!("CARGO_BIN_EXE_laurel"));
     backup.args(["backup", "--out"]).arg(out.path().join("b"));

@@ -81,7 +81,7 @@ const KAPPAS: [(f64, &str); 6] = [
 const ORDERS: [(f64, &str); 4] = [
     (0.7, later("much alike")),
     (0.3, later("partly alike")),
-    (0.0, later("hardly alike")),
+    (-0.3, later("hardly alike")),
     (f64::NEG_INFINITY, later("rather opposite")),
 ];
 
@@ -142,7 +142,9 @@ mod tests {
             read(Measure::AlphaOrdinal, -0.1, Some((-0.2, -0.01))),
             "No better than chance."
         );
-        assert!(read(Measure::KendallTauB, 0.0, Some((0.0, 0.0))).contains("rather opposite") == false);
+        let order = |value| read(Measure::KendallTauB, value, Some((value, value)));
+        assert!(order(0.0).contains("are hardly alike:"));
+        assert!(order(-0.5).contains("are rather opposite:"));
     }
 
     #[test]
