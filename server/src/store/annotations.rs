@@ -209,7 +209,10 @@ async fn follow(
         annotation,
         now,
     };
-    comparisons::derive(conn, slot.project, place, answer, &slot.shown).await?;
+    // Where a reviewer has decided, the decision stands in place of what people say about the completions.
+    if !review::is_decided(conn, slot.task).await? {
+        comparisons::derive(conn, slot.project, place, answer, &slot.shown).await?;
+    }
     let edits = written::edits(conn, place, &answer.extras.edits, &slot.shown).await?;
     for (edited, original) in edits {
         comparisons::insert_edit(conn, slot.project, place, edited, original).await?;
@@ -227,19 +230,33 @@ pub(super) async fn withdraw(
     by: &Actor,
     now: Timestamp,
 ) -> Result<()> {
-    let Some((id, _)) = standing(conn, slot.id).await? else {
-        return Ok(());
-    };
     review::require_undecided(conn, slot.task).await?;
+    if take_out(conn, slot, by, now).await? {
+        tasks::add_to_counter(conn, slot.task, -1).await?;
+    }
+    Ok(())
+}
+
+/// Takes out a standing answer with all that follows from it, and leaves the task's counter to the caller. Gives whether
+/// there was one.
+pub(super) async fn take_out(
+    conn: &mut SqliteConnection,
+    slot: &Slot,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<bool> {
+    let Some((id, _)) = standing(conn, slot.id).await? else {
+        return Ok(false);
+    };
     comparisons::remove(conn, id).await?;
     written::remove(conn, id).await?;
     sqlx::query("update annotation set withdrawn = 1 where id = ?1")
         .bind(id.0)
         .execute(&mut *conn)
         .await?;
-    tasks::add_to_counter(conn, slot.task, -1).await?;
     let detail = json!({"task": slot.task, "annotation": id});
-    slot.note(conn, by, Verb::AnswerWithdrawn, detail, now).await
+    slot.note(conn, by, Verb::AnswerWithdrawn, detail, now).await?;
+    Ok(true)
 }
 
 /// The answer that stands.

@@ -62,8 +62,8 @@ pub async fn delete(
     Ok(data)
 }
 
-/// Every standing answer and held task goes; the tasks want as many labels again, unless a reviewer has decided them.
-/// Decisions that the person made as a reviewer stay.
+/// Every standing answer and held task goes; the tasks want as many labels again, those that a reviewer has decided once
+/// the decision is taken back. Decisions that the person made as a reviewer stay.
 async fn withdraw_answers(conn: &mut SqliteConnection, id: UserId, by: &Actor, now: Timestamp) -> Result<()> {
     let given: Vec<i64> = sqlx::query_scalar(
         "select id from assignment where user_id = ?1 and kind <> 'review' and status in ('answered', 'held')",
@@ -74,19 +74,10 @@ async fn withdraw_answers(conn: &mut SqliteConnection, id: UserId, by: &Actor, n
     for assignment in given {
         let slot = assignments::read(conn, AssignmentId(assignment), id).await?;
         match review::is_decided(conn, slot.task).await? {
-            true => {
-                sqlx::query(
-                    "update annotation set withdrawn = 1 where assignment_id = ?1 and replaced_by is null",
-                )
-                .bind(assignment)
-                .execute(&mut *conn)
-                .await?;
-            }
-            false => {
-                annotations::withdraw(conn, &slot, by, now).await?;
-                assignments::set_status(conn, slot.id, assignments::Status::Skipped, now).await?;
-            }
+            true => drop(annotations::take_out(conn, &slot, by, now).await?),
+            false => annotations::withdraw(conn, &slot, by, now).await?,
         }
+        assignments::set_status(conn, slot.id, assignments::Status::Skipped, now).await?;
     }
     sqlx::query(
         "update annotation set extras = '{}'
@@ -102,7 +93,7 @@ async fn read(conn: &mut SqliteConnection, id: UserId) -> Result<PersonData> {
     let user = accounts::read(conn, id).await?;
     let (n_answers, n_skips, n_notes): (i64, i64, i64) = sqlx::query_as(
         "select (select count(*) from assignment where user_id = ?1 and status = 'answered'),
-                (select count(*) from assignment where user_id = ?1 and status = 'skipped'),
+                (select count(*) from assignment where user_id = ?1 and kind <> 'review' and status = 'skipped'),
                 (select count(*) from note where user_id = ?1)",
     )
     .bind(id.0)

@@ -203,3 +203,66 @@ async fn a_flagged_task_is_taken_out_of_the_queue_and_put_back() {
     assert_eq!(team.rita.send("DELETE", &path, "").await.status, 204);
     assert_eq!(team.scene.hold(&team.bob, 1).await.assignments.len(), 1);
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_after_the_decision_waits_behind_it() {
+    let team = team(1).await;
+    let first = team.scene.answer(&team.ada, prefers(0)).await;
+    let path = format!("/tasks/{}/decision", first.task_id);
+    let _: ReviewTask = team.rita.make(&path, &first_is_better()).await;
+    team.scene.answer(&team.bob, prefers(1)).await;
+    assert_eq!(team.chosen().await, ["question 1, answer 0"]);
+    team.rita.send("DELETE", &path, "").await;
+    assert_eq!(
+        team.chosen().await,
+        ["question 1, answer 0", "question 1, answer 1"]
+    );
+}
+
+#[tokio::test]
+async fn whoever_leaves_takes_what_they_wrote_out_of_a_decided_task_as_well() {
+    let settings = ProjectSettings {
+        overlap: 2,
+        questions: Questions {
+            edit: true,
+            demonstration: true,
+            ..Questions::default()
+        },
+        ..settings(LabelType::Pick, 2)
+    };
+    let scene = Scene::new(&settings, 1).await;
+    scene.complete(&order(2), plain).await;
+    let ada = scene.app.person("ada", Role::Annotator).await;
+    let bob = scene.app.person("bob", Role::Annotator).await;
+    let shown = scene.answer(&ada, prefers(0)).await;
+    let writes = |shown: &Assignment| {
+        let mut answer = prefers(1)(shown);
+        answer.extras.demonstration = Some("by bob".into());
+        answer.extras.edits = vec![Edit {
+            position: 0,
+            text: "edited by bob".into(),
+        }];
+        answer
+    };
+    scene.answer(&bob, writes).await;
+    let path = format!("/tasks/{}/decision", shown.task_id);
+    let _: ReviewTask = scene.admin.make(&path, &first_is_better()).await;
+    let written = async || scene.export("sft").await.text().matches("by bob").count();
+    assert_eq!(written().await, 2, "a decision leaves what people wrote");
+    let users: Vec<User> = scene.admin.get("/users").await.json();
+    let id = users.iter().find(|user| user.name == "bob").unwrap().id;
+    let gone = scene
+        .admin
+        .send("DELETE", &format!("/users/{id}?answers=withdraw"), "")
+        .await;
+    assert_eq!(gone.status, 200, "{gone:?}");
+    assert_eq!(written().await, 0);
+    let rows: Vec<PreferenceRow> = scene.export("preference").await.lines();
+    assert_eq!(rows.len(), 1, "the decision stands");
+    // Taken back, it is ada's answer alone that counts, and another one is wanted.
+    scene.admin.send("DELETE", &path, "").await;
+    let rows: Vec<PreferenceRow> = scene.export("preference").await.lines();
+    assert_eq!(rows.len(), 1);
+    let carol = scene.app.person("carol", Role::Annotator).await;
+    assert_eq!(scene.hold(&carol, 1).await.assignments.len(), 1);
+}

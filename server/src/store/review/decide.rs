@@ -141,6 +141,15 @@ pub async fn take_back(db: &Db, task: TaskId, by: &Person, now: Timestamp) -> Re
             comparisons::derive(&mut tx, ProjectId(project), place, &answer, &shown).await?;
         }
     }
+    // Someone may have left meanwhile, with their answer.
+    sqlx::query(
+        "update task set n_annotations = n, status = iif(n = overlap, 'done', 'open')
+         from (select count(*) as n from assignment a join annotation x on x.assignment_id = a.id
+               where a.task_id = ?1 and x.replaced_by is null and x.withdrawn = 0) where id = ?1",
+    )
+    .bind(task.0)
+    .execute(&mut *tx)
+    .await?;
     let project = ProjectId(project);
     audit::note_task(
         &mut tx,
