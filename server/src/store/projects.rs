@@ -234,7 +234,7 @@ pub async fn annotators(db: &Db, id: ProjectId) -> Result<Vec<AnnotatorFigures>>
     .bind(id.0)
     .fetch_all(db.read())
     .await?;
-    let tries = checks::every_try(&mut *db.read().acquire().await?, id, None).await?;
+    let tries = checks::every_try(&mut *db.read().acquire().await?, id).await?;
     let mut figures = Vec::with_capacity(rows.len());
     for (user, name, n_annotations, n_skips) in rows {
         let answers: Vec<(f64, Option<String>)> = sqlx::query_as(

@@ -77,7 +77,7 @@ pub async fn list(db: &Db, project: ProjectId) -> Result<Vec<GoldItem>> {
     projects::require(db, project).await?;
     let mut tx = db.read().begin().await?;
     let mut answers = HashMap::<TaskId, (u64, u64)>::new();
-    for one in every_try(&mut tx, project, None).await? {
+    for one in every_try(&mut tx, project).await? {
         let (n, n_right) = answers.entry(one.task).or_default();
         *n += 1;
         *n_right += u64::from(one.right);

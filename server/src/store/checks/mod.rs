@@ -111,15 +111,9 @@ async fn stopped_by(
     if checks.qualification == 0 || given.n_gold == 0 || given.n_gold_held > 0 {
         return Ok(None);
     }
-    let tries = every_try(conn, project, Some(user)).await?;
-    let first = tries
-        .iter()
-        .filter(|one| one.kind == Kind::Gold)
-        .take(checks.qualification.into());
-    let (n, n_right) = first.fold((0, 0), |(n, right), given| {
-        (n + 1, right + u32::from(given.right))
-    });
-    let is_qualified = n_right * 100 >= n * u32::from(checks.qualification_percent);
+    let first = tries::first_gold(conn, project, user, checks.qualification).await?;
+    let n_right = first.iter().filter(|one| one.right).count();
+    let is_qualified = n_right * 100 >= first.len() * usize::from(checks.qualification_percent);
     Ok((!is_qualified).then_some(Stopped::NotQualified))
 }
 

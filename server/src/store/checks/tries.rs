@@ -72,31 +72,51 @@ struct TryRow {
     first_order: Option<String>,
     first_judgement: Option<String>,
     first_extras: Option<String>,
+    stored_order: String,
 }
 
-/// Tries of gold items and repeats, in the order in which they were given.
-pub(in crate::store) async fn every_try(
+/// Everybody's tries of gold items and repeats, in the order in which they were given.
+pub(in crate::store) async fn every_try(conn: &mut SqliteConnection, project: ProjectId) -> Result<Vec<Try>> {
+    tries(conn, project, None, i64::MAX).await
+}
+
+/// This person's first tries of gold items.
+pub(super) async fn first_gold(
+    conn: &mut SqliteConnection,
+    project: ProjectId,
+    user: UserId,
+    n: u8,
+) -> Result<Vec<Try>> {
+    tries(conn, project, Some(user), n.into()).await
+}
+
+/// Of one person gold items alone.
+async fn tries(
     conn: &mut SqliteConnection,
     project: ProjectId,
     user: Option<UserId>,
+    most: i64,
 ) -> Result<Vec<Try>> {
     let tells = of_project(conn, project).await?.gold_feedback;
     let rows: Vec<TryRow> = sqlx::query_as(
         "select a.user_id, a.task_id, a.kind, t.gold, a.display_order, n.judgement, n.extras,
-                f.display_order as first_order, m.judgement as first_judgement, m.extras as first_extras
+                f.display_order as first_order, m.judgement as first_judgement, m.extras as first_extras,
+                (select json_group_array(c.completion_id order by c.position)
+                 from task_completion c where c.task_id = a.task_id) as stored_order
          from assignment a join task t on t.id = a.task_id
          -- Where the person was told what is right, their first answer counts.
          left join annotation n on n.assignment_id = a.id
              and iif(a.kind = 'gold' and ?3, n.revision = 0, n.replaced_by is null and n.withdrawn = 0)
          left join assignment f on a.kind = 'repeat' and f.task_id = t.source_id and f.user_id = a.user_id
          left join annotation m on m.assignment_id = f.id and m.replaced_by is null and m.withdrawn = 0
-         where a.project_id = ?1 and (?2 is null or a.user_id = ?2) and a.kind in ('gold', 'repeat')
-           and a.status in ('answered', 'skipped')
-         order by a.id",
+         where a.project_id = ?1 and a.status in ('answered', 'skipped')
+           and (?2 is null and a.kind in ('gold', 'repeat') or a.user_id = ?2 and a.kind = 'gold')
+         order by a.id limit ?4",
     )
     .bind(project.0)
     .bind(user.map(|user| user.0))
     .bind(tells)
+    .bind(most)
     .fetch_all(&mut *conn)
     .await?;
     let mut tries = Vec::with_capacity(rows.len());
@@ -105,7 +125,7 @@ pub(in crate::store) async fn every_try(
         if kind == Kind::Repeat && (row.judgement.is_none() || row.first_judgement.is_none()) {
             continue; // one of the two was skipped
         }
-        let stored = stored_order(conn, TaskId(row.task_id)).await?;
+        let stored: Vec<i64> = text::from_json(&row.stored_order)?;
         let read = |order: &Option<String>, judgement: &Option<String>, extras: &Option<String>| {
             let (Some(order), Some(judgement), Some(extras)) = (order, judgement, extras) else {
                 return Ok(None);
