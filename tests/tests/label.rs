@@ -203,6 +203,8 @@ fn a_gold_item_is_made_by_an_admin_and_tells_the_annotator_what_is_right() -> Re
     browser.sees("not-qualified")?;
     let violations = browser.accessibility_violations()?;
     assert!(violations.is_empty(), "{violations:#?}");
+    browser.click("feedback-look")?;
+    browser.sees("task")?;
     browser.click("feedback-read")?;
     browser.sees_no("feedback")?;
     admin.open(&format!("/projects/{project}"))?;

@@ -5,6 +5,7 @@
 use super::{clock::ActiveClock, draft, hand, keys};
 use crate::{
     api,
+    components::toast::{Toasts, use_toasts},
     error::AppError,
     outbox::{Outbox, use_outbox},
     words::t,
@@ -39,6 +40,7 @@ pub struct Desk {
     pub progress: RwSignal<Option<Progress>>,
     pub can_undo: RwSignal<bool>,
     pub outbox: Outbox,
+    pub toasts: Toasts,
     /// What a screen reader says.
     pub said: RwSignal<String>,
     /// What became of a gold item, until the person has read it.
@@ -86,6 +88,7 @@ impl Desk {
             progress: RwSignal::new(None),
             can_undo: RwSignal::new(false),
             outbox,
+            toasts: use_toasts(),
             said: RwSignal::new(String::new()),
             feedback: RwSignal::new(None),
             stopped: RwSignal::new(None),

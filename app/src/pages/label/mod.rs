@@ -192,9 +192,14 @@ fn feedback(desk: Desk) -> AnyView {
             <p>{said}</p>
             {explanation}
             <div class="actions">
-                <a class="button" href=format!("/projects/{}/label?change={}", desk.project, feedback.assignment_id)>
+                <button
+                    type="button"
+                    class="button"
+                    data-test="feedback-look"
+                    on:click=move |_| desk.reopen(feedback.assignment_id)
+                >
                     {t("Look at it")}
-                </a>
+                </button>
                 <button type="button" class="button" data-test="feedback-read" on:click=move |_| desk.feedback.set(None)>
                     {t("Go on")}
                 </button>

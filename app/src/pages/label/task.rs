@@ -6,18 +6,15 @@ use super::{
     keys::{Command, Mode},
 };
 use crate::{
-    components::{
-        label::{
-            best_worst::{BestWorst, BestWorstBoard, best_worst},
-            drag::Drag,
-            pick::{PickBoard, pick},
-            prompt::{letter, prompt},
-            rank::{RankBoard, focus_card, rank},
-            ranking::{Drop, Ranking},
-            rate::rate,
-            sheet::{self, Sheet},
-        },
-        toast::{Toasts, use_toasts},
+    components::label::{
+        best_worst::{BestWorst, BestWorstBoard, best_worst},
+        drag::Drag,
+        pick::{PickBoard, pick},
+        prompt::{letter, prompt},
+        rank::{RankBoard, focus_card, rank},
+        ranking::{Drop, Ranking},
+        rate::rate,
+        sheet::{self, Sheet},
     },
     error::said,
     outbox::Verdict,
@@ -83,7 +80,6 @@ pub fn task(desk: Desk, assignment: Arc<Assignment>) -> AnyView {
 struct Page {
     desk: Desk,
     assignment: StoredValue<Arc<Assignment>>,
-    toasts: Toasts,
     sheet: Sheet,
 }
 
@@ -101,7 +97,6 @@ impl Page {
         Self {
             desk,
             assignment: kept,
-            toasts: use_toasts(),
             sheet,
         }
     }
@@ -112,7 +107,7 @@ impl Page {
 
     fn say(self, text: &str) {
         self.desk.said.set(text.to_owned());
-        self.toasts.bad(text.to_owned());
+        self.desk.toasts.bad(text.to_owned());
     }
 
     /// Gives the answer, unless it breaks a rule: then it stays on screen with the reason.
@@ -139,7 +134,7 @@ impl Page {
         };
         match answer.validate(&expected) {
             Ok(()) => self.desk.decide(Verdict::Answer(answer)),
-            Err(reasons) => self.toasts.bad(said(&reasons)),
+            Err(reasons) => self.desk.toasts.bad(said(&reasons)),
         }
     }
 }

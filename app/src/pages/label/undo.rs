@@ -5,7 +5,7 @@ use super::{
     desk::{Desk, N_HELD, now},
     draft::Draft,
 };
-use crate::{api, components::toast::use_toasts, outbox::Verdict, words::t};
+use crate::{api, outbox::Verdict, words::t};
 use laurel_protocol::{Assignment, AssignmentId, Held};
 use leptos::{prelude::*, task::spawn_local};
 use std::sync::Arc;
@@ -41,7 +41,6 @@ impl Desk {
 
     /// Begins with an answer that was given before, and what is held behind it.
     pub(super) fn reopen(self, assignment: AssignmentId) {
-        let toasts = use_toasts();
         spawn_local(async move {
             // Holding ends a walk back, so it comes first; what it says comes again with the answer.
             let held = match api::label::hold(self.project, N_HELD).await {
@@ -54,7 +53,7 @@ impl Desk {
             match held {
                 Ok(held) => self.go_back(held),
                 Err(error) => {
-                    toasts.bad(error.sentence());
+                    self.toasts.bad(error.sentence());
                     self.hold();
                 }
             }
