@@ -33,18 +33,14 @@ const REASONS: [(SkipReason, &str, &str); 5] = [
     (SkipReason::Other, "other", later("Another reason")),
 ];
 
-const PICK_KEYS: [(&str, &str); 11] = [
+const PICK_KEYS: [(&str, &str); 7] = [
     (later("1 or A"), later("A is better")),
     (later("2 or B"), later("B is better")),
     (later("3 or T"), later("Tie")),
     (later("4 or X"), later("Both bad")),
     ("1 – 4", later("How much better, where it is asked")),
     ("D", later("Show the differences")),
-    ("C", later("Write a comment")),
-    ("S", later("Skip")),
-    ("U", later("Undo")),
-    ("G", later("Guidelines")),
-    ("Esc", later("Close, or take a choice back")),
+    ("Esc", later("Take a choice back")),
 ];
 
 /// Where more is asked than the judgement.
@@ -61,32 +57,23 @@ const SHEET_KEYS: [(&str, &str); 4] = [
     ("Enter", later("Submit")),
 ];
 
-const BEST_WORST_KEYS: [(&str, &str); 8] = [
+const BEST_WORST_KEYS: [(&str, &str); 3] = [
     ("1 – 8", later("The best answer, then the worst")),
     (later("0 or Esc"), later("Name them anew")),
     ("Enter", later("Submit")),
-    ("C", later("Write a comment")),
-    ("S", later("Skip")),
-    ("U", later("Undo")),
-    ("G", later("Guidelines")),
-    ("Esc", later("Close")),
 ];
 
-const RATE_KEYS: [(&str, &str); 5] = [
-    ("C", later("Write a comment")),
-    ("S", later("Skip")),
-    ("U", later("Undo")),
-    ("G", later("Guidelines")),
-    ("Esc", later("Close")),
-];
-
-const RANK_KEYS: [(&str, &str); 11] = [
+const RANK_KEYS: [(&str, &str); 6] = [
     ("1 – 8", later("Give the focused answer this rank")),
     (later("Tab, J, K or arrows"), later("Move the focus")),
     ("Shift + ↑ ↓", later("Move it a rank up or down")),
     ("T", later("Tie it with the one above")),
     ("0", later("Take its rank away")),
     ("Enter", later("Submit")),
+];
+
+/// On every page.
+const COMMON_KEYS: [(&str, &str); 5] = [
     ("C", later("Write a comment")),
     ("S", later("Skip")),
     ("U", later("Undo")),
@@ -254,12 +241,13 @@ fn shortcuts_body(dialogs: Dialogs) -> AnyView {
         LabelType::Pick => &PICK_KEYS,
         LabelType::Rank => &RANK_KEYS,
         LabelType::BestWorst => &BEST_WORST_KEYS,
-        LabelType::Rate => &RATE_KEYS,
+        LabelType::Rate => &[],
     };
     let sheet: &[(&str, &str)] = if dialogs.has_sheet { &SHEET_KEYS } else { &[] };
-    let rows = sheet
+    let rows = keys
         .iter()
-        .chain(keys)
+        .chain(sheet)
+        .chain(&COMMON_KEYS)
         .map(|&(key, what)| view! { <div><dt><kbd>{t(key)}</kbd></dt><dd>{t(what)}</dd></div> })
         .collect_view();
     view! { <dl class="shortcut-list">{rows}</dl> }.into_any()
