@@ -21,7 +21,7 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
 )
-from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
 MAX_DIFFERENCE = 1e-3
 
@@ -57,6 +57,15 @@ def main() -> None:
         peft_config=LoraConfig(task_type="SEQ_CLS", modules_to_save=["score"], **lora),
     )
     print(f"RewardTrainer, one step: loss {trainer.train().training_loss:.4f}")
+    imitated = load_dataset("json", data_files=str(out / "sft.jsonl"), split="train")
+    written = [row for row in imitated if row["generator"] == "annotator"]
+    assert len(written) > 0 and len(imitated) > len(written), "demonstrations beside chosen answers"
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32),
+        args=SFTConfig(**common), train_dataset=imitated, processing_class=tokenizer,
+        peft_config=LoraConfig(task_type="CAUSAL_LM", **lora),
+    )
+    print(f"SFTTrainer, one step on {len(imitated)} rows: loss {trainer.train().training_loss:.4f}")
 
     compare_logprobs(out / "adapter", gguf, model_dir, tokenizer, preference)
     compare_kinds(out, gguf, model_dir, tokenizer, preference)

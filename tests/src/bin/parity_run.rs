@@ -1,18 +1,26 @@
 //! A small run through the real server and trainer; its export and its adapter go to the folder given.
 
 use anyhow::{Context, Result};
-use laurel_protocol::{Held, Hold, Hyper, NewRound, RoundKind, RoundSpec};
+use laurel_protocol::{Held, Hold, Hyper, NewRound, ProjectSettings, Questions, RoundKind, RoundSpec};
 use laurel_tests::{Scene, TestServer, scene, shorter_wins};
 use std::{env, fs, path::PathBuf};
 
 fn main() -> Result<()> {
     let out = PathBuf::from(env::args_os().nth(1).context("usage: parity_run OUT")?);
-    let mut scene = Scene::start(TestServer::start()?, &scene::pick(1), &scene::sample_prompts(16)?)?;
+    let settings = ProjectSettings {
+        questions: Questions {
+            demonstration: true,
+            ..Questions::default()
+        },
+        ..scene::pick(1)
+    };
+    let mut scene = Scene::start(TestServer::start()?, &settings, &scene::sample_prompts(16)?)?;
     scene.complete(&scene::completions(2, 32, 1, None))?;
     label_all(&scene)?;
     for (format, file) in [
         ("preference", "preference.jsonl"),
         ("implicit_preference", "implicit.jsonl"),
+        ("sft", "sft.jsonl"),
     ] {
         let text = scene
             .admin
@@ -57,7 +65,8 @@ fn label_all(scene: &Scene) -> Result<()> {
     let path = format!("/projects/{}/assignments", scene.project);
     let mut held: Held = scene.admin.post(&path, &Hold { n: 1 })?;
     while let Some(assignment) = held.assignments.first() {
-        let answer = shorter_wins(assignment);
+        let mut answer = shorter_wins(assignment);
+        answer.extras.demonstration = Some("An answer that a person wrote.".into());
         held = scene
             .admin
             .post(&format!("/assignments/{}/annotation", assignment.id), &answer)?;
