@@ -40,7 +40,8 @@ fn fifty() -> u32 {
     50
 }
 
-/// Who changed what: a page, oldest first unless `order=newest`; with `format=jsonl` all of it, streamed, one entry a line.
+/// Who changed what: a page, oldest first unless `order=newest`; with `format=jsonl` all of it, streamed,
+/// one entry a line.
 #[utoipa::path(get, path = "/audit", tag = "accounts",
     params(("project" = Option<i64>, Query), ("who" = Option<String>, Query), ("verb" = Option<Verb>, Query),
            ("since" = Option<i64>, Query), ("after" = Option<i64>, Query), ("limit" = Option<u32>, Query),

@@ -1,4 +1,5 @@
-//! Labelling: hold, answer, skip, renew, undo, one's own answers. An annotator sees and changes what is their own, nothing else.
+//! Labelling: hold, answer, skip, renew, undo, one's own answers; gold items. An annotator sees
+//! and changes what is their own, nothing else.
 
 use crate::{
     clock,

@@ -1,4 +1,5 @@
-//! The links that make accounts: an admin's invites, and the set-up link of the first start. Secrets are stored as hashes only.
+//! The links that make accounts: an admin's invites, and the set-up link of the first start. Secrets are stored
+//! as hashes only.
 
 use super::{
     Db, Error, Result, accounts,

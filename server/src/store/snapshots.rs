@@ -18,8 +18,9 @@ use std::collections::HashSet;
 const PAGE: i64 = 500;
 
 /// Freezes what a round of this spec trains on, as it is at one moment; `None` when there is nothing. That is the strict
-/// comparisons, oldest first, and with a loss that trains ties those as well; for SFT demonstrations behind them; for PPO the prompts, and where it imitates
-/// the chosen answers beside, those first. Where nothing has changed since an earlier snapshot, that is the one.
+/// comparisons, oldest first, and with a loss that trains ties those as well; for SFT demonstrations behind them; for PPO
+/// the prompts, and where it imitates the chosen answers beside, those first. Where nothing has changed since an earlier
+/// snapshot, that is the one.
 ///
 /// Everything is read in one transaction, and twice: for the hash, then to be stored a page at a time, so that
 /// neither memory nor the single writer is taken up by a large project.
@@ -90,8 +91,8 @@ enum Origin {
 /// The lines that a round learns from, page by page: first what follows from comparisons, then prompts.
 ///
 /// For SFT a row teaches its chosen answer alone, so each best answer of an annotation comes once, and what the
-/// annotator put below another answer, or called unacceptable, does not come; demonstrations follow. The same holds for a PPO round that imitates chosen answers; every
-/// prompt without such a row comes by itself then.
+/// annotator put below another answer, or called unacceptable, does not come; demonstrations follow. The same holds for a
+/// PPO round that imitates chosen answers; every prompt without such a row comes by itself then.
 struct Rows {
     project: ProjectId,
     which: Which,

@@ -1,5 +1,5 @@
-//! Undo and reopening: a walk back through what one person answered and skipped in a project. Where the walk stands is marked on
-//! the assignments that it brought back, until the person answers, skips or asks for work.
+//! Undo and reopening: a walk back through what one person answered and skipped in a project. Where the walk stands is
+//! marked on the assignments that it brought back, until the person answers, skips or asks for work.
 
 use super::{
     Db, Error, Result,
