@@ -66,6 +66,7 @@ fn a_reviewer_decides_writes_a_note_and_the_annotator_reads_both() -> Result<()>
     rita.sees("review-task")?;
     assert_eq!((rita.count("review-task")?, rita.count("voice")?), (1, 2));
     is_accessible(&rita)?;
+    rita.fill("decision-reason", "The first one invents a source.")?;
     rita.run("document.querySelectorAll('[data-test=adopt]')[1].click()")?; // bob is right
     rita.reads("decision", "B is better")?;
     rita.fill("note-text", "Look at the second sentence.")?;
@@ -87,6 +88,7 @@ fn a_reviewer_decides_writes_a_note_and_the_annotator_reads_both() -> Result<()>
     browser.sign_in("ada", PASSWORD)?;
     browser.open(&format!("/projects/{project}/mine"))?;
     browser.reads("own-decision", "A reviewer decided: ")?;
+    browser.reads("own-decision", "The first one invents a source.")?;
     browser.reads("note", "Look at the second sentence.")?;
     browser.fill("note-text", "I see.")?;
     browser.click("note-send")?;

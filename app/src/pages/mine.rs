@@ -91,8 +91,12 @@ fn row(project: ProjectId, own: OwnAnswer) -> AnyView {
         }
         Some(decision) => {
             let said = spoken(&decision.judgement, &decision.ratings);
-            view! { <p class="notice" data-test="own-decision">{t("A reviewer decided:")} " "{said}</p> }
-                .into_any()
+            let reason = decision.comment.clone();
+            let reason = (!reason.is_empty()).then(|| view! { <span>{reason}</span> });
+            view! {
+                <p class="notice" data-test="own-decision"><span>{t("A reviewer decided:")} " "{said}</span>{reason}</p>
+            }
+            .into_any()
         }
     };
     let notes = talk(own.task_id, own.notes);

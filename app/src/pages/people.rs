@@ -67,38 +67,31 @@ fn invites() -> AnyView {
             .collect_view();
         view! { <ul class="rows">{rows}</ul> }.into_any()
     });
+    let buttons = [
+        (Role::Annotator, "invite-annotator", t("Invite an annotator")),
+        (Role::Reviewer, "invite-reviewer", t("Invite a reviewer")),
+        (Role::Admin, "invite-admin", t("Invite an admin")),
+    ]
+    .map(|(role, hook, text)| {
+        view! {
+            <button
+                type="button"
+                class="button"
+                class:button-main=role == Role::Annotator
+                data-test=hook
+                disabled=move || action.busy()
+                on:click=move |_| invite(role)
+            >
+                {text}
+            </button>
+        }
+    });
     view! {
         <section class="card" aria-labelledby="invites-title">
             <h2 id="invites-title">{t("Invite")}</h2>
             <p class="fine">{t("A link makes one account. Annotators compare answers; reviewers also decide what annotators see differently; admins see and change everything.")}</p>
             <div class="actions">
-                <button
-                    type="button"
-                    class="button button-main"
-                    data-test="invite-annotator"
-                    disabled=move || action.busy()
-                    on:click=move |_| invite(Role::Annotator)
-                >
-                    {t("Invite an annotator")}
-                </button>
-                <button
-                    type="button"
-                    class="button"
-                    data-test="invite-reviewer"
-                    disabled=move || action.busy()
-                    on:click=move |_| invite(Role::Reviewer)
-                >
-                    {t("Invite a reviewer")}
-                </button>
-                <button
-                    type="button"
-                    class="button"
-                    data-test="invite-admin"
-                    disabled=move || action.busy()
-                    on:click=move |_| invite(Role::Admin)
-                >
-                    {t("Invite an admin")}
-                </button>
+                {buttons}
             </div>
             {action.error_line()}
             <div role="status">{link}</div>

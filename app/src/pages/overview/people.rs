@@ -37,6 +37,7 @@ pub fn view(live: Live) -> AnyView {
                             <th scope="col" class="number">{t("Chose the first shown")}</th>
                             <th scope="col" class="number">{t("Gold items right")}</th>
                             <th scope="col" class="number">{t("Repeats the same")}</th>
+                            <th scope="col" class="number">{t("Repeats by place alone")}</th>
                         </tr>
                     </thead>
                     <tbody>{rows}</tbody>
@@ -70,6 +71,9 @@ fn row(figures: AnnotatorFigures) -> AnyView {
             <td class="number">{share}</td>
             <td class="number" data-test="gold-right">{of(figures.n_gold_right, figures.n_gold)}</td>
             <td class="number" data-test="repeats-same">{of(figures.n_repeats_same, figures.n_repeats)}</td>
+            <td class="number" data-test="repeats-by-place">
+                {of(figures.n_repeats_same_position, figures.n_repeats)}
+            </td>
         </tr>
     }
     .into_any()

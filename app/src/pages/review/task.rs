@@ -17,7 +17,11 @@ pub fn card(task: ReviewTask) -> AnyView {
     let id = task.id;
     let task = RwSignal::new(task);
     let action = Action::default();
-    let act = Act { task, action };
+    let act = Act {
+        task,
+        action,
+        reason: RwSignal::new(String::new()),
+    };
     let prompt = task.with_untracked(|task| {
         task.prompt
             .iter()
@@ -53,6 +57,8 @@ pub fn card(task: ReviewTask) -> AnyView {
 struct Act {
     task: RwSignal<ReviewTask>,
     action: Action,
+    /// Why it is decided so, as far as it is typed.
+    reason: RwSignal<String>,
 }
 
 impl Act {
@@ -65,7 +71,7 @@ impl Act {
         let new = NewDecision {
             judgement,
             ratings,
-            comment: String::new(),
+            comment: self.reason.get_untracked().trim().to_owned(),
         };
         self.action
             .run(async move { api::review::decide(id, &new).await }, move |task| {
@@ -100,9 +106,11 @@ fn said(act: Act) -> AnyView {
         .collect_view();
     let decision = task.decision.map(|decision| decided(act, &decision));
     let own = (is_pick && !is_decided).then(|| own_choice(act));
+    let reason = (!is_decided).then(|| reason_field(act));
     view! {
         <ul class="rows">{voices}</ul>
         {decision}
+        {reason}
         {own}
     }
     .into_any()
@@ -142,13 +150,32 @@ fn voice_row(act: Act, voice: Voice, is_decided: bool) -> AnyView {
     .into_any()
 }
 
+fn reason_field(act: Act) -> AnyView {
+    view! {
+        <input
+            class="note-field"
+            type="text"
+            data-test="decision-reason"
+            aria-label=fill("Why task {0} is decided so", &[&act.id()])
+            placeholder=t("Why you decide so (optional)")
+            maxlength="2000"
+            prop:value=act.reason
+            on:input=move |event| act.reason.set(event_target_value(&event))
+        />
+    }
+    .into_any()
+}
+
 fn decided(act: Act, decision: &Decision) -> AnyView {
+    let comment = decision.comment.clone();
+    let reason = (!comment.is_empty()).then(|| view! { <span>{comment}</span> });
     view! {
         <p class="notice" data-test="decision" role="status">
             <span>
                 <b>{t("Decided:")} " "</b> {spoken(&decision.judgement, &decision.ratings)} {t(", by")} " " {decision.name.clone()}
                 {t(". It counts in place of what the annotators said.")}
             </span>
+            {reason}
             <button
                 type="button"
                 class="button button-quiet"
