@@ -17,7 +17,9 @@ pub struct Place {
 
 impl Place {
     pub fn find() -> Result<Self> {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        // Cargo names the clone that it runs for; what was compiled in may be another that shares the target folder.
+        let manifest = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = PathBuf::from(manifest)
             .parent()
             .context("xtask lies in the repository")?
             .to_owned();
