@@ -1,8 +1,11 @@
 //! The product of few rows with weights as stored: each step of sampling. A general product first packs the weight into
 //! tiles, which for few rows costs more than the product itself; here each weight is read once, and becomes f32 a few
-//! rows at a time, in the first cache. Several weights with the same input are one piece of parallel work.
+//! rows at a time, in the first cache. Several weights with the same input are one piece of parallel work. Where the CPU
+//! multiplies bf16, weights in bf16 are not widened: the activations are rounded instead, as in products of many rows.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+use super::bf16::few::Rounded;
 use super::{
     blocks,
     matrix::{Blocks, Held, Matrix},
@@ -180,9 +183,19 @@ fn together<const N: usize>(x: &[f32], inner: usize, weights: [(usize, Source<'_
             target: Target { numbers, stride },
         }));
     }
+    #[cfg(target_arch = "x86_64")]
+    let rounded = weights
+        .iter()
+        .any(|(_, w)| matches!(w, Source::Bf16(_)))
+        .then(|| Rounded::new(x, inner))
+        .flatten();
     let arch = Arch::new();
     let n_products: usize = weights.iter().map(|(out, _)| rows * out * inner).sum();
     let run = |scratch: &mut Vec<f32>, strip: Strip<'_>| {
+        #[cfg(target_arch = "x86_64")]
+        if let (Some(x), Source::Bf16(w)) = (&rounded, strip.w) {
+            return strip.in_bf16(x, w);
+        }
         scratch.resize(OUTPUTS_OF_ONE * inner, 0.0);
         arch.dispatch(Filling { strip, scratch });
     };
@@ -234,6 +247,21 @@ impl WithSimd for Filling<'_> {
 }
 
 impl Strip<'_> {
+    #[cfg(target_arch = "x86_64")]
+    fn in_bf16(&self, x: &Rounded, w: &[bf16]) {
+        let w = &w[self.outputs.start * self.inner..self.outputs.end * self.inner];
+        x.times(w, &mut |row, output, sum| {
+            self.write(row, self.outputs.start + output, sum)
+        });
+    }
+
+    fn write(&self, row: usize, output: usize, sum: f32) {
+        let Target { numbers, stride } = self.target;
+        // SAFETY: the result has all rows of x and a column for each output of the weight, this task's among them, and
+        // no other task writes there.
+        unsafe { *numbers.add(row * stride + output) = sum };
+    }
+
     #[inline(always)]
     fn outputs_of<S: Simd, const O: usize>(&self, simd: S, w: &[f32], output: usize) {
         for (at, x) in self.x.chunks(ROWS * self.inner).enumerate() {
@@ -276,10 +304,7 @@ impl Strip<'_> {
             for row in 0..R {
                 let rest: f32 = w[out].1.iter().zip(x[row].1).map(|(w, x)| w * x).sum();
                 let sum = simd.reduce_sum_f32s(sums[out][row]) + rest;
-                let Target { numbers, stride } = self.target;
-                // SAFETY: the result has all rows of x and a column for each output of the weight, this task's among
-                // them, and no other task writes there.
-                unsafe { *numbers.add((first_row + row) * stride + first_output + out) = sum };
+                self.write(first_row + row, first_output + out, sum);
             }
         }
     }
@@ -313,9 +338,18 @@ mod tests {
                     "a row alone has the same bits"
                 );
             }
-            let rounded: Vec<bf16> = w.iter().map(|&w| bf16::from_f32(w)).collect();
-            let widened: Vec<f32> = rounded.iter().map(|w| w.to_f32()).collect();
-            assert_eq!(multiply(&x, &rounded, inner), multiply(&x, &widened, inner));
+            // Where the CPU multiplies bf16, the activations are rounded, too.
+            let round =
+                |numbers: &[f32]| -> Vec<bf16> { numbers.iter().copied().map(bf16::from_f32).collect() };
+            let widen = |numbers: &[bf16]| -> Vec<f32> { numbers.iter().map(|w| w.to_f32()).collect() };
+            let (x, rounded) = (widen(&round(&x)), round(&w));
+            let (in_bf16, widened) = (
+                multiply(&x, &rounded, inner),
+                multiply(&x, &widen(&rounded), inner),
+            );
+            for (in_bf16, widened) in in_bf16.iter().zip(widened) {
+                assert!((in_bf16 - widened).abs() < 1e-4, "{in_bf16} {widened}");
+            }
         }
     }
 
@@ -340,8 +374,15 @@ mod tests {
         for rows in [1, 2, 5] {
             let x = plain(&numbers(rows));
             let together = multiply_each(&x, weights.each_ref()).unwrap();
-            for (ours, weight) in together.iter().zip(&widened) {
-                assert_eq!(*ours, multiply(&x, weight, 256));
+            for ((ours, weight), held) in together.iter().zip(&weights).zip(&widened) {
+                let alone = match &weight.held {
+                    Held::Tensor(w) if w.dtype() == DType::BF16 => {
+                        let w: Vec<bf16> = w.flatten_all().unwrap().to_vec1().unwrap();
+                        multiply(&x, &w, 256)
+                    }
+                    _ => multiply(&x, held, 256),
+                };
+                assert_eq!(*ours, alone);
             }
         }
         assert!(multiply_each(&[0.0; 255], [&weights[0]]).is_err());

@@ -12,6 +12,10 @@ mod amx;
 mod avx512;
 mod blocked;
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod few;
+#[cfg(target_arch = "x86_64")]
+mod few_amx;
+#[cfg(target_arch = "x86_64")]
 mod panels;
 
 use half::bf16;

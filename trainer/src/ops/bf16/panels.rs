@@ -101,7 +101,7 @@ pub fn multiply<U: Unit>(x: &[f32], rows: usize, w: Weight<'_>, transposed: bool
 
 /// So many rows of `stride` pairs, filled up with zero.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn rounded(x: &[f32], inner: usize, stride: usize, rows: usize) -> Vec<u32> {
+pub fn rounded(x: &[f32], inner: usize, stride: usize, rows: usize) -> Vec<u32> {
     /// Rows that one task rounds.
     const AT_ONCE: usize = 12;
     let mut y = vec![0u32; rows * stride];
