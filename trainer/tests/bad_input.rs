@@ -411,6 +411,7 @@ fn run_to(scene: &Scene, step: u64) {
         out: &scene.path("run"),
         environment: None,
         probes: None,
+        references: None,
     };
     let outcome = rounds::run(input, &mut StopAt(step)).unwrap();
     assert_eq!(outcome, RoundOutcome::Stopped);

@@ -49,6 +49,8 @@ pub struct Task<'a> {
     pub sample_prompts: &'a [WorkPrompt],
     /// Keeps the checkpoints of this job.
     pub folder: &'a Path,
+    /// Keeps the reference's log-probabilities for later rounds of the same rows.
+    pub references: &'a Path,
     /// Above 1 some trainer had the round before: this one, or one with another work folder.
     pub attempt: u32,
     pub wishes: &'a Wishes,
@@ -116,6 +118,7 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         out: task.folder,
         environment: environment.as_ref(),
         probes,
+        references: Some(task.references),
     };
     let outcome = rounds::run(input, &mut reporter)?;
     reporter.send();

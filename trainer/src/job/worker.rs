@@ -167,6 +167,7 @@ impl Worker {
                 snapshot_hash,
                 sample_prompts,
                 folder,
+                references: &self.work_dir.join("references"),
                 attempt: job.attempt,
                 wishes,
                 talk: &talk,

@@ -290,6 +290,26 @@ pub(super) fn fingerprint(
     Ok(hex(&hash.finalize()))
 }
 
+/// Hash of all that decides the reference's log-probabilities of these rows, in this order.
+pub(super) fn reference_hash(
+    spec: &RoundSpec,
+    model: &Model,
+    adapter: Option<&Adapter>,
+    rows: &[PreferencePair],
+) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash_base(&mut hash, model)?;
+    hash.update(format!(
+        "{:?}",
+        (spec.hyper.precision, spec.hyper.loss.is_unpaired())
+    ));
+    if let Some(adapter) = adapter {
+        hash_adapter(&mut hash, adapter)?;
+    }
+    rows.iter().for_each(|row| hash.update(pair_hash(row)));
+    Ok(hex(&hash.finalize()))
+}
+
 fn hash_adapter(hash: &mut Sha256, adapter: &Adapter) -> Result<()> {
     // The weights do not tell LoRA's alpha.
     hash.update(serde_json::to_vec(&adapter.config)?);

@@ -160,6 +160,7 @@ pub fn round(args: &RoundArgs) -> Result<()> {
         out: &args.out,
         environment: environment.as_ref(),
         probes,
+        references: None,
     };
     // A terminal asks no round to stop: Ctrl-C ends the process, and the same command goes on from the checkpoint.
     run(input, &mut terminal)?;

@@ -66,6 +66,9 @@ pub struct Input<'a> {
     pub environment: Option<&'a Environment<'a>>,
     /// What a reward round asks its model besides, at each evaluation.
     pub probes: Option<Probes>,
+    /// A folder that keeps the reference's log-probabilities of a DPO or KTO round, for later ones that start from the same
+    /// adapter with the same rows; without one they are kept for this round alone.
+    pub references: Option<&'a Path>,
 }
 
 /// Runs a round, or goes on with the one whose checkpoint lies in `out`.

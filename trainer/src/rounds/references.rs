@@ -1,8 +1,9 @@
 //! The reference's log-probabilities of what a DPO or KTO round uses: computed once, before the first step, and
-//! kept beside the checkpoints.
+//! kept beside the checkpoints. A trainer keeps them for later rounds, too, that ask for the same ones: a sweep over β
+//! or the learning rate pays once.
 
 use super::{
-    accept::pair_hash,
+    accept::{pair_hash, reference_hash},
     completion_logps,
     logps::{answer_logps, passes},
     session::Session,
@@ -10,11 +11,21 @@ use super::{
 use crate::{checkpoint, data::PreferencePair};
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
-use std::{collections::HashMap, fs};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// Rounds whose log-probabilities a trainer keeps; a thousand pairs take about 0.1 MB.
+const MAX_KEPT: usize = 32;
+
+type Logps = HashMap<String, (f32, f32)>;
 
 pub enum References {
     /// By the tokens of the pair, of the chosen and the rejected completion (0 where there is none).
-    Logps(HashMap<String, (f32, f32)>),
+    Logps(Logps),
     /// The loss measures from nothing: every log-probability counts as 0.
     None,
 }
@@ -68,18 +79,39 @@ pub fn reference_logps(
     let path = session
         .checkpoints()
         .join(format!("reference-{}.json", session.fingerprint()));
-    if let Ok(bytes) = fs::read(&path) {
-        let saved = serde_json::from_slice(&bytes).with_context(|| format!("read {path:?}"))?;
+    if path.exists() {
         session.info("The reference's log-probabilities come from the earlier attempt");
-        return Ok(Some(References::Logps(saved)));
+        return Ok(Some(References::Logps(read(&path)?)));
     }
+    let rows = wanted(session);
+    let shared = shared_file(session, &rows)?;
+    // What cannot be read there is computed again.
+    let known = shared.as_deref().and_then(|shared| read(shared).ok());
+    let logps = match known {
+        Some(known) => {
+            session.info("The reference's log-probabilities come from an earlier round with the same rows");
+            Some(known)
+        }
+        None => compute(session, &rows)?,
+    };
+    let Some(logps) = logps else { return Ok(None) };
+    let bytes = serde_json::to_vec(&logps)?;
+    fs::create_dir_all(session.checkpoints())?;
+    checkpoint::write_file(&path, &bytes)?;
+    if let Some(shared) = &shared {
+        // The round needs nothing of it: a full disk is told where it matters.
+        let _ = keep(shared, &bytes);
+    }
+    Ok(Some(References::Logps(logps)))
+}
+
+fn compute(session: &mut Session<'_>, rows: &[PreferencePair]) -> Result<Option<Logps>> {
     // A fresh LoRA changes nothing (B is zero): then the reference is the base model.
     let reference = session
         .starting_adapter
         .map(|adapter| adapter.frozen_copy())
         .transpose()?;
-    let rows = wanted(session);
-    let mut logps = HashMap::new();
+    let mut logps = Logps::new();
     for pass in passes(&rows.iter().collect::<Vec<_>>()) {
         let (model, reference) = (session.model, reference.as_ref());
         let of_pass = match session.spec.hyper.loss.is_unpaired() {
@@ -96,7 +128,37 @@ pub fn reference_logps(
             return Ok(None);
         }
     }
-    fs::create_dir_all(session.checkpoints())?;
-    checkpoint::write_file(&path, &serde_json::to_vec(&logps)?)?;
-    Ok(Some(References::Logps(logps)))
+    Ok(Some(logps))
+}
+
+/// Where rounds share what they computed. The name has all in it that decides the numbers, the order of the rows
+/// included, since that decides the packing and so the last bits.
+fn shared_file(session: &Session<'_>, rows: &[PreferencePair]) -> Result<Option<PathBuf>> {
+    let Some(folder) = session.references else {
+        return Ok(None);
+    };
+    let hash = reference_hash(session.spec, session.model, session.starting_adapter, rows)?;
+    Ok(Some(folder.join(format!("{hash}.json"))))
+}
+
+fn read(path: &Path) -> Result<Logps> {
+    let bytes = fs::read(path).with_context(|| format!("read {path:?}"))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("read {path:?}"))
+}
+
+/// Keeps a file, or that it was of use just now, and removes those that were not for longest.
+fn keep(file: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = file.parent().context("the file lies in a folder")?;
+    fs::create_dir_all(folder)?;
+    checkpoint::write_file(file, bytes)?;
+    let mut kept: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        kept.push((entry.metadata()?.modified()?, entry.path()));
+    }
+    kept.sort();
+    for (_, old) in kept.iter().rev().skip(MAX_KEPT) {
+        fs::remove_file(old)?;
+    }
+    Ok(())
 }

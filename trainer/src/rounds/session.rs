@@ -55,6 +55,8 @@ pub struct Session<'a> {
     step: u64,
     /// Of a reward round.
     pub probes: Option<Probes>,
+    /// Shared by rounds, see [`Input::references`].
+    pub references: Option<&'a Path>,
     /// What a PPO round hands on from step to step beside the weights.
     pub carried: Carried,
     /// All figures so far, those before a resumed round's checkpoint included.
@@ -109,6 +111,7 @@ impl<'a> Session<'a> {
             out,
             environment,
             probes,
+            references,
         } = input;
         settings(spec)?;
         let fingerprint = fingerprint(spec, base_model, model, (starting_adapter, environment), &rows)?;
@@ -176,6 +179,7 @@ impl<'a> Session<'a> {
             optimiser,
             step: 0,
             probes,
+            references,
             carried: Carried::new(&spec.hyper),
             history: Vec::new(),
             ended_by: None,

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod keeping;
+mod kept_references;
 mod kto;
 mod losses;
 mod memory;
@@ -65,6 +66,7 @@ fn input<'a>(spec: &'a RoundSpec, model: &'a Model, out: &'a Path) -> Input<'a> 
         out,
         environment: None,
         probes: None,
+        references: None,
     }
 }
 

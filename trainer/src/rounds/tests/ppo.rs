@@ -105,6 +105,7 @@ fn run_in(spec: &RoundSpec, out: &Path, reporter: &mut dyn Reporter) -> anyhow::
         rows: prompts(20),
         environment: Some(&environment),
         probes: None,
+        references: None,
         ..input(spec, &model, out)
     };
     run(input, reporter)
@@ -248,6 +249,7 @@ fn a_round_stopped_while_it_samples_goes_on_from_its_last_step() {
             rows: prompts(20),
             environment: Some(&environment),
             probes: None,
+            references: None,
             ..input(&spec, &model, parts.path())
         };
         assert_eq!(
@@ -299,6 +301,7 @@ fn prompts_are_taken_once_each_and_those_without_room_are_left_out() {
         rows,
         environment: Some(&environment),
         probes: None,
+        references: None,
         ..input(&spec, &model, out.path())
     };
     let mut reporter = Silent;

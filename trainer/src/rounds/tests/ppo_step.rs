@@ -105,6 +105,7 @@ fn an_update_has_pytorchs_loss_and_gradients() {
             out: out.path(),
             environment: Some(&environment),
             probes: None,
+            references: None,
         };
         let session = Session::start(input, &mut reporter).unwrap().unwrap();
         if let Some(Weight::Trainable(head)) = &session.adapter.value {
