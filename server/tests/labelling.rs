@@ -139,6 +139,21 @@ impl Fixture {
         rest_of(&mut export.unwrap()).await
     }
 
+    /// What is kept of the tasks' number is what one counts.
+    async fn counts_its_tasks(&self, n_open: i64, n_done: i64) {
+        for (status, n) in [("open", n_open), ("done", n_done)] {
+            let kept = format!("select n_{status} from task_count");
+            let counted = format!("select count(*) from task where status = '{status}' and kind = 'label'");
+            for sql in [kept, counted] {
+                let found: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+                    .fetch_one(self.db.read())
+                    .await
+                    .unwrap();
+                assert_eq!(found, n, "{status}");
+            }
+        }
+    }
+
     async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(self.db.read()).await.unwrap()
     }
@@ -206,6 +221,7 @@ async fn every_task_gets_exactly_its_overlap_from_annotators_at_once() {
             .await,
         30
     );
+    fixture.counts_its_tasks(0, 30).await;
     let doubled =
         "select count(*) from (select task_id, user_id from assignment group by 1, 2 having count(*) > 1)";
     assert_eq!(fixture.count(doubled).await, 0);
@@ -285,12 +301,14 @@ async fn a_stale_answer_or_skip_conflicts_and_skipping_an_answered_task_withdraw
         1,
         "a skip that did not know of the answer leaves it"
     );
+    fixture.counts_its_tasks(0, 1).await;
     for _ in 0..2 {
         assignments::skip(&fixture.db, mine.id, &skip(1), who.user, LEASE, NOW)
             .await
             .unwrap();
         assert_eq!(fixture.count("select count(*) from comparison").await, 0);
         assert_eq!(fixture.count("select n_annotations from task").await, 0);
+        fixture.counts_its_tasks(1, 0).await;
     }
 }
 

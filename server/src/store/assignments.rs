@@ -6,7 +6,7 @@ use super::{
     Db, Error, Result, annotations,
     audit::{self, Actor, Event, Person},
     checks::{self, Kind, Next},
-    text, undo,
+    tasks, text, undo,
 };
 use crate::render;
 use laurel_protocol::{
@@ -421,7 +421,8 @@ pub(super) async fn held(db: &Db, who: Annotator, ids: &[AssignmentId]) -> Resul
     })
 }
 
-/// How far this person and the project are. All counts come from indexes, a person's own from their assignments.
+/// How far this person and the project are. The project's tasks are counted as they change, a person's own from their
+/// assignments.
 async fn progress(conn: &mut SqliteConnection, who: Annotator) -> Result<Progress> {
     let (n_mine, n_past_on_open): (i64, i64) = sqlx::query_as(
         "select (select count(*) from assignment where user_id = ?1 and project_id = ?2 and status = 'answered'),
@@ -433,13 +434,7 @@ async fn progress(conn: &mut SqliteConnection, who: Annotator) -> Result<Progres
     .bind(who.project.0)
     .fetch_one(&mut *conn)
     .await?;
-    let (n_open, n_done): (i64, i64) = sqlx::query_as(
-        "select (select count(*) from task where project_id = ?1 and status = 'open' and kind = 'label'),
-                (select count(*) from task where project_id = ?1 and status = 'done' and kind = 'label')",
-    )
-    .bind(who.project.0)
-    .fetch_one(conn)
-    .await?;
+    let (n_open, n_done) = tasks::counted(conn, who.project).await?;
     Ok(Progress {
         n_mine: text::count(n_mine),
         n_left_for_me: text::count(n_open - n_past_on_open),

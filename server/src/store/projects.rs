@@ -4,7 +4,7 @@ use super::{
     Db, Error, Result,
     audit::{self, Actor, Event},
     checks::{self, Kind, Try},
-    prompts, text,
+    prompts, tasks, text,
 };
 use crate::render;
 use laurel_protocol::{
@@ -195,29 +195,29 @@ fn changed_fields(old: &ProjectSettings, new: &ProjectSettings) -> Vec<String> {
 
 /// Where the project stands.
 pub async fn counts(db: &Db, id: ProjectId) -> Result<ProjectCounts> {
-    let row: (i64, i64, i64, i64, i64, i64, i64, i64) = sqlx::query_as(
+    let conn = &mut *db.read().acquire().await?;
+    let (n_open, n_done) = tasks::counted(conn, id).await?;
+    let row: (i64, i64, i64, i64, i64, i64) = sqlx::query_as(
         "select (select count(*) from prompt where project_id = ?1),
                 (select coalesce(sum(c.n_done), 0) from job j join completion_job c on c.job_id = j.id
                  where j.project_id = ?1),
-                (select count(*) from task where project_id = ?1 and kind = 'label'),
-                (select count(*) from task where project_id = ?1 and status = 'done' and kind = 'label'),
                 (select count(*) from assignment where project_id = ?1 and status = 'answered' and kind = 'label'),
                 (select count(*) from comparison where project_id = ?1 and tie = 0),
                 (select count(*) from comparison where project_id = ?1 and tie = 1),
                 (select count(*) from assignment where project_id = ?1 and status = 'skipped' and kind = 'label')",
     )
     .bind(id.0)
-    .fetch_one(db.read())
+    .fetch_one(conn)
     .await?;
     Ok(ProjectCounts {
         n_prompts: text::count(row.0),
         n_completions: text::count(row.1),
-        n_tasks: text::count(row.2),
-        n_tasks_done: text::count(row.3),
-        n_annotations: text::count(row.4),
-        n_comparisons: text::count(row.5),
-        n_ties: text::count(row.6),
-        n_skips: text::count(row.7),
+        n_tasks: text::count(n_open + n_done),
+        n_tasks_done: text::count(n_done),
+        n_annotations: text::count(row.2),
+        n_comparisons: text::count(row.3),
+        n_ties: text::count(row.4),
+        n_skips: text::count(row.5),
     })
 }
 

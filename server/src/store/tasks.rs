@@ -3,7 +3,7 @@
 //! [`add_to_counter`] alone.
 
 use super::{Error, Result, completion_jobs::Order, text};
-use laurel_protocol::{LabelType, PromptId, TaskId, TaskPlan, Timestamp};
+use laurel_protocol::{LabelType, ProjectId, PromptId, TaskId, TaskPlan, Timestamp};
 use sqlx::SqliteConnection;
 use std::collections::HashSet;
 
@@ -173,6 +173,15 @@ fn against_earlier(new: &[Candidate], earlier: &[Candidate], shape: Shape) -> Ve
 
 fn ids(candidates: &[Candidate]) -> Vec<i64> {
     candidates.iter().map(|candidate| candidate.id).collect()
+}
+
+/// How many tasks for labelling are open and done, see migration 0015.
+pub(super) async fn counted(conn: &mut SqliteConnection, project: ProjectId) -> Result<(i64, i64)> {
+    let counts = sqlx::query_as("select n_open, n_done from task_count where project_id = ?1")
+        .bind(project.0)
+        .fetch_optional(conn)
+        .await?;
+    Ok(counts.unwrap_or_default())
 }
 
 #[cfg(test)]
