@@ -1,5 +1,7 @@
 //! A real Chromium, driven through chromedriver. Elements are found by their `data-test` hook.
 
+mod pointer;
+
 use crate::{
     api,
     process::{Process, free_port, given},
@@ -143,49 +145,6 @@ impl Browser {
     pub fn choose_file(&self, hook: &str, file: &Path) -> Result<()> {
         let input = self.find(hook)?;
         self.wait(input.send_keys(&file.display().to_string()))
-    }
-
-    /// Clicks twice in the same place, as fast as a double click.
-    pub fn double_click(&self, hook: &str) -> Result<()> {
-        let at = self.middle(&selector(hook))?;
-        self.mouse("mouseMoved", at, 0)?;
-        for n_clicks in [1, 2] {
-            self.mouse("mousePressed", at, n_clicks)?;
-            self.mouse("mouseReleased", at, n_clicks)?;
-        }
-        Ok(())
-    }
-
-    /// Drags with the mouse from the middle of one element to the middle of another, both by CSS selector.
-    pub fn drag(&self, from: &str, to: &str) -> Result<()> {
-        let from = self.middle(from)?;
-        self.mouse("mouseMoved", from, 0)?;
-        self.mouse("mousePressed", from, 1)?;
-        let to = self.middle(to)?;
-        let between = |share: f64| (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share);
-        for step in 1..=5 {
-            self.mouse("mouseMoved", between(f64::from(step) / 5.0), 1)?;
-        }
-        self.mouse("mouseReleased", to, 1)
-    }
-
-    /// The middle of an element on screen.
-    fn middle(&self, selector: &str) -> Result<(f64, f64)> {
-        let script = format!(
-            "const e = document.querySelector({selector:?}); if (!e) return null; e.scrollIntoView({{block: 'nearest'}});
-             const r = e.getBoundingClientRect(); return [r.left + r.width / 2, r.top + r.height / 2]"
-        );
-        let middle = within(PAGE_SECONDS, &format!("{selector} on the page"), || {
-            Ok(serde_json::from_value(self.run(&script)?).ok())
-        })?;
-        Ok(middle)
-    }
-
-    fn mouse(&self, kind: &str, (x, y): (f64, f64), n_clicks: u32) -> Result<()> {
-        let button = if n_clicks > 0 { "left" } else { "none" };
-        let event = json!({"type": kind, "x": x, "y": y, "button": button, "buttons": u32::from(n_clicks > 0),
-            "clickCount": n_clicks});
-        self.devtools("Input.dispatchMouseEvent", event).map(drop)
     }
 
     /// Lets requests to these addresses fail (`*` stands for anything) until it is called again.

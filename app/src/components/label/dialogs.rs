@@ -1,6 +1,7 @@
 //! The dialogs of the labelling page: why a task is skipped, the guidelines, the shortcuts. One native dialog
 //! shows them all; it keeps the focus inside and closes on Escape by itself.
 
+use super::shortcuts::shortcuts;
 use crate::{
     error::said,
     words::{later, t},
@@ -31,54 +32,6 @@ const REASONS: [(SkipReason, &str, &str); 5] = [
     (SkipReason::Offensive, "offensive", later("It is offensive")),
     (SkipReason::Broken, "broken", later("Something is broken")),
     (SkipReason::Other, "other", later("Another reason")),
-];
-
-const PICK_KEYS: [(&str, &str); 7] = [
-    (later("1 or A"), later("A is better")),
-    (later("2 or B"), later("B is better")),
-    (later("3 or T"), later("Tie")),
-    (later("4 or X"), later("Both bad")),
-    ("1 – 4", later("How much better, where it is asked")),
-    ("D", later("Show the differences")),
-    ("Esc", later("Take a choice back")),
-];
-
-/// Where more is asked than the judgement.
-const SHEET_KEYS: [(&str, &str); 4] = [
-    (
-        "R",
-        later("Go to the first missing rating; a digit rates and goes on"),
-    ),
-    (
-        "X",
-        later("In a ranking: the focused answer and those below are unacceptable"),
-    ),
-    ("W", later("Write an answer of your own")),
-    ("Enter", later("Submit")),
-];
-
-const BEST_WORST_KEYS: [(&str, &str); 3] = [
-    ("1 – 8", later("The best answer, then the worst")),
-    (later("0 or Esc"), later("Name them anew")),
-    ("Enter", later("Submit")),
-];
-
-const RANK_KEYS: [(&str, &str); 6] = [
-    ("1 – 8", later("Give the focused answer this rank")),
-    (later("Tab, J, K or arrows"), later("Move the focus")),
-    ("Shift + ↑ ↓", later("Move it a rank up or down")),
-    ("T", later("Tie it with the one above")),
-    ("0", later("Take its rank away")),
-    ("Enter", later("Submit")),
-];
-
-/// On every page.
-const COMMON_KEYS: [(&str, &str); 5] = [
-    ("C", later("Write a comment")),
-    ("S", later("Skip")),
-    ("U", later("Undo")),
-    ("G", later("Guidelines")),
-    ("Esc", later("Close")),
 ];
 
 /// What the dialogs need to know.
@@ -143,7 +96,7 @@ pub fn dialogs(dialogs: Dialogs) -> AnyView {
     let body = move || match dialogs.open.get() {
         Some(Panel::Skip) => skip_body(skip, comment, refused),
         Some(Panel::Guidelines) => guidelines_body(dialogs),
-        Some(Panel::Shortcuts) => shortcuts_body(dialogs),
+        Some(Panel::Shortcuts) => shortcuts(dialogs.label_type, dialogs.has_sheet),
         None => ().into_any(),
     };
     view! {
@@ -234,21 +187,4 @@ fn guidelines_body(dialogs: Dialogs) -> AnyView {
             .into_any();
     }
     view! { <div class="prose" data-test="guidelines-text" inner_html=html></div> }.into_any()
-}
-
-fn shortcuts_body(dialogs: Dialogs) -> AnyView {
-    let keys: &[(&str, &str)] = match dialogs.label_type {
-        LabelType::Pick => &PICK_KEYS,
-        LabelType::Rank => &RANK_KEYS,
-        LabelType::BestWorst => &BEST_WORST_KEYS,
-        LabelType::Rate => &[],
-    };
-    let sheet: &[(&str, &str)] = if dialogs.has_sheet { &SHEET_KEYS } else { &[] };
-    let rows = keys
-        .iter()
-        .chain(sheet)
-        .chain(&COMMON_KEYS)
-        .map(|&(key, what)| view! { <div><dt><kbd>{t(key)}</kbd></dt><dd>{t(what)}</dd></div> })
-        .collect_view();
-    view! { <dl class="shortcut-list">{rows}</dl> }.into_any()
 }

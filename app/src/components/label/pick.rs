@@ -1,6 +1,7 @@
 //! The pick board: two completions side by side, and the choice between them.
 
 use super::{
+    letters::use_letters,
     prompt::{letter, truncated_badge},
     sheet::{
         self, Sheet,
@@ -43,6 +44,7 @@ const STRENGTHS: [(&str, &str); 4] = [
 ];
 
 pub fn pick(completions: &[ShownCompletion], board: PickBoard) -> AnyView {
+    let letters = use_letters();
     let cards = completions
         .iter()
         .enumerate()
@@ -88,7 +90,7 @@ pub fn pick(completions: &[ShownCompletion], board: PickBoard) -> AnyView {
             type="button"
             class="label-link pick-differences"
             data-test="differences"
-            aria-keyshortcuts="d"
+            aria-keyshortcuts=move || letters.shown('d').to_string()
             aria-pressed=move || board.differences.get().to_string()
             on:click=move |_| board.differences.update(|on| *on = !*on)
         >

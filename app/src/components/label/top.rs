@@ -1,7 +1,7 @@
 //! The line above a task: how far one is, whether the work is saved, and the tools. And what stands in the
 //! place of a task when there is none.
 
-use super::dialogs::Panel;
+use super::{dialogs::Panel, letters::use_letters};
 use crate::words::{fill, t};
 use laurel_protocol::Progress;
 use leptos::prelude::*;
@@ -20,6 +20,7 @@ pub struct Top {
 
 /// `mine` is the address of the person's own answers.
 pub fn top(name: String, mine: String, top: Top) -> AnyView {
+    let letters = use_letters();
     let share = move || {
         let n_left = top.progress.get().map_or(0, |progress| progress.n_left_for_me);
         let all = top.n_mine.get() + n_left;
@@ -36,14 +37,14 @@ pub fn top(name: String, mine: String, top: Top) -> AnyView {
             )
         })
     };
-    let tool = move |hook: &'static str, panel: Panel, text: &'static str, key: &'static str| {
+    let tool = move |hook: &'static str, panel: Panel, text: &'static str, key: char| {
         view! {
             <button
                 type="button"
                 class="label-tool"
                 data-test=hook
                 disabled=move || panel == Panel::Skip && !top.has_task.get()
-                aria-keyshortcuts=key
+                aria-keyshortcuts=move || letters.shown(key).to_string()
                 on:click=move |_| top.open.set(Some(panel))
             >
                 {text}
@@ -78,16 +79,16 @@ pub fn top(name: String, mine: String, top: Top) -> AnyView {
                     type="button"
                     class="label-tool"
                     data-test="undo"
-                    aria-keyshortcuts="u"
+                    aria-keyshortcuts=move || letters.shown('u').to_string()
                     disabled=move || !top.can_undo.get()
                     on:click=move |_| top.undo.run(())
                 >
                     {t("Undo")}
                 </button>
                 <a class="label-tool" data-test="own-answers" href=mine>{t("Your answers")}</a>
-                {tool("skip", Panel::Skip, t("Skip"), "s")}
-                {tool("guidelines", Panel::Guidelines, t("Guidelines"), "g")}
-                {tool("shortcuts", Panel::Shortcuts, t("Keys"), "?")}
+                {tool("skip", Panel::Skip, t("Skip"), 's')}
+                {tool("guidelines", Panel::Guidelines, t("Guidelines"), 'g')}
+                {tool("shortcuts", Panel::Shortcuts, t("Keys"), '?')}
             </div>
         </header>
     }

@@ -1,6 +1,7 @@
 //! Which key does what on the labelling page. The page hands over every key press that was not typed into a
 //! field; the command goes to the page or to the board.
 
+use crate::components::label::letters::{Press, letter};
 use laurel_protocol::label::Choice;
 
 /// What the keys mean right now.
@@ -44,28 +45,14 @@ pub enum Command {
     Escape,
 }
 
-/// A key press, as the browser tells it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Press<'a> {
-    /// What the key types in the person's layout.
-    pub key: &'a str,
-    /// Where the key lies on a US keyboard.
-    pub code: &'a str,
-    pub shift: bool,
-    /// Ctrl, Alt or Meta is down: the press belongs to the browser.
-    pub modified: bool,
-    /// The key is held down.
-    pub repeat: bool,
-}
-
-/// The command of a key press, if it has one.
-pub fn command(press: Press<'_>, mode: Mode) -> Option<Command> {
+/// The command of a key press, if it has one. `meant` is what the person's own letters stand for.
+pub fn command(press: Press<'_>, mode: Mode, meant: impl FnOnce(char) -> char) -> Option<Command> {
     if press.modified {
         return None;
     }
     let command = match by_name(press, mode) {
         Some(command) => command,
-        None => by_letter(letter(press)?, mode)?,
+        None => by_letter(meant(letter(press)?), mode)?,
     };
     // A key that is held down must not answer one task after the other.
     let may_repeat = matches!(
@@ -116,28 +103,14 @@ fn by_letter(letter: char, mode: Mode) -> Option<Command> {
     Some(command)
 }
 
-/// The letter or digit of a press. A Latin letter counts as typed; where the layout types something else
-/// (Hangul, Cyrillic, or `&` on the `1` of a French keyboard), the place of the key counts.
-fn letter(press: Press<'_>) -> Option<char> {
-    let mut chars = press.key.chars();
-    let typed = chars.next().filter(|_| chars.next().is_none());
-    if let Some(typed) = typed.filter(char::is_ascii_alphanumeric) {
-        return Some(typed.to_ascii_lowercase());
-    }
-    // An input method that has taken the letter tells its place alone.
-    if press.key != "Process" {
-        typed.filter(|_| !press.shift)?;
-    }
-    let place = press
-        .code
-        .strip_prefix("Key")
-        .or_else(|| press.code.strip_prefix("Digit"))?;
-    place.chars().next().map(|place| place.to_ascii_lowercase())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::components::label::letters::Letters;
+
+    fn command(press: Press<'_>, mode: Mode) -> Option<Command> {
+        super::command(press, mode, |letter| letter)
+    }
 
     fn press<'a>(key: &'a str, code: &'a str) -> Press<'a> {
         Press {
@@ -242,5 +215,21 @@ mod tests {
             ..press("a", "KeyA")
         };
         assert_eq!(command(copy, Mode::Pick), None);
+    }
+
+    #[test]
+    fn own_letters_move_the_commands_and_leave_the_digits() {
+        let mut letters = Letters::default();
+        letters.change('a', 'j');
+        let command = |key, mode| super::command(press(key, ""), mode, |letter| letters.meant(letter));
+        for key in ["j", "1"] {
+            assert_eq!(
+                command(key, Mode::Pick),
+                Some(Command::Choose(Choice::First)),
+                "{key}"
+            );
+        }
+        assert_eq!(command("a", Mode::Pick), None);
+        assert_eq!(command("a", Mode::Rank), Some(Command::Next));
     }
 }

@@ -18,6 +18,7 @@ use crate::{
         copy::copy_button,
         label::{
             dialogs::{Dialogs, Panel, dialogs},
+            letters::{self, OwnLetters, Press, use_letters},
             sheet::{focus_demonstration, focus_unrated},
             spoken::spoken,
             top::{Top, resting, top},
@@ -30,7 +31,7 @@ use crate::{
     words::{fill, t},
 };
 use desk::{Desk, Stage};
-use keys::{Command, Press, command};
+use keys::{Command, command};
 use laurel_protocol::{AssignmentId, Project, ProjectId, Skip, Stopped, UserId};
 use leptos::{ev, prelude::*};
 use leptos_router::hooks::use_query_map;
@@ -46,6 +47,7 @@ pub fn page(project: ProjectId) -> AnyView {
         return ().into_any();
     };
     let user = user.id;
+    letters::provide();
     let loaded = Loaded::new(move || api::project::load(project));
     loaded.view(move |project| desk_view(&project, user))
 }
@@ -235,8 +237,9 @@ fn refused(desk: Desk) -> AnyView {
 
 /// Keys, and whether the person is there.
 fn listen(desk: Desk, open: RwSignal<Option<Panel>>) {
+    let letters = use_letters();
     let handles = [
-        window_event_listener(ev::keydown, move |event| on_key(desk, open, &event)),
+        window_event_listener(ev::keydown, move |event| on_key(desk, open, letters, &event)),
         window_event_listener(ev::pointerdown, move |_| desk.note_input()),
         window_event_listener(ev::wheel, move |_| desk.note_input()),
         window_event_listener(ev::scroll, move |_| desk.note_input()),
@@ -254,7 +257,7 @@ fn listen(desk: Desk, open: RwSignal<Option<Panel>>) {
     });
 }
 
-fn on_key(desk: Desk, open: RwSignal<Option<Panel>>, event: &web_sys::KeyboardEvent) {
+fn on_key(desk: Desk, open: RwSignal<Option<Panel>>, letters: OwnLetters, event: &web_sys::KeyboardEvent) {
     desk.note_input();
     // An open dialog reads its own keys: one of this page, or the question at signing out.
     let is_asked = document()
@@ -294,7 +297,8 @@ fn on_key(desk: Desk, open: RwSignal<Option<Panel>>, event: &web_sys::KeyboardEv
         modified: event.ctrl_key() || event.alt_key() || event.meta_key(),
         repeat: event.repeat(),
     };
-    let Some(command) = command(press, desk.mode.get_untracked()) else {
+    let meant = |letter| letters.meant(letter);
+    let Some(command) = command(press, desk.mode.get_untracked(), meant) else {
         return;
     };
     event.prevent_default();

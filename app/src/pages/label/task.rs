@@ -9,6 +9,7 @@ use crate::{
     components::label::{
         best_worst::{BestWorst, BestWorstBoard, best_worst},
         drag::Drag,
+        letters::use_letters,
         pick::{PickBoard, pick},
         prompt::{letter, prompt},
         rank::{RankBoard, focus_card, rank},
@@ -326,6 +327,7 @@ fn rate_board(page: Page, assignment: &Arc<Assignment>) -> AnyView {
 }
 
 fn comment_field(desk: Desk, assignment: &Arc<Assignment>) -> AnyView {
+    let letters = use_letters();
     let kept = StoredValue::new(Arc::clone(assignment));
     let is_open = RwSignal::new(!desk.comment.get_untracked().is_empty());
     let text = desk.comment.get_untracked();
@@ -335,7 +337,7 @@ fn comment_field(desk: Desk, assignment: &Arc<Assignment>) -> AnyView {
     };
     view! {
         <details class="label-comment" prop:open=is_open.get_untracked()>
-            <summary aria-keyshortcuts="c">{t("Comment")}</summary>
+            <summary aria-keyshortcuts=move || letters.shown('c').to_string()>{t("Comment")}</summary>
             <textarea
                 id="label-comment"
                 rows="2"

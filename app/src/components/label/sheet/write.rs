@@ -5,7 +5,7 @@ use super::{
     diff::{Change, diff},
 };
 use crate::{
-    components::label::prompt::letter,
+    components::label::{letters::use_letters, prompt::letter},
     words::{fill, t},
 };
 use laurel_protocol::Edit;
@@ -79,6 +79,7 @@ pub fn spoken(changes: &[Change<'_>]) -> AnyView {
 
 /// The field for an answer of one's own, where the project asks for one.
 pub fn demonstration(sheet: Sheet) -> AnyView {
+    let letters = use_letters();
     if !sheet.questions.with_value(|questions| questions.demonstration) {
         return ().into_any();
     }
@@ -92,7 +93,7 @@ pub fn demonstration(sheet: Sheet) -> AnyView {
     };
     view! {
         <details class="label-comment" data-test="demonstration" open=is_open>
-            <summary aria-keyshortcuts="w">{t("Write a better answer of your own")}</summary>
+            <summary aria-keyshortcuts=move || letters.shown('w').to_string()>{t("Write a better answer of your own")}</summary>
             <textarea
                 id="label-demonstration"
                 rows="5"
