@@ -81,6 +81,24 @@ pub fn moment(at: Timestamp) -> String {
     )
 }
 
+/// The day where the browser is: `2026-11-30`.
+pub fn day(at: Timestamp) -> String {
+    let date = js_date(at);
+    format!("{}-{}", date.get_full_year(), short_day(at))
+}
+
+/// The day without its year: `11-30`.
+pub fn short_day(at: Timestamp) -> String {
+    let date = js_date(at);
+    format!("{:02}-{:02}", date.get_month() + 1, date.get_date())
+}
+
+/// Time of day without seconds.
+pub fn short_clock(at: Timestamp) -> String {
+    let date = js_date(at);
+    format!("{:02}:{:02}", date.get_hours(), date.get_minutes())
+}
+
 /// Time of day with seconds, where the browser is.
 pub fn clock(at: Timestamp) -> String {
     let date = js_date(at);

@@ -13,6 +13,7 @@ pub mod listen;
 pub mod passwords;
 pub mod quality;
 pub mod render;
+pub mod reports;
 pub mod router;
 pub mod routes;
 pub mod sample;

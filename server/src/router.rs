@@ -58,6 +58,7 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(projects::change))
         .routes(routes!(projects::annotators))
         .routes(routes!(quality::agreement))
+        .routes(routes!(quality::progress))
         .routes(routes!(projects::prompt_completions))
         .routes(routes!(completion_jobs::list, completion_jobs::create))
         .routes(routes!(completion_jobs::abort))

@@ -1,7 +1,7 @@
 //! What every handler can reach: the database, the settings, who listens for events, who chats, and who signs in too
 //! often.
 
-use crate::{chats::Chats, events::Events, sign_ins::SignIns, store::Db};
+use crate::{chats::Chats, events::Events, reports::Reports, sign_ins::SignIns, store::Db};
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 use tokio::sync::watch;
 
@@ -39,6 +39,7 @@ pub struct AppState {
     pub events: Events,
     pub chats: Chats,
     pub sign_ins: Arc<SignIns>,
+    pub reports: Reports,
     /// Turns true when the server stops: streams end then.
     pub stopping: watch::Receiver<bool>,
 }

@@ -2,8 +2,8 @@
 
 use super::{Payload, Result, get, post, post_empty, post_payload, put, url};
 use laurel_protocol::{
-    AnnotatorFigures, Completion, ImportReport, Period, Project, ProjectId, ProjectSettings, PromptId,
-    PromptPage, Quality,
+    AnnotatorFigures, Completion, ImportReport, Period, ProgressQuery, Project, ProjectId, ProjectProgress,
+    ProjectSettings, PromptId, PromptPage, Quality,
 };
 
 pub async fn list() -> Result<Vec<Project>> {
@@ -35,6 +35,11 @@ pub async fn quality(id: ProjectId, period: Period) -> Result<Quality> {
     let until = period.until.map(|at| format!("until={}", at.0));
     let query: Vec<String> = since.into_iter().chain(until).collect();
     get(&format!("/projects/{id}/agreement?{}", query.join("&"))).await
+}
+
+pub async fn progress(id: ProjectId, query: ProgressQuery) -> Result<ProjectProgress> {
+    let (ahead, days) = (query.tz_offset_minutes, query.days);
+    get(&format!("/projects/{id}/progress?tz_offset_minutes={ahead}&days={days}")).await
 }
 
 pub async fn prompts(id: ProjectId, after: Option<PromptId>, limit: u32) -> Result<PromptPage> {

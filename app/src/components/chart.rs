@@ -76,7 +76,7 @@ impl Frame {
 }
 
 /// Round numbers across a range, about `n` of them.
-fn ticks((low, high): (f64, f64), n: f64) -> Vec<f64> {
+pub(super) fn ticks((low, high): (f64, f64), n: f64) -> Vec<f64> {
     let rough = (high - low) / n;
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0]

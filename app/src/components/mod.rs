@@ -9,5 +9,6 @@ pub mod dialog;
 pub mod field;
 pub mod label;
 pub mod notice;
+pub mod plot;
 pub mod progress;
 pub mod toast;

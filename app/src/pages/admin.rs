@@ -3,7 +3,7 @@
 //! `xtask/src/split.rs`).
 
 use super::{
-    audit, chat, gold, overview, people, person, project_new, prompts, quality, review, round, round_new,
+    audit, chat, gold, overview, people, person, progress, project_new, prompts, quality, review, round, round_new,
     tokens,
 };
 use crate::{
@@ -24,6 +24,7 @@ pub enum AdminPage {
     Overview,
     Chat,
     Gold,
+    Progress,
     Prompts,
     Quality,
     Review,
@@ -73,6 +74,7 @@ fn show(page: AdminPage, admin: Admin) -> AnyView {
         AdminPage::Overview => route_id(|id| overview::page(ProjectId(id))),
         AdminPage::Chat => route_id(|id| chat::page(ProjectId(id))),
         AdminPage::Gold => route_id(|id| gold::page(ProjectId(id))),
+        AdminPage::Progress => route_id(|id| progress::page(ProjectId(id))),
         AdminPage::Prompts => route_id(|id| prompts::page(ProjectId(id))),
         AdminPage::Quality => route_id(|id| quality::page(ProjectId(id))),
         AdminPage::Review => route_id(|id| review::page(ProjectId(id))),

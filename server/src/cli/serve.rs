@@ -7,6 +7,7 @@ use crate::{
     clock,
     events::Events,
     listen::{self, Patience},
+    reports::Reports,
     router,
     routes::{chat, worker},
     state::{AppState, Settings},
@@ -101,6 +102,7 @@ pub async fn run(options: Options) -> Result<()> {
         events: Events::default(),
         chats: Chats::default(),
         sign_ins: Arc::default(),
+        reports: Reports::default(),
         stopping,
     };
     println!("Laurel listens on {url}");

@@ -24,6 +24,19 @@ pub fn figures(tables: &Tables) -> Vec<AgreementFigure> {
     tables.0.iter().flat_map(of_table).collect()
 }
 
+/// Percent agreement and the alpha that fits the kind of answer, of what tells best whether people agree.
+pub fn main_figures(tables: &Tables) -> Vec<AgreementFigure> {
+    let of_table = |(about, table): (&Subject, &Table)| {
+        let alpha = match about {
+            Subject::Rating { .. } => Measure::AlphaOrdinal,
+            _ => Measure::AlphaNominal,
+        };
+        let shared = Sample::merged(table.shared());
+        [Measure::Percent, alpha].map(|measure| figure(about, measure, table, &shared))
+    };
+    tables.main().flat_map(of_table).collect()
+}
+
 /// What fits the kind of answer: categories, an order, or steps of a scale.
 fn measures(about: &Subject) -> &'static [Measure] {
     match about {

@@ -3,14 +3,15 @@
 
 use super::{
     answers::Judged,
+    distributions::Distributions,
     sample::{Sample, quantile},
     share::share,
 };
-use laurel_protocol::{Choice, Distribution, Habits, Judgement, Subject};
-use std::collections::BTreeMap;
+use laurel_protocol::{Choice, Distribution, Habits, Judgement};
 
 pub fn of(judged: &[&Judged]) -> Habits {
-    let tops: Vec<Top> = judged.iter().filter_map(|judged| Top::of(judged)).collect();
+    let top = |judged: &&Judged| Top::of(&judged.judgement, judged.stored_at.len());
+    let tops: Vec<Top> = judged.iter().filter_map(top).collect();
     let n_first = tops.iter().filter(|top| top.is_first).count() as u64;
     let chance: f64 = tops.iter().map(|top| 1.0 / top.n_shown as f64).sum();
     let rankings: Vec<&[u8]> = judged.iter().filter_map(|judged| ranks(judged)).collect();
@@ -33,14 +34,14 @@ pub fn of(judged: &[&Judged]) -> Habits {
 }
 
 /// The single best of what was shown, if the judgement names one.
-struct Top {
-    is_first: bool,
-    n_shown: usize,
+pub(super) struct Top {
+    pub is_first: bool,
+    pub n_shown: usize,
 }
 
 impl Top {
-    fn of(judged: &Judged) -> Option<Self> {
-        let position = match &judged.judgement {
+    pub fn of(judgement: &Judgement, n_shown: usize) -> Option<Self> {
+        let position = match judgement {
             Judgement::Pick {
                 choice: Choice::First,
                 ..
@@ -58,7 +59,7 @@ impl Top {
         };
         Some(Self {
             is_first: position == 0,
-            n_shown: judged.stored_at.len().max(1),
+            n_shown: n_shown.max(1),
         })
     }
 }
@@ -106,45 +107,16 @@ fn ties(judged: &[&Judged]) -> Option<laurel_protocol::Share> {
 
 /// How often each answer was given, in the order in which it was shown.
 pub fn distributions(judged: &[Judged]) -> Vec<Distribution> {
-    let mut counts = BTreeMap::<Subject, Vec<u64>>::new();
-    let mut count = |about: Subject, at: usize, at_least: usize| {
-        let counts = counts.entry(about).or_default();
-        counts.resize(counts.len().max(at + 1).max(at_least), 0);
-        counts[at] += 1;
-    };
+    let mut distributions = Distributions::default();
     for judged in judged {
-        let n_shown = judged.stored_at.len();
-        match &judged.judgement {
-            Judgement::Pick { choice, .. } => {
-                let at = match choice {
-                    Choice::First => 0,
-                    Choice::Second => 1,
-                    Choice::Tie => 2,
-                    Choice::BothBad => 3,
-                };
-                count(Subject::Choice, at, 4);
-            }
-            Judgement::Rank { ranks } => {
-                let tops = (0..ranks.len()).filter(|&at| ranks[at] == 1);
-                tops.for_each(|at| count(Subject::Order, at, n_shown));
-            }
-            Judgement::BestWorst { best, worst } => {
-                count(Subject::Best, usize::from(*best), n_shown);
-                count(Subject::Worst, usize::from(*worst), n_shown);
-            }
-            Judgement::Rate => {}
-        }
+        distributions.add(&judged.judgement, judged.stored_at.len(), 1);
         for (dimension, ratings) in &judged.ratings {
-            for rating in ratings.iter().filter(|rating| **rating > 0) {
-                let about = Subject::Rating {
-                    dimension: dimension.clone(),
-                };
-                count(about, usize::from(*rating) - 1, 0);
-            }
+            ratings
+                .iter()
+                .for_each(|rating| distributions.add_rating(dimension, *rating, 1));
         }
     }
-    let distribution = |(about, counts)| Distribution { about, counts };
-    counts.into_iter().map(distribution).collect()
+    distributions.list()
 }
 
 #[cfg(test)]

@@ -5,13 +5,18 @@ pub mod agreement;
 pub mod alpha;
 pub mod answers;
 pub mod counts;
+pub mod distributions;
+pub mod forecast;
+pub mod given;
 pub mod habits;
 pub mod kappa;
+pub mod progress;
 pub mod reliability;
 pub mod sample;
 pub mod share;
 pub mod table;
 pub mod tau;
+pub mod windows;
 
 use answers::Judged;
 use laurel_protocol::{AnnotatorQuality, Quality, TaskId, UserId};

@@ -31,18 +31,27 @@ struct Row {
     stored_order: String,
 }
 
+/// A statement for standing annotations of kind label, in the order of tasks and people.
+macro_rules! standing {
+    ($which:literal) => {
+        // Of what was said beside the judgement, only the ratings: texts that people wrote may be long.
+        concat!(
+            "select s.task_id, s.user_id, a.judgement, json_extract(a.extras, '$.ratings') as ratings, a.seconds,
+                    s.display_order,
+                    (select json_group_array(c.completion_id order by c.position)
+                     from task_completion c where c.task_id = s.task_id) as stored_order
+             from assignment s join annotation a on a.assignment_id = s.id
+             where s.kind = 'label' and a.replaced_by is null and a.withdrawn = 0 and ",
+            $which,
+            " order by s.task_id, s.user_id"
+        )
+    };
+}
+
 async fn judged(conn: &mut SqliteConnection, project: ProjectId, period: Period) -> Result<Vec<Judged>> {
-    // Of what was said beside the judgement, only the ratings: texts that people wrote may be long.
-    let mut rows = sqlx::query_as::<_, Row>(
-        "select s.task_id, s.user_id, a.judgement, json_extract(a.extras, '$.ratings') as ratings, a.seconds,
-                s.display_order,
-                (select json_group_array(c.completion_id order by c.position)
-                 from task_completion c where c.task_id = s.task_id) as stored_order
-         from assignment s join annotation a on a.assignment_id = s.id
-         where s.project_id = ?1 and s.kind = 'label' and a.replaced_by is null and a.withdrawn = 0
-           and (?2 is null or a.created_at >= ?2) and (?3 is null or a.created_at < ?3)
-         order by s.task_id, s.user_id",
-    )
+    let mut rows = sqlx::query_as::<_, Row>(standing!(
+        "s.project_id = ?1 and (?2 is null or a.created_at >= ?2) and (?3 is null or a.created_at < ?3)"
+    ))
     .bind(project.0)
     .bind(period.since.map(|at| at.0))
     .bind(period.until.map(|at| at.0))
@@ -54,7 +63,20 @@ async fn judged(conn: &mut SqliteConnection, project: ProjectId, period: Period)
     Ok(judged)
 }
 
-async fn people(conn: &mut SqliteConnection, project: ProjectId) -> Result<BTreeMap<UserId, String>> {
+/// Those to these tasks.
+pub(super) async fn of_tasks(conn: &mut SqliteConnection, tasks: &[TaskId]) -> Result<Vec<Judged>> {
+    let rows: Vec<Row> = sqlx::query_as(standing!("s.task_id in (select value from json_each(?1))"))
+        .bind(text::to_json(&tasks)?)
+        .fetch_all(conn)
+        .await?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// Everybody who was given a task here, by name.
+pub(super) async fn people(
+    conn: &mut SqliteConnection,
+    project: ProjectId,
+) -> Result<BTreeMap<UserId, String>> {
     let people: Vec<(i64, String)> = sqlx::query_as(
         "select id, name from user where id in (select user_id from assignment where project_id = ?1)",
     )

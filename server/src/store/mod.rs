@@ -23,6 +23,7 @@ pub mod metrics;
 mod new_rounds;
 pub mod own;
 pub mod people;
+pub mod progress;
 pub mod projects;
 pub mod prompts;
 pub mod review;

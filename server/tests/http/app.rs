@@ -53,6 +53,7 @@ impl App {
             events: Events::default(),
             chats: Chats::default(),
             sign_ins: Arc::default(),
+            reports: Default::default(),
             stopping,
         };
         Self {

@@ -20,6 +20,7 @@ mod pages;
 mod pause;
 mod people;
 mod ppo;
+mod progress;
 mod prompts;
 mod quality;
 mod questions;

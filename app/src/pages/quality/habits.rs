@@ -5,7 +5,7 @@ use crate::{
     format,
     words::{fill, t},
 };
-use laurel_protocol::{Distribution, Habits, Quality, Subject};
+use laurel_protocol::{Distribution, Habits, Quality, Share, Subject};
 use leptos::prelude::*;
 
 pub fn view(quality: &Quality) -> AnyView {
@@ -28,22 +28,7 @@ pub fn view(quality: &Quality) -> AnyView {
 fn position_words(habits: &Habits) -> Vec<String> {
     let mut lines = Vec::new();
     if let (Some(share), Some(chance)) = (habits.first_is_best, habits.first_by_chance) {
-        let verdict = match (share.interval.low > chance, share.interval.high < chance) {
-            (true, _) => t("the first place is favoured"),
-            (_, true) => t("the first place is at a disadvantage"),
-            _ => t("no preference for a place is to be seen"),
-        };
-        lines.push(fill(
-            "The answer shown first was the best in {0} of {1} ({2} to {3}); by chance it would be {4}: {5}.",
-            &[
-                &format::percent(share.value()),
-                &format::counted(share.of, "{0} answer", "{0} answers"),
-                &format::percent(share.interval.low),
-                &format::percent(share.interval.high),
-                &format::percent(chance),
-                &verdict,
-            ],
-        ));
+        lines.push(first_place(share, chance));
     }
     if let (Some(first), Some(mean)) = (habits.mean_rank_of_first, habits.mean_rank) {
         let range = first.interval.map_or_else(String::new, |range| {
@@ -57,11 +42,36 @@ fn position_words(habits: &Habits) -> Vec<String> {
     lines
 }
 
-fn distribution(distribution: &Distribution) -> AnyView {
-    let title = match distribution.about {
-        Subject::Order => t("Which place came out on top").to_owned(),
-        _ => about(&distribution.about),
+/// How often the answer shown first was the best, against what it would be by chance.
+pub fn first_place(share: Share, chance: f64) -> String {
+    let verdict = match (share.interval.low > chance, share.interval.high < chance) {
+        (true, _) => t("the first place is favoured"),
+        (_, true) => t("the first place is at a disadvantage"),
+        _ => t("no preference for a place is to be seen"),
     };
+    fill(
+        "The answer shown first was the best in {0} of {1} ({2} to {3}); by chance it would be {4}: {5}.",
+        &[
+            &format::percent(share.value()),
+            &format::counted(share.of, "{0} answer", "{0} answers"),
+            &format::percent(share.interval.low),
+            &format::percent(share.interval.high),
+            &format::percent(chance),
+            &verdict,
+        ],
+    )
+}
+
+/// What a distribution is called.
+pub fn title_of(subject: &Subject) -> String {
+    match subject {
+        Subject::Order => t("Which place came out on top").to_owned(),
+        _ => about(subject),
+    }
+}
+
+fn distribution(distribution: &Distribution) -> AnyView {
+    let title = title_of(&distribution.about);
     let total = distribution.counts.iter().sum::<u64>().max(1);
     let row = |(at, &n): (usize, &u64)| {
         let name = answer_name(&distribution.about, at);
@@ -94,7 +104,8 @@ fn distribution(distribution: &Distribution) -> AnyView {
     .into_any()
 }
 
-fn answer_name(about: &Subject, at: usize) -> String {
+/// What an answer at this place of a distribution is called.
+pub fn answer_name(about: &Subject, at: usize) -> String {
     match (about, at) {
         (Subject::Choice, 0) => t("Shown first").to_owned(),
         (Subject::Choice, 1) => t("Shown second").to_owned(),
@@ -108,7 +119,7 @@ fn answer_name(about: &Subject, at: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use laurel_protocol::{Interval, Share};
+    use laurel_protocol::Interval;
 
     #[test]
     fn a_place_is_called_favoured_only_where_the_interval_says_so() {

@@ -5,6 +5,8 @@ mod annotators;
 mod habits;
 mod reading;
 
+pub use habits::{answer_name, first_place, title_of};
+
 use crate::{
     api,
     components::field::{Errors, Field, select_field},
@@ -106,7 +108,7 @@ fn rests_on(quality: &Quality) -> AnyView {
 }
 
 /// What people were asked, as a title.
-fn about(subject: &Subject) -> String {
+pub fn about(subject: &Subject) -> String {
     match subject {
         Subject::Choice => t("Which answer is better").to_owned(),
         Subject::Best => t("Which answer is the best").to_owned(),
