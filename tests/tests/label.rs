@@ -207,7 +207,7 @@ fn a_gold_item_is_made_by_an_admin_and_tells_the_annotator_what_is_right() -> Re
     browser.sees("task")?;
     browser.click("feedback-read")?;
     browser.sees_no("feedback")?;
-    admin.open(&format!("/projects/{project}"))?;
+    admin.open(&format!("/projects/{project}/quality"))?;
     let right =
         "return [...document.querySelectorAll('[data-test=gold-right]')].map(cell => cell.textContent)";
     until(30, "the figures of both", || {

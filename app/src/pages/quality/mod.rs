@@ -14,7 +14,9 @@ use crate::{
     load::Loaded,
     words::{fill, t},
 };
-use laurel_protocol::{Estimate, Interval, Period, ProjectId, Quality, Subject, Timestamp};
+use laurel_protocol::{
+    AnnotatorFigures, Estimate, Interval, Period, ProjectId, Quality, Subject, Timestamp,
+};
 use leptos::prelude::*;
 use leptos_router::components::A;
 
@@ -30,7 +32,11 @@ pub fn page(id: ProjectId) -> AnyView {
     let days = RwSignal::new("all".to_owned());
     let quality = Loaded::new(move || {
         let period = period(&days.get_untracked());
-        async move { api::project::quality(id, period).await }
+        async move {
+            let quality = api::project::quality(id, period).await?;
+            let figures = api::project::annotators(id).await?;
+            Ok((quality, figures))
+        }
     });
     Effect::new(move |before: Option<String>| {
         let now = days.get();
@@ -55,7 +61,7 @@ pub fn page(id: ProjectId) -> AnyView {
                 </div>
                 {select_field(PERIOD, options.to_vec(), days, errors)}
             </div>
-            {quality.view(body)}
+            {quality.view(|(quality, figures)| body(&quality, &figures))}
         </div>
     }
     .into_any()
@@ -71,18 +77,21 @@ fn period(days: &str) -> Period {
     Period { since, until: None }
 }
 
-fn body(quality: Quality) -> AnyView {
+fn body(quality: &Quality, figures: &[AnnotatorFigures]) -> AnyView {
     if quality.n_annotations == 0 {
+        // Whoever was given nothing but checks so far has figures all the same.
+        let annotators = (!figures.is_empty()).then(|| annotators::view(quality, figures));
         return view! {
             <p class="empty" data-test="quality-empty">{t("Nobody has labelled here in this time.")}</p>
+            {annotators}
         }
         .into_any();
     }
     view! {
-        {rests_on(&quality)}
-        {agreement::view(&quality)}
-        {annotators::view(&quality)}
-        {habits::view(&quality)}
+        {rests_on(quality)}
+        {agreement::view(quality)}
+        {annotators::view(quality, figures)}
+        {habits::view(quality)}
     }
     .into_any()
 }
