@@ -91,6 +91,13 @@ verbs! {
     TokenRevoked,
     ProjectCreated,
     ProjectChanged,
+    /// Only members are given tasks from now on, or everybody is again.
+    AccessChanged,
+    MemberAdded,
+    /// Another limit of tasks.
+    MemberChanged,
+    MemberRemoved,
+    PrioritySet,
     PromptsImported,
     CompletionsOrdered,
     /// A trainer took the job up.

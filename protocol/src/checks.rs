@@ -136,6 +136,8 @@ pub enum Stopped {
     Limit,
     /// Too few of the first gold items were right.
     NotQualified,
+    /// The project is for the people who are assigned to it.
+    NotAssigned,
 }
 
 /// An answer as far as checks compare it.

@@ -79,6 +79,8 @@ pub enum ErrorCode {
     WrongCredentials,
     /// 403: this role or token may not do this.
     Forbidden,
+    /// 403: the project is for people who are assigned to it, and this one is not, or no more.
+    NotAssigned,
     /// 403: a browser request that came from another site.
     CrossOrigin,
     /// 404

@@ -87,6 +87,10 @@ impl From<store::Error> for Failure {
                 ErrorCode::LeaseLost,
                 "The time for this ran out and it was given to someone else.",
             ),
+            store::Error::NotAssigned => Self::new(
+                ErrorCode::NotAssigned,
+                "You are not assigned to this project, or no longer: ask whoever leads it.",
+            ),
             store::Error::Invalid(fields) => Self::invalid(fields),
             store::Error::Database(sqlx_error) if is_busy(&sqlx_error.to_string()) => Self::new(
                 ErrorCode::Unavailable,
@@ -138,6 +142,7 @@ fn describe(code: ErrorCode) -> (StatusCode, &'static str) {
         ErrorCode::NotSignedIn => (StatusCode::UNAUTHORIZED, "Not signed in"),
         ErrorCode::WrongCredentials => (StatusCode::UNAUTHORIZED, "Name and password do not match"),
         ErrorCode::Forbidden => (StatusCode::FORBIDDEN, "Not allowed"),
+        ErrorCode::NotAssigned => (StatusCode::FORBIDDEN, "Not assigned"),
         ErrorCode::CrossOrigin => (StatusCode::FORBIDDEN, "From another site"),
         ErrorCode::NotFound => (StatusCode::NOT_FOUND, "Not found"),
         ErrorCode::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),

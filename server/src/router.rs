@@ -6,7 +6,7 @@ use crate::{
     error::{Failure, REQUEST_ID},
     guards,
     routes::{
-        accounts, audit, chat, completion_jobs, events, health, labelling, lines, projects, quality, review,
+        accounts, audit, chat, completion_jobs, events, health, labelling, lines, members, projects, quality, review,
         rounds, worker,
     },
     state::AppState,
@@ -59,6 +59,8 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(projects::annotators))
         .routes(routes!(quality::agreement))
         .routes(routes!(quality::progress))
+        .routes(routes!(members::list, members::replace))
+        .routes(routes!(members::put, members::remove))
         .routes(routes!(projects::prompt_completions))
         .routes(routes!(completion_jobs::list, completion_jobs::create))
         .routes(routes!(completion_jobs::abort))

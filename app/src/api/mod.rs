@@ -10,6 +10,7 @@ pub mod chat;
 pub mod completion;
 pub mod events;
 pub mod label;
+pub mod members;
 pub mod project;
 pub mod review;
 pub mod round;

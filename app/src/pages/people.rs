@@ -118,7 +118,7 @@ fn invite_row(invites: Loaded<Vec<Invite>>, invite: Invite) -> AnyView {
     .into_any()
 }
 
-fn role_name(role: Role) -> &'static str {
+pub fn role_name(role: Role) -> &'static str {
     match role {
         Role::Admin => t("admin"),
         Role::Reviewer => t("reviewer"),

@@ -9,6 +9,7 @@ pub mod events;
 pub mod health;
 pub mod labelling;
 pub mod lines;
+pub mod members;
 pub mod projects;
 pub mod quality;
 pub mod review;

@@ -7,7 +7,7 @@ use crate::{
     guards::{Admin, CurrentUser},
     sample,
     state::AppState,
-    store::{completions, projects, prompts},
+    store::{completions, members, projects, prompts},
 };
 use axum::{Json, extract::State};
 use laurel_protocol::*;
@@ -15,10 +15,10 @@ use serde::Deserialize;
 
 type Answer<T> = Result<Json<T>, Failure>;
 
-/// All projects, newest first.
+/// All projects, newest first; to annotators those that they work on.
 #[utoipa::path(get, path = "/projects", tag = "projects", responses((status = 200, body = [Project])))]
-pub async fn list(State(app): State<AppState>, _: CurrentUser) -> Answer<Vec<Project>> {
-    Ok(Json(projects::list(&app.db).await?))
+pub async fn list(State(app): State<AppState>, CurrentUser(caller): CurrentUser) -> Answer<Vec<Project>> {
+    Ok(Json(projects::list(&app.db, &caller.user).await?))
 }
 
 /// Makes a project.
@@ -51,8 +51,13 @@ pub async fn create_sample(State(app): State<AppState>, Admin(admin): Admin) -> 
 
 /// One project.
 #[utoipa::path(get, path = "/projects/{id}", tag = "projects", params(("id" = i64, Path)),
-    responses((status = 200, body = Project), (status = 404, body = ApiError)))]
-pub async fn get(State(app): State<AppState>, _: CurrentUser, Path(id): Path<ProjectId>) -> Answer<Project> {
+    responses((status = 200, body = Project), (status = 403, body = ApiError), (status = 404, body = ApiError)))]
+pub async fn get(
+    State(app): State<AppState>,
+    CurrentUser(caller): CurrentUser,
+    Path(id): Path<ProjectId>,
+) -> Answer<Project> {
+    members::require_visible(&app.db, id, &caller.user).await?;
     Ok(Json(projects::get(&app.db, id).await?))
 }
 

@@ -6,7 +6,7 @@ use super::{
     assignments::{self, Annotator, Slot, Status},
     audit::{Actor, Person},
     checks::{self, Kind},
-    comparisons, review, tasks, text,
+    comparisons, members, review, tasks, text,
     together::Work,
     undo, written,
 };
@@ -81,6 +81,7 @@ impl Sent {
         };
         let n_before = assignments::live(conn, who).await?.len();
         if !is_repeat(conn, &slot, &self.answer).await? {
+            members::require(conn, slot.project, slot.user).await?;
             store(conn, &slot, &self.answer, &self.by.into(), self.now).await?;
         }
         let n = u8::try_from(n_before).unwrap_or(assignments::MAX_HELD);

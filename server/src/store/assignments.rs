@@ -6,7 +6,7 @@ use super::{
     Db, Error, Result, annotations,
     audit::{self, Actor, Event, Person},
     checks::{self, Kind, Next},
-    tasks, text, undo,
+    members, tasks, text, undo,
 };
 use crate::render;
 use laurel_protocol::{
@@ -111,6 +111,9 @@ pub async fn skip(
         now,
     };
     let n_before = live(&mut tx, who).await?.len();
+    if slot.status != Status::Skipped {
+        members::require(&mut tx, slot.project, who_user).await?;
+    }
     // A skip sent again finds the task skipped, and changes no answer.
     if slot.status != Status::Skipped && skip.revision != annotations::next_revision(&mut tx, id).await? {
         return Err(Error::Conflict(
@@ -153,6 +156,7 @@ pub async fn renew(
         lease_seconds: lease,
         now,
     };
+    members::require(&mut tx, slot.project, user).await?;
     if matches!(slot.status, Status::Held | Status::Expired) {
         require_free(&mut tx, &slot, now).await?;
         take(&mut tx, id, who).await?;

@@ -19,6 +19,7 @@ mod job_events;
 pub mod jobs;
 pub mod judgements;
 pub mod leases;
+pub mod members;
 pub mod metrics;
 mod new_rounds;
 pub mod own;
@@ -49,6 +50,8 @@ pub enum Error {
     Conflict(String),
     #[error("the lease is lost")]
     LeaseLost,
+    #[error("only members work on this project")]
+    NotAssigned,
     #[error("invalid input: {0:?}")]
     Invalid(Vec<FieldError>),
     #[error("database: {0}")]

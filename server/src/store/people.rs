@@ -42,6 +42,7 @@ pub async fn delete(
         "update annotation set comment = '' where assignment_id in (select id from assignment where user_id = ?1)",
         "update assignment set skip_comment = '' where user_id = ?1 and skip_comment is not null",
         "delete from note where user_id = ?1",
+        "delete from project_member where user_id = ?1",
         "delete from session where user_id = ?1",
         "delete from api_token where user_id = ?1",
         "update user set name = 'former person ' || id, password_hash = '!', disabled = 1 where id = ?1",

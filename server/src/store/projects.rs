@@ -9,17 +9,22 @@ use super::{
 use crate::render;
 use laurel_protocol::{
     AnnotatorFigures, AuditSubject, BadLine, FieldError, LabelType, Project, ProjectCounts, ProjectId,
-    ProjectSettings, Timestamp, UserId, Verb,
+    ProjectSettings, Timestamp, User, UserId, Verb,
 };
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
-/// All projects, newest first.
-pub async fn list(db: &Db) -> Result<Vec<Project>> {
+/// The projects that this person works on or may decide on, newest first.
+pub async fn list(db: &Db, user: &User) -> Result<Vec<Project>> {
     let rows: Vec<ProjectRow> = sqlx::query_as(
         "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength, questions,
-                checks, leave_out_truncated, base_model, template, created_at from project order by id desc",
+                checks, leave_out_truncated, base_model, template, created_at from project
+         where ?1 or assigned = 0
+               or exists (select 1 from project_member where project_id = project.id and user_id = ?2)
+         order by id desc",
     )
+    .bind(user.role.may_review())
+    .bind(user.id.0)
     .fetch_all(db.read())
     .await?;
     let mut projects = Vec::with_capacity(rows.len());

@@ -5,7 +5,7 @@ use super::{
     Db, Error, Result,
     assignments::{self, Annotator, Status},
     audit::Person,
-    projects, review, text,
+    members, projects, review, text,
 };
 use laurel_protocol::{AssignmentId, Held, Timestamp, Verb};
 use serde_json::json;
@@ -78,6 +78,7 @@ async fn bring_back(
     by: Person,
 ) -> Result<Vec<AssignmentId>> {
     let slot = assignments::read(conn, id, who.user).await?;
+    members::require(conn, slot.project, who.user).await?;
     if status == Status::Skipped {
         assignments::require_free(conn, &slot, who.now).await?;
         assignments::take(conn, id, who).await?;

@@ -105,6 +105,7 @@ async fn what_is_not_there_is_not_found() {
         "/projects/1",
         "/projects/1/annotators",
         "/projects/1/progress",
+        "/projects/1/members",
         "/projects/1/prompts",
         "/projects/1/completion-jobs",
         "/projects/1/rounds",

@@ -13,6 +13,7 @@ mod document;
 mod errors;
 mod events;
 mod exports;
+mod members;
 mod old;
 mod origin;
 mod own;

@@ -261,6 +261,10 @@ impl Desk {
                     self.hand.update(|hand| hand.retain(|held| held.id != assignment));
                     self.hold();
                 }
+                Err(error) if error.code() == Some(ErrorCode::NotAssigned) => {
+                    self.hand.set(Vec::new());
+                    self.hold();
+                }
                 Err(_) => {}
             }
         });

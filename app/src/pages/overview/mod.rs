@@ -4,6 +4,7 @@
 
 mod jobs;
 mod loop_picture;
+mod members;
 mod outcome;
 mod people;
 mod start_job;

@@ -1,6 +1,6 @@
-//! Who has labelled in a project, in a line: the figures of each stand on the page of quality.
+//! The people of a project: who may label, and in a line who has. The figures of each stand on the page of quality.
 
-use super::Live;
+use super::{Live, members};
 use crate::{
     api, format,
     load::Loaded,
@@ -25,13 +25,14 @@ pub fn view(live: Live) -> AnyView {
     });
     let id = live.id;
     view! {
-        <section class="card" aria-labelledby="annotators-title">
-            <h2 id="annotators-title">{t("Annotators")}</h2>
+        <section class="card" aria-labelledby="people-title">
+            <h2 id="people-title">{t("People of this project")}</h2>
             {line}
             <p class="links">
                 <A href=format!("/projects/{id}/quality")>{t("How each of them works")}</A>
                 <A href=format!("/projects/{id}/progress")>{t("How the work goes on")}</A>
             </p>
+            {members::view(id)}
         </section>
     }
     .into_any()

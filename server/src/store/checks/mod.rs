@@ -6,7 +6,7 @@ mod tries;
 
 pub(super) use tries::{Stored, Try, every_try, feedback, places, stored_order};
 
-use super::{Result, assignments::Annotator, text};
+use super::{Result, assignments::Annotator, members, text};
 use laurel_protocol::{Checks, ProjectId, Stopped, TaskId, UserId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -46,7 +46,9 @@ pub(super) async fn of_project(conn: &mut SqliteConnection, project: ProjectId) 
 }
 
 pub(super) async fn next(conn: &mut SqliteConnection, who: Annotator) -> Result<Next> {
-    let checks = of_project(conn, who.project).await?;
+    let Some(checks) = members::checks_of(conn, who.project, who.user).await? else {
+        return Ok(Next::Nothing);
+    };
     if checks == Checks::default() {
         return Ok(Next::Label);
     }
@@ -87,7 +89,9 @@ pub(super) async fn stopped(
     user: UserId,
     project: ProjectId,
 ) -> Result<Option<Stopped>> {
-    let checks = of_project(conn, project).await?;
+    let Some(checks) = members::checks_of(conn, project, user).await? else {
+        return Ok(Some(Stopped::NotAssigned));
+    };
     if checks.qualification == 0 && checks.max_per_annotator.is_none() {
         return Ok(None);
     }
