@@ -189,7 +189,7 @@ pub struct AnnotatorFigures {
 }
 
 /// What `POST /projects/{id}/prompts?skip_bad_lines=false` did with a JSON Lines body, each line
-/// `{"prompt": "text"}` or `{"prompt": [{"role", "content"} …]}`.
+/// `{"prompt": "text"}` or `{"prompt": [{"role", "content"} …]}`, with a `"priority"` of -100 to 100 if it has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ImportReport {
@@ -210,13 +210,52 @@ pub struct BadLine {
     pub reason: String,
 }
 
-/// A prompt as listed. `GET /projects/{id}/prompts?after=<id>&limit=<1..200>`.
+/// A prompt as listed. `GET /projects/{id}/prompts?after=<id>&limit=<1..200>&search=<text>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Prompt {
     pub id: PromptId,
     pub messages: Vec<Message>,
     pub n_completions: u64,
+    /// Its tasks come before those of lower ones.
+    pub priority: i32,
+}
+
+/// The priority of a prompt lies between this and its negative.
+pub const MAX_PRIORITY: i32 = 100;
+
+/// `PUT /projects/{id}/prompts/priority`: which tasks come first. It holds for the tasks of these prompts, those to come as
+/// well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PromptPriority {
+    /// 1 to 10 000.
+    pub prompts: Vec<PromptId>,
+    /// -100 to 100; higher ones first, 0 at first.
+    pub priority: i32,
+}
+
+impl PromptPriority {
+    pub fn validate(&self) -> Validation {
+        Check::default()
+            .ensure(!self.prompts.is_empty(), "prompts", "must name at least one")
+            .ensure(self.prompts.len() <= 10_000, "prompts", "are more than 10000")
+            .ensure(
+                (-MAX_PRIORITY..=MAX_PRIORITY).contains(&self.priority),
+                "priority",
+                "must be -100 to 100",
+            )
+            .finish()
+    }
+}
+
+/// What a priority was set for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PriorityReport {
+    pub n_prompts: u64,
+    /// Tasks of these prompts that want answers still.
+    pub n_open_tasks: u64,
 }
 
 /// One page of a listing; ask again with `after=next` until `next` is null.

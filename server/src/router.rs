@@ -6,8 +6,8 @@ use crate::{
     error::{Failure, REQUEST_ID},
     guards,
     routes::{
-        accounts, audit, chat, completion_jobs, events, health, labelling, lines, members, projects, quality, review,
-        rounds, worker,
+        accounts, audit, chat, completion_jobs, events, health, labelling, lines, members, projects, quality,
+        review, rounds, worker,
     },
     state::AppState,
     static_files,
@@ -61,6 +61,7 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(quality::progress))
         .routes(routes!(members::list, members::replace))
         .routes(routes!(members::put, members::remove))
+        .routes(routes!(projects::set_priority))
         .routes(routes!(projects::prompt_completions))
         .routes(routes!(completion_jobs::list, completion_jobs::create))
         .routes(routes!(completion_jobs::abort))

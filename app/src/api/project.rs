@@ -2,8 +2,8 @@
 
 use super::{Payload, Result, get, post, post_empty, post_payload, put, url};
 use laurel_protocol::{
-    AnnotatorFigures, Completion, ImportReport, Period, ProgressQuery, Project, ProjectId, ProjectProgress,
-    ProjectSettings, PromptId, PromptPage, Quality,
+    AnnotatorFigures, Completion, ImportReport, Period, PriorityReport, ProgressQuery, Project, ProjectId,
+    ProjectProgress, ProjectSettings, PromptId, PromptPage, PromptPriority, Quality,
 };
 
 pub async fn list() -> Result<Vec<Project>> {
@@ -39,12 +39,24 @@ pub async fn quality(id: ProjectId, period: Period) -> Result<Quality> {
 
 pub async fn progress(id: ProjectId, query: ProgressQuery) -> Result<ProjectProgress> {
     let (ahead, days) = (query.tz_offset_minutes, query.days);
-    get(&format!("/projects/{id}/progress?tz_offset_minutes={ahead}&days={days}")).await
+    get(&format!(
+        "/projects/{id}/progress?tz_offset_minutes={ahead}&days={days}"
+    ))
+    .await
 }
 
-pub async fn prompts(id: ProjectId, after: Option<PromptId>, limit: u32) -> Result<PromptPage> {
+/// Those in which a text occurs; an empty one occurs in all.
+pub async fn prompts(id: ProjectId, search: &str, after: Option<PromptId>, limit: u32) -> Result<PromptPage> {
     let after = after.map_or(0, |id| id.0);
-    get(&format!("/projects/{id}/prompts?after={after}&limit={limit}")).await
+    let search = String::from(js_sys::encode_uri_component(search));
+    get(&format!(
+        "/projects/{id}/prompts?after={after}&limit={limit}&search={search}"
+    ))
+    .await
+}
+
+pub async fn set_priority(id: ProjectId, wanted: &PromptPriority) -> Result<PriorityReport> {
+    put(&format!("/projects/{id}/prompts/priority"), wanted).await
 }
 
 /// JSON Lines to import, each `{"prompt": "text"}` or `{"prompt": [{"role", "content"} …]}`.

@@ -126,7 +126,11 @@ impl Frame {
 
 pub fn plot(plot: Plot) -> AnyView {
     let frame = Frame::around(&plot);
-    let n_points: usize = plot.lines.iter().map(|line| line.marks.iter().flatten().count()).sum();
+    let n_points: usize = plot
+        .lines
+        .iter()
+        .map(|line| line.marks.iter().flatten().count())
+        .sum();
     let marks = plot.lines.iter().enumerate().map(|(at, line)| match plot.kind {
         Kind::Bars => bars(frame, line, at, plot.lines.len()),
         Kind::Points => points(frame, line),
@@ -170,7 +174,11 @@ fn grid(plot: &Plot, frame: Frame) -> AnyView {
     let every = plot.columns.len().div_ceil(N_NAMES).max(1);
     // From the last one back: the newest is the one that is looked for.
     let last = plot.columns.len().saturating_sub(1);
-    let named = plot.columns.iter().enumerate().filter(|(at, _)| (last - at) % every == 0);
+    let named = plot
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| (last - at) % every == 0);
     let names = named.map(|(at, column)| {
         let x = format!("{:.1}", frame.x(at));
         view! { <text class="chart-label chart-label-x" x=x y=(HEIGHT - 6.0).to_string()>{column.short.clone()}</text> }
@@ -233,7 +241,10 @@ fn table(plot: &Plot) -> AnyView {
         let cells = plot.lines.iter().map(|line| {
             let words = match line.marks.get(at).copied().flatten() {
                 None => "–".to_owned(),
-                Some(Mark { value, interval: None }) => (plot.write)(value),
+                Some(Mark {
+                    value,
+                    interval: None,
+                }) => (plot.write)(value),
                 Some(Mark {
                     value,
                     interval: Some((low, high)),

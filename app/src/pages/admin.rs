@@ -3,8 +3,8 @@
 //! `xtask/src/split.rs`).
 
 use super::{
-    audit, chat, gold, overview, people, person, progress, project_new, prompts, quality, review, round, round_new,
-    tokens,
+    audit, chat, gold, overview, people, person, progress, project_new, prompts, quality, review, round,
+    round_new, tokens,
 };
 use crate::{
     error::AppError,

@@ -1,4 +1,8 @@
-//! The prompts of a project: import them, read them, and see the completions of each with their origin.
+//! The prompts of a project: import them, find and read them, say which come first, and see the completions of each with
+//! their origin.
+
+mod list;
+mod priority;
 
 use crate::{
     api::{self, project::Lines},
@@ -11,7 +15,7 @@ use crate::{
     load::Loaded,
     words::{fill, t, t_owned},
 };
-use laurel_protocol::{Completion, FinishReason, ImportReport, ProjectId, Prompt, PromptPage, Speaker};
+use laurel_protocol::{ImportReport, ProjectId, PromptPage};
 use leptos::{html, prelude::*};
 use leptos_router::components::A;
 use wasm_bindgen_futures::JsFuture;
@@ -19,7 +23,8 @@ use wasm_bindgen_futures::JsFuture;
 const LINES: Field = Field {
     name: "lines",
     label: "Or paste lines",
-    help: "One JSON object a line: {\"prompt\": \"text\"} or {\"prompt\": [{\"role\": \"user\", \"content\": \"text\"}]}",
+    help: "One JSON object a line: {\"prompt\": \"text\"} or {\"prompt\": [{\"role\": \"user\", \"content\": \"text\"}]}; with \"priority\", \
+           from -100 to 100, if it comes first or last.",
     hook: "import-text",
 };
 const SKIP: Field = Field {
@@ -28,16 +33,16 @@ const SKIP: Field = Field {
     help: "Otherwise one bad line keeps the whole file out.",
     hook: "skip-bad-lines",
 };
-const PAGE_SIZE: u32 = 50;
 
 pub fn page(id: ProjectId) -> AnyView {
-    let prompts = Loaded::new(move || api::project::prompts(id, None, PAGE_SIZE));
-    let list = prompts.view(move |page| listing(id, prompts, page));
+    let shelf = list::Shelf::of(id);
+    let list = shelf.prompts.view(move |page| list::view(shelf, page));
     view! {
         <div class="page">
             <p class="crumbs"><A href="/">{t("Projects")}</A><A href=format!("/projects/{id}")>{t("Overview")}</A></p>
             <h1>{t("Prompts")}</h1>
-            {import(id, prompts)}
+            {import(id, shelf.prompts)}
+            {priority::view(shelf)}
             {list}
         </div>
     }
@@ -187,126 +192,4 @@ fn imported(report: ImportReport) -> AnyView {
         <ul class="bad-lines">{lines}</ul>
     }
     .into_any()
-}
-
-fn listing(id: ProjectId, loaded: Loaded<PromptPage>, page: PromptPage) -> AnyView {
-    if page.prompts.is_empty() {
-        return view! {
-            <div class="empty">
-                <h2>{t("No prompts yet")}</h2>
-                <p>{t("Import a file above, or paste a few lines to try.")}</p>
-            </div>
-        }
-        .into_any();
-    }
-    let action = Action::default();
-    let more = page.next.map(|next| {
-        let ask = move |_| {
-            action.run(api::project::prompts(id, Some(next), PAGE_SIZE), move |page| {
-                loaded.update(|known| {
-                    known.prompts.extend(page.prompts);
-                    known.next = page.next;
-                });
-            });
-        };
-        view! {
-            <button type="button" class="button" data-test="more-prompts" disabled=move || action.busy() on:click=ask>
-                {t("Show more")}
-            </button>
-        }
-    });
-    let rows = page.prompts.into_iter().map(row).collect_view();
-    view! {
-        <ul class="prompts">{rows}</ul>
-        <div class="actions">{more}</div>
-        {action.error_line()}
-    }
-    .into_any()
-}
-
-fn role_name(role: Speaker) -> &'static str {
-    match role {
-        Speaker::System => t("system"),
-        Speaker::User => t("user"),
-        Speaker::Assistant => t("assistant"),
-    }
-}
-
-fn row(prompt: Prompt) -> AnyView {
-    let open = RwSignal::new(false);
-    let id = prompt.id;
-    let messages = prompt.messages.into_iter().map(|message| {
-        view! { <p class="turn"><span class="turn-role">{role_name(message.role)}</span>{message.content}</p> }
-    });
-    let messages = messages.collect_view();
-    let count = format::counted(prompt.n_completions, "{0} completion", "{0} completions");
-    let completions = move || {
-        open.get()
-            .then(|| Loaded::new(move || api::project::completions(id)).view(completions))
-    };
-    let fold = (prompt.n_completions > 0).then(|| {
-        view! {
-            <button
-                type="button"
-                class="button button-quiet"
-                data-test="show-completions"
-                aria-expanded=move || if open.get() { "true" } else { "false" }
-                on:click=move |_| open.update(|open| *open = !*open)
-            >
-                {count}
-            </button>
-        }
-    });
-    view! {
-        <li class="card prompt" data-test="prompt-row">
-            {messages}
-            {fold}
-            {completions}
-        </li>
-    }
-    .into_any()
-}
-
-fn completions(completions: Vec<Completion>) -> AnyView {
-    let rows = completions.into_iter().map(|completion| {
-        let Some(origin) = completion.origin else {
-            let author = completion.author.unwrap_or_default();
-            return view! {
-                <li class="row" data-test="completion-row">
-                    <div class="prose" inner_html=completion.html></div>
-                    <p class="fine">{fill("written by {0}", &[&author])}</p>
-                </li>
-            }
-            .into_any();
-        };
-        let generator = match &origin.adapter_hash {
-            Some(hash) => fill("{0} + adapter {1}", &[&origin.model, &format::short_hash(hash)]),
-            None => origin.model,
-        };
-        let cut = match origin.finish_reason {
-            FinishReason::Stop => "",
-            FinishReason::Length => t(" · cut off"),
-        };
-        let sampling = fill(
-            "{0} · temperature {1} · top-p {2} · seed {3} · number {4} · {5}{6}",
-            &[
-                &generator,
-                &origin.sampling.temperature,
-                &origin.sampling.top_p,
-                &origin.sampling.seed,
-                &origin.index,
-                &format::counted(completion.n_tokens.into(), "{0} token", "{0} tokens"),
-                &cut,
-            ],
-        );
-        view! {
-            <li class="row" data-test="completion-row">
-                <div class="prose" inner_html=completion.html></div>
-                <p class="fine">{sampling}</p>
-            </li>
-        }
-        .into_any()
-    });
-    let rows = rows.collect_view();
-    view! { <ul class="rows">{rows}</ul> }.into_any()
 }

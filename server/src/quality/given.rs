@@ -146,7 +146,11 @@ mod tests {
             n_shown: 3,
             n,
         };
-        let found = given(&[rank(&[1, 2, 3], 4), rank(&[2, 1, 1], 3)], &[], std::iter::empty());
+        let found = given(
+            &[rank(&[1, 2, 3], 4), rank(&[2, 1, 1], 3)],
+            &[],
+            std::iter::empty(),
+        );
         assert_eq!(found.ranks_by_place, [[4, 3, 0], [3, 4, 0], [3, 0, 4]]);
         assert_eq!(found.distributions[0].counts, [4, 3, 3]);
         let first = found.first_is_best.unwrap();
@@ -167,11 +171,18 @@ mod tests {
 
     #[test]
     fn seconds_fall_into_the_bin_that_begins_at_or_before_them() {
-        let found = given(&[], &[], [(0, 1), (49, 1), (50, 4), (299, 2), (300, 8)].into_iter());
+        let found = given(
+            &[],
+            &[],
+            [(0, 1), (49, 1), (50, 4), (299, 2), (300, 8)].into_iter(),
+        );
         let counts: Vec<_> = found.seconds.iter().map(|bin| (bin.from, bin.n)).collect();
         assert_eq!(counts, [(0, 2), (5, 4), (10, 0), (20, 2), (30, 8)]);
         assert_eq!(found.seconds[4].until, Some(60));
         let endless = given(&[], &[], std::iter::once((9_999_999, 1)));
-        assert_eq!(endless.seconds.last().map(|bin| (bin.from, bin.until)), Some((600, None)));
+        assert_eq!(
+            endless.seconds.last().map(|bin| (bin.from, bin.until)),
+            Some((600, None))
+        );
     }
 }

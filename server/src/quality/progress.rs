@@ -179,14 +179,12 @@ fn annotators(counted: &Counted, calendar: Calendar) -> Vec<AnnotatorProgress> {
         if places == (None, None) {
             continue;
         }
-        let one = by_user
-            .entry(in_hour.user)
-            .or_insert_with(|| AnnotatorProgress {
-                user: in_hour.user,
-                name: counted.people.get(&in_hour.user).cloned().unwrap_or_default(),
-                by_day: vec![0; calendar.n_days as usize],
-                by_hour: vec![0; N_HOURS as usize],
-            });
+        let one = by_user.entry(in_hour.user).or_insert_with(|| AnnotatorProgress {
+            user: in_hour.user,
+            name: counted.people.get(&in_hour.user).cloned().unwrap_or_default(),
+            by_day: vec![0; calendar.n_days as usize],
+            by_hour: vec![0; N_HOURS as usize],
+        });
         if let Some(at) = places.0 {
             one.by_day[at] += in_hour.n;
         }
@@ -347,9 +345,6 @@ mod tests {
         let measures: Vec<_> = found.figures.iter().map(|figure| figure.measure).collect();
         assert_eq!(measures, [Measure::Percent, Measure::AlphaNominal]);
         assert_eq!(found.figures[0].estimate.unwrap().value, 1.0);
-        assert_eq!(
-            found.figures[1].estimate, None,
-            "everybody said one and the same"
-        );
+        assert_eq!(found.figures[1].estimate, None, "everybody said one and the same");
     }
 }

@@ -11,7 +11,9 @@ const MAX_READ: usize = 400;
 /// As many equal parts as so many tasks give, all tasks in order of time.
 pub fn windows(n_tasks: usize) -> Vec<Range<usize>> {
     let n = (n_tasks / MIN_TASKS).clamp(1, MAX_WINDOWS).min(n_tasks);
-    (0..n).map(|at| at * n_tasks / n..(at + 1) * n_tasks / n).collect()
+    (0..n)
+        .map(|at| at * n_tasks / n..(at + 1) * n_tasks / n)
+        .collect()
 }
 
 /// The tasks of a window that are read: all, or some spread evenly.
@@ -27,7 +29,7 @@ mod tests {
 
     #[test]
     fn windows_are_equal_follow_one_another_and_leave_nothing_out() {
-        assert_eq!(windows(0), []);
+        assert!(windows(0).is_empty());
         assert_eq!(windows(7), [0..7]);
         assert_eq!(windows(59), [0..29, 29..59]);
         let many = windows(100_001);

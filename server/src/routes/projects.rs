@@ -92,15 +92,18 @@ pub struct Page {
     after: i64,
     #[serde(default = "fifty")]
     limit: u32,
+    #[serde(default)]
+    search: String,
 }
 
 fn fifty() -> u32 {
     50
 }
 
-/// Prompts in the order of import.
+/// Prompts in the order of import, those with a text in them if one is given.
 #[utoipa::path(get, path = "/projects/{id}/prompts", tag = "projects",
-    params(("id" = i64, Path), ("after" = Option<i64>, Query), ("limit" = Option<u32>, Query)),
+    params(("id" = i64, Path), ("after" = Option<i64>, Query), ("limit" = Option<u32>, Query),
+           ("search" = Option<String>, Query)),
     responses((status = 200, body = PromptPage)))]
 pub async fn list_prompts(
     State(app): State<AppState>,
@@ -110,7 +113,22 @@ pub async fn list_prompts(
 ) -> Answer<PromptPage> {
     let limit = page.limit.clamp(1, 200);
     Ok(Json(
-        prompts::page(&app.db, id, PromptId(page.after), limit).await?,
+        prompts::page(&app.db, id, page.search.trim(), PromptId(page.after), limit).await?,
+    ))
+}
+
+/// Says which prompts come first, or last.
+#[utoipa::path(put, path = "/projects/{id}/prompts/priority", tag = "projects", params(("id" = i64, Path)),
+    request_body = PromptPriority, responses((status = 200, body = PriorityReport), (status = 422, body = ApiError)))]
+pub async fn set_priority(
+    State(app): State<AppState>,
+    Admin(admin): Admin,
+    Path(id): Path<ProjectId>,
+    Body(new): Body<PromptPriority>,
+) -> Answer<PriorityReport> {
+    new.validate()?;
+    Ok(Json(
+        prompts::set_priority(&app.db, id, &new, &admin.person(), clock::now()).await?,
     ))
 }
 

@@ -49,7 +49,15 @@ pub async fn replace(
     let n_given_back = give_back(&mut tx, project, now).await?;
     if old.assigned != new.assigned {
         let detail = json!({"assigned": new.assigned, "n_given_back": n_given_back});
-        projects::note(&mut tx, &by.clone().into(), Verb::AccessChanged, project, detail, now).await?;
+        projects::note(
+            &mut tx,
+            &by.clone().into(),
+            Verb::AccessChanged,
+            project,
+            detail,
+            now,
+        )
+        .await?;
     }
     let members = read(&mut tx, project).await?;
     tx.commit().await?;
@@ -247,13 +255,7 @@ impl Change<'_> {
         self.note(conn, Verb::MemberRemoved, user, json!({})).await
     }
 
-    async fn note(
-        &self,
-        conn: &mut SqliteConnection,
-        verb: Verb,
-        user: UserId,
-        detail: Value,
-    ) -> Result<()> {
+    async fn note(&self, conn: &mut SqliteConnection, verb: Verb, user: UserId, detail: Value) -> Result<()> {
         let event = Event {
             verb,
             project: Some(self.project),

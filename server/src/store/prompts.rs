@@ -1,12 +1,16 @@
-//! Prompts: import of JSON Lines, all or nothing unless bad lines are to be skipped, and listing.
+//! Prompts: import of JSON Lines, all or nothing unless bad lines are to be skipped; listing; and which come first.
 
-use super::{Db, Result, audit::Actor, projects, text};
+use super::{
+    Db, Error, Result,
+    audit::{Actor, Person},
+    projects, text,
+};
 use laurel_protocol::{
-    BadLine, ImportReport, Message, ProjectId, Prompt, PromptId, PromptPage, PromptText, Timestamp, Verb,
-    validate_prompt,
+    BadLine, FieldError, ImportReport, MAX_PRIORITY, Message, PriorityReport, ProjectId, Prompt, PromptId,
+    PromptPage, PromptPriority, PromptText, Timestamp, Verb, validate_prompt,
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 /// The longest line of an import.
@@ -19,6 +23,16 @@ const CHUNK: usize = 100;
 #[derive(Deserialize)]
 struct Line {
     prompt: PromptText,
+    #[serde(default)]
+    priority: Value,
+}
+
+/// A line that is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NewPrompt {
+    /// As they are stored: JSON.
+    messages: String,
+    priority: i32,
 }
 
 /// Reads JSON Lines and stores the prompts that the project does not have yet. When a line is bad and bad lines
@@ -52,8 +66,7 @@ pub async fn import(
 
 /// What an import's lines hold.
 pub(super) struct Parsed {
-    /// Messages as they are stored: JSON.
-    pub prompts: Vec<String>,
+    pub prompts: Vec<NewPrompt>,
     /// Of the bad lines.
     pub report: ImportReport,
 }
@@ -69,11 +82,13 @@ impl From<&[u8]> for Parsed {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let messages = parse(line).and_then(|messages| {
-                serde_json::to_string(&messages).map_err(|error| format!("cannot be stored: {error}"))
+            let prompt = parse(line).and_then(|(messages, priority)| {
+                let messages =
+                    serde_json::to_string(&messages).map_err(|error| format!("cannot be stored: {error}"))?;
+                Ok(NewPrompt { messages, priority })
             });
-            match messages {
-                Ok(messages) => parsed.prompts.push(messages),
+            match prompt {
+                Ok(prompt) => parsed.prompts.push(prompt),
                 Err(reason) => {
                     parsed.report.n_bad += 1;
                     if parsed.report.bad_lines.len() < MAX_BAD_LINES {
@@ -89,19 +104,27 @@ impl From<&[u8]> for Parsed {
     }
 }
 
-/// One line, or the reason why it is bad.
-fn parse(line: &[u8]) -> std::result::Result<Vec<Message>, String> {
+/// One line and its priority, or the reason why it is bad.
+fn parse(line: &[u8]) -> std::result::Result<(Vec<Message>, i32), String> {
     if line.len() > MAX_LINE_BYTES {
         return Err("is longer than 1 MiB".to_owned());
     }
     let line = std::str::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
-    let value: serde_json::Value =
-        serde_json::from_str(line).map_err(|error| format!("is not JSON: {error}"))?;
+    let value: Value = serde_json::from_str(line).map_err(|error| format!("is not JSON: {error}"))?;
     let line: Line = serde_json::from_value(value).map_err(|_| {
         "must be an object with \"prompt\": a text, or a list of messages with \"role\" (system, user or assistant) \
          and \"content\""
             .to_owned()
     })?;
+    let priority = match &line.priority {
+        Value::Null => Some(0),
+        priority => priority
+            .as_i64()
+            .and_then(|priority| i32::try_from(priority).ok()),
+    };
+    let priority = priority
+        .filter(|priority| (-MAX_PRIORITY..=MAX_PRIORITY).contains(priority))
+        .ok_or_else(|| "has a \"priority\" that is no whole number from -100 to 100".to_owned())?;
     let messages = line.prompt.into_messages();
     validate_prompt(&messages).map_err(|errors| {
         let reasons: Vec<String> = errors
@@ -110,25 +133,26 @@ fn parse(line: &[u8]) -> std::result::Result<Vec<Message>, String> {
             .collect();
         reasons.join("; ")
     })?;
-    Ok(messages)
+    Ok((messages, priority))
 }
 
-/// Stores the prompts that the project does not have yet, many at a time. Gives how many.
+/// Stores the prompts that the project does not have yet, many at a time; those that it has stay as they are. Gives how
+/// many are new.
 pub(super) async fn insert(
     conn: &mut SqliteConnection,
     project: ProjectId,
-    prompts: &[String],
+    prompts: &[NewPrompt],
     now: Timestamp,
 ) -> Result<u64> {
     let mut n_new = 0;
     for chunk in prompts.chunks(CHUNK) {
-        let rows: Vec<(&String, String)> = chunk
+        let rows: Vec<(&String, String, i32)> = chunk
             .iter()
-            .map(|messages| (messages, text::sha256_hex(messages)))
+            .map(|new| (&new.messages, text::sha256_hex(&new.messages), new.priority))
             .collect();
         let inserted = sqlx::query(
-            "insert into prompt (project_id, messages, content_hash, created_at)
-             select ?1, value ->> 0, value ->> 1, ?3 from json_each(?2) where true order by key
+            "insert into prompt (project_id, messages, content_hash, created_at, priority)
+             select ?1, value ->> 0, value ->> 1, ?3, value ->> 2 from json_each(?2) where true order by key
              on conflict (project_id, content_hash) do nothing",
         )
         .bind(project.0)
@@ -141,31 +165,111 @@ pub(super) async fn insert(
     Ok(n_new)
 }
 
-/// One page in the order of import.
-pub async fn page(db: &Db, project: ProjectId, after: PromptId, limit: u32) -> Result<PromptPage> {
+/// One page in the order of import, of those in which a text occurs if one is given; capital letters of English do not
+/// matter.
+pub async fn page(
+    db: &Db,
+    project: ProjectId,
+    search: &str,
+    after: PromptId,
+    limit: u32,
+) -> Result<PromptPage> {
     projects::require(db, project).await?;
-    let rows: Vec<(i64, String, i64)> = sqlx::query_as(
-        "select p.id, p.messages, (select count(*) from completion c where c.prompt_id = p.id and c.annotation_id is null)
-         from prompt p where p.project_id = ?1 and p.id > ?2 order by p.id limit ?3",
+    let rows: Vec<(i64, String, i64, i32)> = sqlx::query_as(
+        "select p.id, p.messages,
+                (select count(*) from completion c where c.prompt_id = p.id and c.annotation_id is null), p.priority
+         from prompt p
+         where p.project_id = ?1 and p.id > ?2
+           and (?4 = '' or exists (select 1 from json_each(p.messages) m
+                                   where instr(lower(m.value ->> 'content'), lower(?4)) > 0))
+         order by p.id limit ?3",
     )
     .bind(project.0)
     .bind(after.0)
     .bind(limit)
+    .bind(search)
     .fetch_all(db.read())
     .await?;
     let full = rows.len() == limit as usize;
     let prompts: Vec<Prompt> = rows
         .into_iter()
-        .map(|(id, messages, n_completions)| {
+        .map(|(id, messages, n_completions, priority)| {
             Ok(Prompt {
                 id: PromptId(id),
                 messages: text::from_json(&messages)?,
                 n_completions: text::count(n_completions),
+                priority,
             })
         })
         .collect::<Result<_>>()?;
     let next = prompts.last().filter(|_| full).map(|prompt| prompt.id);
     Ok(PromptPage { prompts, next })
+}
+
+/// Prompts that the audit log names; of more it has the number.
+const MAX_NAMED: usize = 100;
+
+/// Sets the priority of prompts and of their tasks.
+pub async fn set_priority(
+    db: &Db,
+    project: ProjectId,
+    new: &PromptPriority,
+    by: &Person,
+    now: Timestamp,
+) -> Result<PriorityReport> {
+    let prompts = text::to_json(&new.prompts)?;
+    projects::require(db, project).await?;
+    let mut tx = db.write().await?;
+    let unknown: Option<i64> = sqlx::query_scalar(
+        "select value from json_each(?2)
+         where not exists (select 1 from prompt where id = value and project_id = ?1) limit 1",
+    )
+    .bind(project.0)
+    .bind(&prompts)
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some(id) = unknown {
+        let reason = format!("names prompt {id}, which is not in this project");
+        return Err(Error::Invalid(vec![FieldError::new("prompts", reason)]));
+    }
+    let changed =
+        sqlx::query("update prompt set priority = ?2 where id in (select value from json_each(?1))")
+            .bind(&prompts)
+            .bind(new.priority)
+            .execute(&mut *tx)
+            .await?;
+    // Done ones as well: they are open again when an answer is taken back.
+    sqlx::query(
+        "update task set priority = ?2
+         where prompt_id in (select value from json_each(?1)) and kind = 'label' and priority <> ?2",
+    )
+    .bind(&prompts)
+    .bind(new.priority)
+    .execute(&mut *tx)
+    .await?;
+    let n_open: i64 = sqlx::query_scalar(
+        "select count(*) from task
+         where prompt_id in (select value from json_each(?1)) and kind = 'label' and status = 'open'",
+    )
+    .bind(&prompts)
+    .fetch_one(&mut *tx)
+    .await?;
+    let named: Vec<PromptId> = new.prompts.iter().take(MAX_NAMED).copied().collect();
+    let detail = json!({"priority": new.priority, "n_prompts": changed.rows_affected(), "prompts": named});
+    projects::note(
+        &mut tx,
+        &by.clone().into(),
+        Verb::PrioritySet,
+        project,
+        detail,
+        now,
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(PriorityReport {
+        n_prompts: changed.rows_affected(),
+        n_open_tasks: text::count(n_open),
+    })
 }
 
 /// The project's next prompts after one of them, in the order of import.
@@ -193,7 +297,10 @@ mod tests {
 
     #[test]
     fn lines_say_why_they_are_bad() {
-        assert_eq!(parse(br#"{"prompt": "hi"}"#).unwrap(), vec![Message::user("hi")]);
+        assert_eq!(
+            parse(br#"{"prompt": "hi"}"#).unwrap(),
+            (vec![Message::user("hi")], 0)
+        );
         assert!(parse(b"{").unwrap_err().starts_with("is not JSON"));
         assert!(parse(br#"{"text": "hi"}"#).unwrap_err().contains("\"prompt\""));
         assert!(parse(b"\xff").unwrap_err().contains("UTF-8"));
@@ -204,5 +311,16 @@ mod tests {
                 .unwrap_err()
                 .contains("end with a user message")
         );
+    }
+
+    #[test]
+    fn a_line_may_say_how_urgent_it_is() {
+        let priority = |text: &str| parse(format!(r#"{{"prompt": "hi", "priority": {text}}}"#).as_bytes());
+        for (text, expected) in [("null", 0), ("-100", -100), ("100", 100)] {
+            assert_eq!(priority(text).unwrap().1, expected);
+        }
+        for text in ["101", "-101", "1.5", "\"high\"", "99999999999"] {
+            assert!(priority(text).unwrap_err().contains("-100 to 100"), "{text}");
+        }
     }
 }

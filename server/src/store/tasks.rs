@@ -103,8 +103,8 @@ async fn insert(
     now: Timestamp,
 ) -> Result<()> {
     let task: i64 = sqlx::query_scalar(
-        "insert into task (project_id, prompt_id, overlap, status, created_at)
-         values (?1, ?2, ?3, 'open', ?4) returning id",
+        "insert into task (project_id, prompt_id, overlap, status, created_at, priority)
+         select ?1, id, ?3, 'open', ?4, priority from prompt where id = ?2 returning id",
     )
     .bind(order.project.0)
     .bind(prompt.0)

@@ -80,7 +80,12 @@ async fn an_assigned_project_gives_tasks_to_its_members_alone() {
         );
     }
     assert_eq!(
-        [sees(&ada).await, sees(&bob).await, sees(&rita).await, sees(&scene.admin).await],
+        [
+            sees(&ada).await,
+            sees(&bob).await,
+            sees(&rita).await,
+            sees(&scene.admin).await
+        ],
         [1, 0, 1, 1]
     );
     assert_eq!(bob.get(&scene.path("")).await.code(), ErrorCode::NotAssigned);
@@ -120,16 +125,24 @@ async fn who_is_taken_out_gives_back_what_they_hold_and_keeps_what_they_answered
     assert_eq!(scene.hold(&cyd, 1).await.assignments[0].task_id, held.task_id);
 
     let path = |id: AssignmentId, rest: &str| format!("/assignments/{id}/{rest}");
-    let late = ada.post(&path(held.id, "annotation"), &pick(Choice::First, &held)).await;
+    let late = ada
+        .post(&path(held.id, "annotation"), &pick(Choice::First, &held))
+        .await;
     let problem = late.problem();
     assert_eq!(problem.code, ErrorCode::NotAssigned);
-    assert!(problem.detail.contains("not assigned to this project"), "{problem:?}");
+    assert!(
+        problem.detail.contains("not assigned to this project"),
+        "{problem:?}"
+    );
     let skip = Skip {
         reason: SkipReason::Other,
         comment: String::new(),
         revision: 0,
     };
-    assert_eq!(ada.post(&path(held.id, "skip"), &skip).await.code(), ErrorCode::NotAssigned);
+    assert_eq!(
+        ada.post(&path(held.id, "skip"), &skip).await.code(),
+        ErrorCode::NotAssigned
+    );
     for (id, rest) in [(held.id, "renew"), (answered.id, "reopen")] {
         let refused = ada.send("POST", &path(id, rest), "").await;
         assert_eq!(refused.code(), ErrorCode::NotAssigned, "{rest}");
@@ -156,12 +169,7 @@ async fn who_comes_back_is_given_the_task_again_that_was_taken_back() {
     let held = scene.hold(&ada, 1).await.assignments.remove(0);
     remove(&scene, &ada).await;
     assert_eq!(scene.hold(&ada, 1).await.assignments.len(), 0);
-    let members = put(
-        &scene,
-        &format!("/members/{}", ada.user),
-        &MemberLimit::default(),
-    )
-    .await;
+    let members = put(&scene, &format!("/members/{}", ada.user), &MemberLimit::default()).await;
     assert_eq!(members.members[0].name, "ada");
     assert_eq!(scene.hold(&ada, 1).await.assignments[0].id, held.id);
 }
@@ -187,7 +195,11 @@ async fn a_members_own_limit_stands_in_place_of_the_projects() {
     assert_eq!(scene.hold(&bob, 1).await.stopped, Some(Stopped::Limit));
     let more = MemberLimit { max_tasks: Some(2) };
     let members = put(&scene, &format!("/members/{}", bob.user), &more).await;
-    let bobs = members.members.iter().find(|member| member.user == bob.user).unwrap();
+    let bobs = members
+        .members
+        .iter()
+        .find(|member| member.user == bob.user)
+        .unwrap();
     assert_eq!((bobs.max_tasks, bobs.n_tasks), (Some(2), 1));
     assert_eq!(scene.hold(&bob, 5).await.assignments.len(), 1);
     let last = verbs(&scene).await.pop();
@@ -203,7 +215,11 @@ async fn a_list_in_place_of_another_notes_what_differs() {
     assign(&scene, &[(&ada, None), (&bob, None)]).await;
     let n_before = verbs(&scene).await.len();
     let members = assign(&scene, &[(&bob, Some(5)), (&cyd, None)]).await;
-    let names: Vec<_> = members.members.iter().map(|member| member.name.as_str()).collect();
+    let names: Vec<_> = members
+        .members
+        .iter()
+        .map(|member| member.name.as_str())
+        .collect();
     assert_eq!(names, ["bob", "cyd"]);
     assert_eq!(
         verbs(&scene).await[n_before..],
@@ -237,7 +253,10 @@ async fn a_list_that_names_nobodys_account_or_one_twice_changes_nothing() {
         vec![member(ada.user), member(UserId(999))],
     ] {
         let problem = refused(bad).await;
-        assert_eq!((problem.code, problem.fields[0].field.as_str()), (ErrorCode::Invalid, "members"));
+        assert_eq!(
+            (problem.code, problem.fields[0].field.as_str()),
+            (ErrorCode::Invalid, "members")
+        );
     }
     let members: Members = scene.admin.get(&scene.path("/members")).await.json();
     assert_eq!((members.assigned, members.members.len()), (false, 0));

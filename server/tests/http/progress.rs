@@ -63,11 +63,13 @@ async fn answers_are_counted_by_day_hour_and_person_with_their_median() {
         .map(|day| (day.n_annotations, day.n_people, day.median_seconds))
         .collect();
     let none = (0, 0, None);
-    assert_eq!(
-        days,
-        [none, (3, 1, Some(4.0)), none, none, (1, 1, Some(2.5))]
+    assert_eq!(days, [none, (3, 1, Some(4.0)), none, none, (1, 1, Some(2.5))]);
+    assert!(
+        found
+            .days
+            .iter()
+            .all(|day| (day.starts.0 + 9 * 60 * 60 * 1000) % DAY_MS == 0)
     );
-    assert!(found.days.iter().all(|day| (day.starts.0 + 9 * 60 * 60 * 1000) % DAY_MS == 0));
     assert_eq!(found.hours.len(), 48);
     assert_eq!(found.hours.iter().map(|hour| hour.n_annotations).sum::<u64>(), 1);
     let people: Vec<_> = found
@@ -130,7 +132,9 @@ async fn checks_and_what_was_replaced_or_taken_back_do_not_count() {
     };
     let path = format!("/assignments/{}/skip", back.assignments[0].id);
     let _: Held = ada.make(&path, &skip).await;
-    let own = scene.answer(&scene.admin, |shown| pick(Choice::First, shown)).await;
+    let own = scene
+        .answer(&scene.admin, |shown| pick(Choice::First, shown))
+        .await;
     let _: GoldItem = scene
         .admin
         .make(&format!("/assignments/{}/gold", own.id), &NewGold::default())
@@ -169,7 +173,13 @@ async fn agreement_is_told_in_parts_by_the_time_of_the_last_answer() {
     let found = progress(&scene, "").await.agreement;
     let shares: Vec<_> = found
         .iter()
-        .map(|window| (window.n_tasks, window.n_read, window.figures[0].estimate.unwrap().value))
+        .map(|window| {
+            (
+                window.n_tasks,
+                window.n_read,
+                window.figures[0].estimate.unwrap().value,
+            )
+        })
         .collect();
     assert_eq!(shares, [(20, 20, 1.0), (20, 20, 0.0)]);
     assert!(found[0].until <= found[1].since);
@@ -181,9 +191,7 @@ async fn rankings_ratings_and_strengths_are_told_by_place() {
     let scene = scene(LabelType::Rank, 3, 1, 2).await;
     for ranks in [vec![1, 2, 3], vec![1, 1, 2]] {
         let answer = |shown: &Assignment| Answer {
-            judgement: Judgement::Rank {
-                ranks: ranks.clone(),
-            },
+            judgement: Judgement::Rank { ranks: ranks.clone() },
             ..pick(Choice::First, shown)
         };
         scene.answer(&scene.admin, answer).await;

@@ -147,7 +147,9 @@ fn rest(desk: Desk) -> AnyView {
             return resting("not-qualified", t("No more tasks for you here"), text.to_owned());
         }
         Some(Stopped::NotAssigned) => {
-            let text = t("This project is for the people who are assigned to it. Ask whoever leads it; what you answered stays.");
+            let text = t(
+                "This project is for the people who are assigned to it. Ask whoever leads it; what you answered stays.",
+            );
             return resting("not-assigned", t("No more tasks for you here"), text.to_owned());
         }
         None => {}

@@ -103,7 +103,11 @@ fn list(team: Team) -> AnyView {
             };
             return view! { <p class="fine" data-test="no-members">{words}</p> }.into_any();
         }
-        let rows = members.members.into_iter().map(|member| row(team, member)).collect_view();
+        let rows = members
+            .members
+            .into_iter()
+            .map(|member| row(team, member))
+            .collect_view();
         view! {
             <div class="table-frame" tabindex="0" role="region" aria-label=t("People of this project")>
                 <table>
@@ -143,7 +147,7 @@ fn row(team: Team, member: Member) -> AnyView {
     let name = member.name.clone();
     view! {
         <tr class:muted=member.disabled data-test="member" data-name=member.name.clone()>
-            <th scope="row">{member.name}</th>
+            <th scope="row">{member.name.clone()}</th>
             <td>{role_name(member.role)}{member.disabled.then(|| t(" (disabled)"))}</td>
             <td class="number" data-test="member-tasks">{format::count(member.n_tasks)}</td>
             <td>
@@ -202,7 +206,11 @@ fn search(team: Team) -> AnyView {
         if wanted.is_empty() {
             return ().into_any();
         }
-        let known = team.members.get().map(|members| members.members).unwrap_or_default();
+        let known = team
+            .members
+            .get()
+            .map(|members| members.members)
+            .unwrap_or_default();
         let Some(users) = team.users.get() else {
             return ().into_any();
         };
@@ -213,7 +221,10 @@ fn search(team: Team) -> AnyView {
             .map(|user| offer(team, text, user))
             .collect::<Vec<_>>();
         match found.is_empty() {
-            true => view! { <p class="fine" data-test="nobody-found">{t("Nobody else has such a name.")}</p> }.into_any(),
+            true => {
+                view! { <p class="fine" data-test="nobody-found">{t("Nobody else has such a name.")}</p> }
+                    .into_any()
+            }
             false => view! { <ul class="rows">{found}</ul> }.into_any(),
         }
     });

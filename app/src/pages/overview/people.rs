@@ -12,7 +12,10 @@ use leptos_router::components::A;
 pub fn view(live: Live) -> AnyView {
     let figures = Loaded::new(move || api::project::annotators(live.id));
     let line = figures.view(|figures| {
-        let labelled: Vec<_> = figures.iter().filter(|figures| figures.n_annotations > 0).collect();
+        let labelled: Vec<_> = figures
+            .iter()
+            .filter(|figures| figures.n_annotations > 0)
+            .collect();
         let words = match labelled.first() {
             None => t("Nobody has labelled in this project yet.").to_owned(),
             Some(most) => {

@@ -23,7 +23,8 @@ pub fn view(progress: &ProjectProgress) -> AnyView {
         .into_any(),
         false => {
             let pictures = subjects.into_iter().map(|subject| picture(windows, subject));
-            view! { <p class="fine">{parts(windows)}</p> <div class="charts">{pictures.collect_view()}</div> }.into_any()
+            view! { <p class="fine">{parts(windows)}</p> <div class="charts">{pictures.collect_view()}</div> }
+                .into_any()
         }
     };
     view! {
@@ -36,8 +37,16 @@ pub fn view(progress: &ProjectProgress) -> AnyView {
 }
 
 fn parts(windows: &[AgreementWindow]) -> String {
-    let n_tasks = windows.iter().map(|window| window.n_tasks).max().unwrap_or_default();
-    let n_read = windows.iter().map(|window| window.n_read).max().unwrap_or_default();
+    let n_tasks = windows
+        .iter()
+        .map(|window| window.n_tasks)
+        .max()
+        .unwrap_or_default();
+    let n_read = windows
+        .iter()
+        .map(|window| window.n_read)
+        .max()
+        .unwrap_or_default();
     let words = fill(
         "All tasks that at least two people judged, in equal parts of {0} by the time of the last answer; the lines show intervals \
          of 95 %.",
@@ -64,11 +73,18 @@ fn picture(windows: &[AgreementWindow], subject: &Subject) -> AnyView {
     let line = |name: &'static str, class, is_it: fn(Measure) -> bool| Line {
         name: name.to_owned(),
         class,
-        marks: windows.iter().map(|window| mark(window, subject, is_it)).collect(),
+        marks: windows
+            .iter()
+            .map(|window| mark(window, subject, is_it))
+            .collect(),
     };
     let lines = vec![
-        line(t("Percent agreement"), "line-a", |measure| measure == Measure::Percent),
-        line(t("Krippendorff's alpha"), "line-b", |measure| measure != Measure::Percent),
+        line(t("Percent agreement"), "line-a", |measure| {
+            measure == Measure::Percent
+        }),
+        line(t("Krippendorff's alpha"), "line-b", |measure| {
+            measure != Measure::Percent
+        }),
     ];
     plot(Plot {
         title: about(subject),

@@ -35,7 +35,11 @@ fn words(progress: &ProjectProgress) -> Vec<String> {
     let left = fill(
         "{0} in {1}.",
         &[
-            &format::counted(queue.n_open_slots, "{0} answer is wanted", "{0} answers are wanted"),
+            &format::counted(
+                queue.n_open_slots,
+                "{0} answer is wanted",
+                "{0} answers are wanted",
+            ),
             &format::counted(queue.n_open_tasks, "{0} open task", "{0} open tasks"),
         ],
     );
@@ -43,7 +47,8 @@ fn words(progress: &ProjectProgress) -> Vec<String> {
     match queue.estimate {
         Some(estimate) => lines.push(estimated(&estimate, progress.as_of)),
         None => lines.push(
-            t("Nobody has answered in the last 14 days: when that will be done cannot be estimated.").to_owned(),
+            t("Nobody has answered in the last 14 days: when that will be done cannot be estimated.")
+                .to_owned(),
         ),
     }
     lines.extend(too_few(queue));
@@ -141,9 +146,15 @@ mod tests {
     fn an_estimate_says_how_sure_it_is() {
         let now = Timestamp(0);
         let open = estimated(&finish(None), now);
-        assert!(open.contains("2.5 answers a day") && open.contains("the latest is open"), "{open}");
+        assert!(
+            open.contains("2.5 answers a day") && open.contains("the latest is open"),
+            "{open}"
+        );
         let known = estimated(&finish(Some(21_000)), now);
-        assert!(known.contains("95 %: in more than ten years to in more than ten years"), "{known}");
+        assert!(
+            known.contains("95 %: in more than ten years to in more than ten years"),
+            "{known}"
+        );
         let guess = Finish {
             range: None,
             ..finish(None)
@@ -158,7 +169,11 @@ mod tests {
             n_people,
             ..Queue::default()
         };
-        assert!(too_few(&queue(3, 2)).unwrap().contains("up to 3 different people, and 2"));
+        assert!(
+            too_few(&queue(3, 2))
+                .unwrap()
+                .contains("up to 3 different people, and 2")
+        );
         assert_eq!(too_few(&queue(3, 3)), None);
         assert_eq!(too_few(&queue(3, 0)), None, "that nobody works is said already");
     }

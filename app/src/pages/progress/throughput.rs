@@ -30,10 +30,7 @@ pub fn view(progress: &ProjectProgress, who: RwSignal<String>) -> AnyView {
     let shared = Arc::new(progress.clone());
     let pictures = living(move || {
         let who = who.get();
-        let one = shared
-            .annotators
-            .iter()
-            .find(|one| one.user.to_string() == who);
+        let one = shared.annotators.iter().find(|one| one.user.to_string() == who);
         view! { {by_day(&shared, one)} {by_hour(&shared, one)} }.into_any()
     });
     view! {
@@ -123,7 +120,11 @@ fn people_table(progress: &ProjectProgress) -> AnyView {
     let row = |one: &AnnotatorProgress| {
         let n_days = one.by_day.iter().filter(|n| **n > 0).count() as u64;
         let n: u64 = one.by_day.iter().sum();
-        let a_day = if n_days > 0 { format::figure((n as f64 / n_days as f64).round()) } else { "–".to_owned() };
+        let a_day = if n_days > 0 {
+            format::figure((n as f64 / n_days as f64).round())
+        } else {
+            "–".to_owned()
+        };
         view! {
             <tr data-test="progress-person" data-name=one.name.clone()>
                 <th scope="row">{one.name.clone()}</th>

@@ -20,7 +20,12 @@ pub fn view(quality: &Quality, figures: &[AnnotatorFigures]) -> AnyView {
     };
     let others = figures.iter().filter(|figures| !has_labelled(figures));
     let others = others.map(|figures| row(figures.name.clone(), None, Some(figures)));
-    let rows = quality.annotators.iter().map(of_person).chain(others).collect_view();
+    let rows = quality
+        .annotators
+        .iter()
+        .map(of_person)
+        .chain(others)
+        .collect_view();
     view! {
         <section class="card" aria-labelledby="annotators-title">
             <h2 id="annotators-title">{t("Annotators")}</h2>
@@ -74,7 +79,7 @@ fn row(name: String, annotator: Option<&AnnotatorQuality>, figures: Option<&Anno
     };
     view! {
         <tr data-test="annotator" data-name=name.clone()>
-            <th scope="row">{name}</th>
+            <th scope="row">{name.clone()}</th>
             <td class="number">{format::count(n_annotations)}</td>
             <td class="number">{format::count(n_shared)}</td>
             <td class="number">{seconds}</td>

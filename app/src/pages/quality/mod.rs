@@ -14,9 +14,7 @@ use crate::{
     load::Loaded,
     words::{fill, t},
 };
-use laurel_protocol::{
-    AnnotatorFigures, Estimate, Interval, Period, ProjectId, Quality, Subject, Timestamp,
-};
+use laurel_protocol::{AnnotatorFigures, Estimate, Interval, Period, ProjectId, Quality, Subject, Timestamp};
 use leptos::prelude::*;
 use leptos_router::components::A;
 
