@@ -17,7 +17,7 @@ const MAY_BE_LATIN: &str = "Laurel English Enter Esc Tab Shift ada admin PEFT TR
     SFTTrainer JSON Lines prompt chosen rejected completion label SFT DPO PPO GRPO RLOO KTO APO zero IPO SimPO ORPO SLiC LoRA \
     DoRA IA3 HTTP API Top SmolLM2 AdamW NLL GAE AVX CPU LLaMA Factory Alpaca ChatML Jinja json tokenizer config messages add \
     generation bos eos token wrong unsafe helpful harmless honest role user content nat docs TRAINING Bradley Terry Rao Kupper \
-    Davidson Plackett Luce log worker trainer script";
+    Davidson Plackett Luce log worker trainer script priority";
 
 fn language(browser: &Browser) -> Result<String> {
     let language = browser.run("return document.documentElement.lang")?;
@@ -201,6 +201,7 @@ fn what_admins_see_is_korean_too() -> Result<()> {
         ("/projects/new".to_owned(), "save-project"),
         (format!("/projects/{project}"), "start-completions"),
         (format!("/projects/{project}/prompts"), "prompt-row"),
+        (format!("/projects/{project}/progress"), "plot-days"),
         (format!("/projects/{project}/review"), "nothing-to-review"),
         (format!("/projects/{project}/gold"), "language"),
         (format!("/projects/{project}/chat"), "chat-send"),

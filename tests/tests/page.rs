@@ -76,6 +76,8 @@ fn pages_are_quiet_accessible_and_fit_a_phone() -> Result<()> {
         ("/projects/new".to_owned(), "save-project"),
         (project.clone(), "completion-job"),
         (format!("{project}/prompts"), "prompt-row"),
+        (format!("{project}/progress"), "plot-days"),
+        (format!("{project}/quality"), "annotator"),
         (format!("{project}/rounds/new"), "start-round"),
         (format!("{project}/label"), "task"),
         (format!("/projects/{rank}/label"), "task"),

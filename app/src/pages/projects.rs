@@ -107,7 +107,7 @@ fn empty_for_admins(load_sample: Callback<()>, action: Action) -> AnyView {
 
 fn empty_for_annotators() -> AnyView {
     view! {
-        <div class="empty">
+        <div class="empty" data-test="no-projects">
             <h2>{t("Nothing to label yet")}</h2>
             <p>{t("As soon as an admin opens a project, it appears here.")}</p>
         </div>

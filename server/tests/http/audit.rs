@@ -191,6 +191,27 @@ async fn check_and_review(scene: &Scene) {
     }
 }
 
+/// The project is for one person alone, who is given a limit and taken out again; a prompt comes first.
+async fn lead(scene: &Scene, ada: &Caller) {
+    let put = async |rest: String, body: Value| {
+        let json = scene.admin.with("content-type", "application/json");
+        ok(json.send("PUT", &scene.path(&rest), body.to_string())).await;
+    };
+    let member = format!("/members/{}", ada.user);
+    put(member.clone(), json!({})).await;
+    put(member.clone(), json!({"max_tasks": 3})).await;
+    put(member.clone(), json!({"max_tasks": 3})).await; // changes nothing
+    put("/members".to_owned(), json!({"assigned": true})).await;
+    ok(scene.admin.send("DELETE", &scene.path(&member), "")).await;
+    put("/members".to_owned(), json!({"assigned": false})).await;
+    put(
+        "/prompts/priority".to_owned(),
+        json!({"prompts": [1], "priority": 5}),
+    )
+    .await;
+    assert_eq!(verbs(scene, "verb=member_changed").await.len(), 1);
+}
+
 /// The first annotator goes.
 async fn leave(scene: &Scene) {
     let users: Vec<User> = scene.admin.get("/users").await.json();
@@ -209,6 +230,7 @@ async fn every_kind_of_change_is_noted() {
     train(&scene).await;
     complete_badly(&scene).await;
     check_and_review(&scene).await;
+    lead(&scene, &ada).await;
     admit(&scene).await;
     leave(&scene).await;
     let out = tempfile::tempdir().unwrap();

@@ -68,6 +68,13 @@ fn main() -> Result<()> {
         (label.clone(), "task", "", "label.png", "light"),
         (label, "task", "", "label-dark.png", "dark"),
         (rank, "task", "1j2j2j4", "rank.png", "light"),
+        (
+            format!("{project}/progress"),
+            "plot-days",
+            "",
+            "progress.png",
+            "light",
+        ),
         (project, "count-annotations", "", "project.png", "light"),
         (
             format!("/rounds/{round}"),

@@ -171,7 +171,9 @@ impl Desk {
                 .map(|assignment| Lease::of(assignment, now))
                 .collect();
         });
-        let on_screen = self.on_screen();
+        // Whoever was taken out of the project holds nothing, and would be refused what stands there.
+        let may_work = held.stopped != Some(Stopped::NotAssigned);
+        let on_screen = self.on_screen().filter(|_| may_work);
         self.set_hand(on_screen, held.assignments);
         self.progress.set(Some(held.progress));
         self.stopped.set(held.stopped);
