@@ -273,7 +273,7 @@ mod tests {
             let days = report(&counted, calendar).days;
             days.iter().map(|day| day.n_annotations).collect()
         };
-        assert_eq!(in_days(calendar(0, 3)), [0, 100, 11]);
+        assert_eq!(in_days(calendar(0, 3)), [100, 0, 11]);
         assert_eq!(in_days(calendar(540, 3)), [100, 10, 1]);
         assert_eq!(in_days(calendar(540, 1)), [1]);
         let seoul = calendar(540, 3);
