@@ -168,7 +168,7 @@ fn row(team: Team, member: Member) -> AnyView {
                     type="button"
                     class="button button-quiet"
                     data-test="member-remove"
-                    aria-label=fill("Take {0} out", &[&name])
+                    aria-label=fill("Take out {0}", &[&name])
                     disabled=move || team.action.busy()
                     on:click=remove
                 >
