@@ -1,7 +1,7 @@
 //! The browser part of Laurel: the one table of pages, each with its guard.
 //!
-//! What only admins see is a part of the program that only admins download: an admin's page has its address here
-//! and its function in `pages/admin.rs`.
+//! What only admins see, and the arena, is a part of the program that is downloaded when it is wanted: such a page has its
+//! address here and its function in `pages/admin.rs`.
 //!
 //! A page is a function of what its guard hands over (who is signed in, which project), so that none can be
 //! shown to the wrong person by mistake. All data comes through `api`, the public REST API.
@@ -71,6 +71,7 @@ fn App() -> impl IntoView {
                         path=path!("/projects/:id/mine")
                         view=|| signed_in(|_| route_id(|id| pages::mine::page(ProjectId(id))))
                     />
+                    <Route path=path!("/projects/:id/arena") view=|| admin(AdminPage::Arena)/>
                     <Route path=path!("/projects/new") view=|| admin(AdminPage::ProjectNew)/>
                     <Route path=path!("/projects/:id") view=|| admin(AdminPage::Overview)/>
                     <Route path=path!("/projects/:id/chat") view=|| admin(AdminPage::Chat)/>

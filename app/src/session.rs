@@ -35,7 +35,7 @@ pub struct Session {
     asked: StoredValue<bool>,
 }
 
-/// Proof that an admin looks at the page.
+/// Proof that someone looks at the page whom it is for (see [`AdminPage::is_for`]): an admin, where it does not say otherwise.
 #[derive(Clone, PartialEq)]
 pub struct Admin(pub User);
 
@@ -108,7 +108,7 @@ pub fn signed_in(page: fn(User) -> AnyView) -> AnyView {
     })
 }
 
-/// Shows `page` to those whom it is for: admins, and a few to reviewers.
+/// Shows `page` to those whom it is for: admins, and a few to others.
 pub fn admin(page: AdminPage) -> AnyView {
     let session = use_session();
     session.ask_once();
@@ -136,6 +136,16 @@ fn from_part(part: Loaded<Show>, page: AdminPage, admin: Admin) -> AnyView {
 /// With a page's margins around it.
 fn in_page(view: AnyView) -> AnyView {
     view! { <div class="page">{view}</div> }.into_any()
+}
+
+/// The same for a page that asks who looks at it.
+pub fn route_id_for(who: Admin, page: fn(i64, &Admin) -> AnyView) -> AnyView {
+    let params = use_params_map();
+    let id = Memo::new(move |_| params.with(|params| params.get("id").and_then(|id| id.parse().ok())));
+    living(move || match id.get() {
+        Some(id) => untrack(|| page(id, &who)),
+        None => pages::not_found::page(),
+    })
 }
 
 /// Hands the page the number in its address, anew when that changes.

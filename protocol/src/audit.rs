@@ -57,6 +57,7 @@ pub enum AuditSubject {
     CompletionJob,
     Task,
     Assignment,
+    Battle,
     Round,
     Adapter,
     Database,
@@ -123,6 +124,10 @@ verbs! {
     TaskRetired,
     TaskPutBack,
     NoteWritten,
+    /// A person asked two hidden contenders.
+    BattleBegun,
+    /// Stopped, or skipped: nothing that was said is kept.
+    BattleClosed,
     RoundOrdered,
     /// A trainer took the round up.
     RoundStarted,

@@ -107,6 +107,9 @@ pub struct ChatAnswer {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChatReport {
     pub answers: Vec<ChatAnswer>,
+    /// SHA-256 of the chat template that was applied, hex. Answers of a battle are kept with it.
+    #[serde(default)]
+    pub template_hash: Option<String>,
 }
 
 impl ChatReport {

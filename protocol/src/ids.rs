@@ -28,7 +28,7 @@ macro_rules! ids {
 
 ids! {
     UserId, InviteId, TokenId, ProjectId, PromptId, CompletionId, CompletionJobId, TaskId, AssignmentId,
-    AnnotationId, SnapshotId, RoundId, AdapterId, AuditId,
+    AnnotationId, SnapshotId, RoundId, AdapterId, AuditId, BattleId,
     /// A unit of work that a trainer leases: a round or a completion job.
     JobId,
 }

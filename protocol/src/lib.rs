@@ -7,6 +7,7 @@
 pub mod account;
 pub mod adapter;
 pub mod adapter_config;
+pub mod arena;
 pub mod audit;
 pub mod chat;
 pub mod checks;
@@ -34,6 +35,7 @@ pub mod worker;
 
 pub use account::*;
 pub use adapter::*;
+pub use arena::*;
 pub use audit::*;
 pub use chat::*;
 pub use checks::{Checks, Feedback, Gold, GoldItem, NewGold, Said, Stopped};

@@ -28,6 +28,9 @@ pub struct OwnAnswer {
     /// What stands; null where the task was skipped.
     pub answer: Option<Answer>,
     pub skipped: Option<SkipReason>,
+    /// A vote of the arena: the contenders were revealed after it, so that it stays as it is.
+    #[serde(default)]
+    pub live: bool,
     /// What a reviewer decided; then the answer can no longer be changed. Positions as in the answer.
     pub decision: Option<Decision>,
     /// What was said about the task.

@@ -1,6 +1,7 @@
 //! A project, the prompts in it, and the figures of its front page.
 
 use crate::{
+    arena::Arena,
     checks::Checks,
     error::{Check, Validation},
     ids::{CompletionId, ProjectId, PromptId, Timestamp, UserId},
@@ -37,7 +38,7 @@ impl LabelType {
 }
 
 /// What an admin sets for a project. `POST /projects`, `PUT /projects/{id}/settings`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProjectSettings {
     pub name: String,
@@ -59,6 +60,9 @@ pub struct ProjectSettings {
     /// What annotators are checked by.
     #[serde(default)]
     pub checks: Checks,
+    /// Live battles of hidden contenders.
+    #[serde(default)]
+    pub arena: Arena,
     /// Leave completions that were cut off by the token limit out of tasks.
     #[serde(default)]
     pub leave_out_truncated: bool,
@@ -133,6 +137,7 @@ impl ProjectSettings {
         self.checks.check(&mut check);
         let mut errors = check.finish().err().unwrap_or_default();
         errors.extend(self.template.validate().err().unwrap_or_default());
+        errors.extend(self.arena.validate(self.label_type).err().unwrap_or_default());
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 }
@@ -296,6 +301,7 @@ mod tests {
             ask_strength: false,
             questions: Questions::default(),
             checks: Checks::default(),
+            arena: Arena::default(),
             leave_out_truncated: false,
             base_model: DEFAULT_MODEL.into(),
             template: Template::Model,

@@ -10,7 +10,7 @@ use axum::{
     extract::{ConnectInfo, FromRequestParts, RawPathParams},
     http::{HeaderMap, Method, header, request::Parts},
 };
-use laurel_protocol::{ErrorCode, JobId, LEASE_HEADER, Role, TokenScope, User};
+use laurel_protocol::{ErrorCode, JobId, LEASE_HEADER, Role, TokenScope, User, UserId};
 use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
@@ -24,6 +24,11 @@ pub struct Admin(pub Caller);
 pub struct Reviewer(pub Caller);
 /// An admin who stays to watch, see [`Self::may_still_watch`].
 pub struct Watcher {
+    app: AppState,
+    credential: Credential,
+}
+/// Anyone signed in who stays to watch what is their own, see [`Self::may_still_watch`].
+pub struct OwnWatcher {
     app: AppState,
     credential: Credential,
 }
@@ -154,6 +159,27 @@ impl Watcher {
     /// for nobody else does once it has begun.
     pub async fn may_still_watch(&self) -> bool {
         self.credential.admin(&self.app).await.is_ok()
+    }
+}
+
+impl FromRequestParts<AppState> for OwnWatcher {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
+        let credential = Credential::of(&parts.headers, &state.settings).ok_or_else(not_signed_in)?;
+        credential.caller(state).await?;
+        Ok(Self {
+            app: state.clone(),
+            credential,
+        })
+    }
+}
+
+impl OwnWatcher {
+    /// Whether the session or token is still good, and still this person's.
+    pub async fn may_still_watch(&self, user: UserId) -> bool {
+        let caller = self.credential.caller(&self.app).await;
+        caller.is_ok_and(|caller| caller.user.id == user)
     }
 }
 

@@ -6,8 +6,8 @@ use crate::{
     error::{Failure, REQUEST_ID},
     guards,
     routes::{
-        accounts, audit, chat, completion_jobs, events, health, labelling, lines, members, projects, quality,
-        review, rounds, worker,
+        accounts, arena, audit, chat, completion_jobs, events, health, labelling, lines, members, projects,
+        quality, review, rounds, worker,
     },
     state::AppState,
     static_files,
@@ -102,6 +102,13 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(chat::start))
         .routes(routes!(chat::events))
         .routes(routes!(chat::stop))
+        // Arena
+        .routes(routes!(arena::state, arena::begin))
+        .routes(routes!(arena::results))
+        .routes(routes!(arena::ask_again))
+        .routes(routes!(arena::events))
+        .routes(routes!(arena::vote))
+        .routes(routes!(arena::close))
         // Worker
         .routes(routes!(worker::lease))
         .routes(routes!(worker::report))

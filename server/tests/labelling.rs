@@ -35,6 +35,7 @@ async fn fixture(n_tasks: u32, overlap: u8, n_users: usize) -> Fixture {
         ask_strength: false,
         questions: Default::default(),
         checks: Default::default(),
+        arena: Default::default(),
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.into(),
         template: Default::default(),

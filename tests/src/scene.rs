@@ -109,6 +109,7 @@ pub fn pick(overlap: u8) -> ProjectSettings {
         ask_strength: false,
         questions: Default::default(),
         checks: Default::default(),
+        arena: Default::default(),
         leave_out_truncated: false,
         base_model: laurel_protocol::DEFAULT_MODEL.into(),
         template: Default::default(),

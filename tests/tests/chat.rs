@@ -37,6 +37,7 @@ fn a_turn_waits_in_its_place_is_read_while_it_is_written_and_can_be_stopped() ->
             n_tokens: 2,
             finish_reason: None,
         }],
+        template_hash: None,
     };
     scripted.send(&job, "chat", &written("Fine, "))?;
     browser.reads("chat-writing", "Fine,")?;
@@ -99,6 +100,7 @@ fn the_chat_page_is_accessible_and_fits_a_phone() -> Result<()> {
             answer("Bees dance to tell where flowers are."),
             answer("Honey keeps"),
         ],
+        template_hash: None,
     };
     scripted.send(&job, "chat", &report)?;
     browser.reads("chat-writing", "Bees")?;

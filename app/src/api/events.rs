@@ -1,4 +1,4 @@
-//! Server-sent events: live updates of a project, of a round and of a turn of a chat.
+//! Server-sent events: live updates of a project, of a round, of a turn of a chat and of a battle.
 //!
 //! The browser reconnects by itself after a lost connection, but gives up for good when it is refused (a proxy that
 //! answers 502 while the server restarts, a session that ran out): then this module tries again. What happened
@@ -7,8 +7,8 @@
 
 use super::{account, url};
 use laurel_protocol::{
-    ChatTurn, CompletionJob, ErrorCode, JobId, LogLine, MetricPoint, Preview, ProjectCounts, ProjectEvent,
-    ProjectId, Round, RoundEvent, RoundId, Sample,
+    Battle, BattleId, ChatTurn, CompletionJob, ErrorCode, JobId, LogLine, MetricPoint, Preview,
+    ProjectCounts, ProjectEvent, ProjectId, Round, RoundEvent, RoundId, Sample,
 };
 use leptos::{prelude::set_timeout, task::spawn_local};
 use serde::Deserialize;
@@ -66,6 +66,20 @@ pub fn follow_chat(
     )
 }
 
+/// Follows a battle while both contenders answer. The try is given up a while after this is dropped.
+pub fn follow_battle(
+    battle: BattleId,
+    on_battle: impl Fn(Battle) + 'static,
+    on_live: impl Fn(bool) + 'static,
+) -> Stream {
+    let on_update = move |update: Update| update.battle.into_iter().for_each(|battle| on_battle(*battle));
+    follow(
+        &format!("/battles/{battle}/events"),
+        Box::new(on_update),
+        Box::new(on_live),
+    )
+}
+
 fn follow(path: &str, on_update: Box<dyn Fn(Update)>, on_live: Box<dyn Fn(bool)>) -> Stream {
     let line = Rc::new(Line {
         url: url(path),
@@ -90,6 +104,7 @@ struct Update {
     samples: Option<Vec<Sample>>,
     preview: Option<Preview>,
     turn: Option<Box<ChatTurn>>,
+    battle: Option<Box<Battle>>,
 }
 
 impl Update {

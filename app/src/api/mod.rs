@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod adapter;
+pub mod arena;
 pub mod audit;
 pub mod chat;
 pub mod completion;

@@ -1,14 +1,14 @@
-//! The admins' pages, as one part of the program that is downloaded apart from the rest: whoever only labels never
-//! fetches it. [`part`] is the seam; what can be reached through it alone lies in the part's own file (see
+//! The admins' pages and the arena, as one part of the program that is downloaded apart from the rest: whoever only labels
+//! never fetches it. [`part`] is the seam; what can be reached through it alone lies in the part's own file (see
 //! `xtask/src/split.rs`).
 
 use super::{
-    audit, chat, gold, overview, people, person, progress, project_new, prompts, quality, review, round,
-    round_new, tokens,
+    arena, audit, chat, gold, overview, people, person, progress, project_new, prompts, quality, review,
+    round, round_new, tokens,
 };
 use crate::{
     error::AppError,
-    session::{Admin, route_id, use_session},
+    session::{Admin, route_id, route_id_for, use_session},
 };
 use laurel_protocol::{ProjectId, Role, RoundId, User, UserId};
 use leptos::{prelude::*, task::spawn_local, wasm_split::wasm_split};
@@ -17,9 +17,10 @@ use std::time::Duration;
 /// The page that an admin asked for has the connection for itself so long.
 const FETCH_AHEAD_AFTER: Duration = Duration::from_secs(2);
 
-/// Every page that only an admin may see, and what reviewers see as well.
+/// Every page that only an admin may see, what reviewers see as well, and the arena, which is everyone's.
 #[derive(Clone, Copy)]
 pub enum AdminPage {
+    Arena,
     ProjectNew,
     Overview,
     Chat,
@@ -40,6 +41,7 @@ impl AdminPage {
     /// Whether this person may see it.
     pub fn is_for(self, user: &User) -> bool {
         match self {
+            Self::Arena => true,
             Self::Review => user.role.may_review(),
             _ => user.role == Role::Admin,
         }
@@ -70,6 +72,7 @@ pub fn fetch_ahead() {
 
 fn show(page: AdminPage, admin: Admin) -> AnyView {
     match page {
+        AdminPage::Arena => route_id_for(admin, |id, who| arena::page(ProjectId(id), who)),
         AdminPage::ProjectNew => project_new::page(admin),
         AdminPage::Overview => route_id(|id| overview::page(ProjectId(id))),
         AdminPage::Chat => route_id(|id| chat::page(ProjectId(id))),

@@ -82,6 +82,9 @@ fn row(project: ProjectId, own: OwnAnswer) -> AnyView {
         .filter(|comment| !comment.is_empty())
         .map(|comment| view! { <p class="fine">{comment}</p> });
     let change = match &own.decision {
+        None if own.live => {
+            view! { <p class="fine">{t("From the arena: the names were told after the vote, so it stays as it is.")}</p> }.into_any()
+        }
         None => {
             let href = format!("/projects/{project}/label?change={}", own.assignment_id);
             view! {
@@ -101,7 +104,7 @@ fn row(project: ProjectId, own: OwnAnswer) -> AnyView {
     };
     let notes = talk(own.task_id, own.notes);
     let is_admin = use_session().user().is_some_and(|user| user.role == Role::Admin);
-    let gold = (is_admin && own.skipped.is_none()).then(|| {
+    let gold = (is_admin && own.skipped.is_none() && !own.live).then(|| {
         let href = format!("/projects/{project}/gold?from={}", own.assignment_id);
         view! { <A href=href attr:class="button button-quiet" attr:data-test="to-gold">{t("Make it a gold item")}</A> }
     });

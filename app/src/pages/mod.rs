@@ -1,6 +1,7 @@
 //! The pages, one file or folder each. The table with their addresses and guards stands in `lib.rs`.
 
 pub mod admin;
+pub mod arena;
 pub mod audit;
 pub mod chat;
 pub mod gold;

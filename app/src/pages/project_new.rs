@@ -17,7 +17,7 @@ pub fn page(_admin: Admin) -> AnyView {
         <div class="page page-narrow">
             <h1>{t("New project")}</h1>
             <p class="lead">{t("Next you import its prompts.")}</p>
-            {project_form::form(project_form::defaults(), t("Make the project"), save, done)}
+            {project_form::form(project_form::defaults(), Signal::derive(Vec::new), t("Make the project"), save, done)}
         </div>
     }
     .into_any()

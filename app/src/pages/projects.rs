@@ -159,6 +159,11 @@ fn card(project: Project, role: Role) -> AnyView {
             </A>
         }
     });
+    let arena = project.settings.arena.on.then(|| {
+        view! {
+            <A href=format!("/projects/{id}/arena") attr:class="button" attr:data-test="arena-link">{t("Arena")}</A>
+        }
+    });
     let review = (role == Role::Reviewer).then(|| {
         view! {
             <A href=format!("/projects/{id}/review") attr:class="button" attr:data-test="review-link">{t("Review")}</A>
@@ -172,7 +177,7 @@ fn card(project: Project, role: Role) -> AnyView {
             </div>
             {progress}
             {figures}
-            <div class="actions">{label}{review}</div>
+            <div class="actions">{label}{arena}{review}</div>
         </li>
     }
     .into_any()

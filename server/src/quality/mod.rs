@@ -4,6 +4,7 @@
 pub mod agreement;
 pub mod alpha;
 pub mod answers;
+pub mod bradley_terry;
 pub mod counts;
 pub mod distributions;
 pub mod forecast;
@@ -14,6 +15,7 @@ pub mod progress;
 pub mod reliability;
 pub mod sample;
 pub mod share;
+pub mod standings;
 pub mod table;
 pub mod tau;
 pub mod windows;

@@ -10,18 +10,22 @@ pub fn share(n: u64, of: u64) -> Option<Share> {
     if of == 0 {
         return None;
     }
-    let (total, observed) = (of as f64, n as f64 / of as f64);
-    let scale = 1.0 + Z * Z / total;
-    let middle = (observed + Z * Z / (2.0 * total)) / scale;
-    let spread = Z / scale * (observed * (1.0 - observed) / total + Z * Z / (4.0 * total * total)).sqrt();
     Some(Share {
         n,
         of,
-        interval: Interval {
-            low: (middle - spread).max(0.0),
-            high: (middle + spread).min(1.0),
-        },
+        interval: wilson(n as f64 / of as f64, of as f64),
     })
+}
+
+/// The interval of 95 % of a share that was observed in so many trials, of which there is one at least.
+pub fn wilson(observed: f64, total: f64) -> Interval {
+    let scale = 1.0 + Z * Z / total;
+    let middle = (observed + Z * Z / (2.0 * total)) / scale;
+    let spread = Z / scale * (observed * (1.0 - observed) / total + Z * Z / (4.0 * total * total)).sqrt();
+    Interval {
+        low: (middle - spread).max(0.0),
+        high: (middle + spread).min(1.0),
+    }
 }
 
 #[cfg(test)]

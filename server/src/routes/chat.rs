@@ -1,4 +1,4 @@
-//! Chats: a turn is queued, its answers are streamed while a trainer writes them, and it is given up when asked to or
+//! Chats, and what battles of the arena share with them: a turn is queued, its answers are streamed while a trainer writes them, and it is given up when asked to or
 //! when nobody watches any more.
 
 use crate::{
@@ -21,10 +21,10 @@ use futures_util::{StreamExt, stream};
 use laurel_protocol::{
     ApiError, ChatEvent, ChatReport, ChatTurn, Directive, ErrorCode, JobId, JobStatus, NewChatTurn, ProjectId,
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A turn that waits is told anew so often: what is before it changes without a notice.
-const LOOK: Duration = Duration::from_secs(2);
+pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 /// Queues a turn of a chat before all other work. Nothing of it is stored: follow its events to see the answers.
 #[utoipa::path(post, path = "/projects/{id}/chat", tag = "chat", params(("id" = i64, Path)),
@@ -109,20 +109,22 @@ pub async fn report(
     let job = leases::renew(&app.db, &lease, clock::now()).await?;
     let asked = app.chats.asked(job.id).ok_or_else(Failure::not_found)?;
     report.validate(asked.sides.len())?;
-    app.chats.write(job.id, report.answers);
+    app.chats.heard_of_trainer(&job.base_model, Instant::now());
+    app.chats.write(job.id, report.answers, report.template_hash);
     Ok(Json(job.directive()))
 }
 
 /// Gives up turns that nobody watches.
 pub async fn tidy(app: &AppState) {
-    for job in app.chats.tidy(std::time::Instant::now()) {
+    for job in app.chats.tidy(Instant::now()) {
         if let Err(error) = give_up(app, job).await {
             tracing::warn!(%error, job.id = %job, "The turn {job} of a chat was not given up");
         }
     }
 }
 
-async fn give_up(app: &AppState, job: JobId) -> store::Result<()> {
+/// At once while it waits, else by its trainer.
+pub(super) async fn give_up(app: &AppState, job: JobId) -> store::Result<()> {
     match chat_jobs::abort(&app.db, job, clock::now()).await {
         Ok(status) if status.is_over() => end(app, job, status, None).await,
         // Its trainer is told.

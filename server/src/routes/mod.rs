@@ -2,6 +2,7 @@
 //! in `router.rs`.
 
 pub mod accounts;
+pub mod arena;
 pub mod audit;
 pub mod chat;
 pub mod completion_jobs;

@@ -4,7 +4,7 @@ use crate::{
     clock,
     error::Failure,
     extract::{Body, Path, Query, RawBody},
-    guards::{Admin, CurrentUser},
+    guards::{Admin, Caller, CurrentUser},
     sample,
     state::AppState,
     store::{completions, members, projects, prompts},
@@ -18,7 +18,21 @@ type Answer<T> = Result<Json<T>, Failure>;
 /// All projects, newest first; to annotators those that they work on.
 #[utoipa::path(get, path = "/projects", tag = "projects", responses((status = 200, body = [Project])))]
 pub async fn list(State(app): State<AppState>, CurrentUser(caller): CurrentUser) -> Answer<Vec<Project>> {
-    Ok(Json(projects::list(&app.db, &caller.user).await?))
+    let projects = projects::list(&app.db, &caller.user).await?;
+    Ok(Json(
+        projects
+            .into_iter()
+            .map(|project| as_seen_by(&caller, project))
+            .collect(),
+    ))
+}
+
+/// Who may meet in the arena is for admins to know: annotators vote on hidden contenders.
+fn as_seen_by(caller: &Caller, mut project: Project) -> Project {
+    if caller.user.role != Role::Admin {
+        project.settings.arena.adapters.clear();
+    }
+    project
 }
 
 /// Makes a project.
@@ -58,7 +72,8 @@ pub async fn get(
     Path(id): Path<ProjectId>,
 ) -> Answer<Project> {
     members::require_visible(&app.db, id, &caller.user).await?;
-    Ok(Json(projects::get(&app.db, id).await?))
+    let project = projects::get(&app.db, id).await?;
+    Ok(Json(as_seen_by(&caller, project)))
 }
 
 /// Changes the settings; label type and completions per task stay once there are tasks.

@@ -5,7 +5,7 @@ use crate::{
     error::Failure,
     extract::{Body, Path},
     guards::{Leased, Worker},
-    routes::chat,
+    routes::{arena, chat},
     state::AppState,
     store::{self, completion_jobs, completions, jobs, leases, metrics, rounds},
 };
@@ -79,6 +79,9 @@ pub async fn lease(
     Body(request): Body<LeaseRequest>,
 ) -> Result<Response, Failure> {
     let deadline = Instant::now() + Duration::from_secs(request.wait_seconds.min(30).into());
+    for model in &request.models {
+        app.chats.heard_of_trainer(model, Instant::now().into());
+    }
     let mut stopping = app.stopping.clone();
     loop {
         let arrived = app.events.work().notified();
@@ -118,6 +121,7 @@ pub async fn report(
     Body(report): Body<Report>,
 ) -> Result<Json<Directive>, Failure> {
     let (job, mut directive) = metrics::report(&app.db, &lease, &report, clock::now()).await?;
+    app.chats.heard_of_trainer(&job.base_model, Instant::now().into());
     directive.chat = job.kind != jobs::JobKind::Chat && app.chats.waits_for(&job.base_model);
     if report != Report::default() {
         notify(&app, &job).await?;
@@ -134,6 +138,8 @@ pub async fn completions(
     Body(finished): Body<FinishedCompletions>,
 ) -> Result<Json<Directive>, Failure> {
     let stored = completions::store(&app.db, &lease, &finished, clock::now()).await?;
+    app.chats
+        .heard_of_trainer(&stored.job.base_model, Instant::now().into());
     notify(&app, &stored.job).await?;
     app.events.counts(stored.job.project_id);
     let chat = app.chats.waits_for(&stored.job.base_model);
@@ -236,10 +242,16 @@ pub async fn finish(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A turn of a chat leaves nothing behind.
+/// A turn of a chat leaves nothing behind; the answers of a battle are kept before anyone hears of their end.
 async fn finish_chat(app: &AppState, job: &jobs::Job, outcome: Outcome) -> Result<StatusCode, Failure> {
     let (status, error) = match outcome {
-        Outcome::Done { .. } => (JobStatus::Done, None),
+        Outcome::Done { .. } => match arena::keep_answers(app, job.id).await? {
+            true => (JobStatus::Done, None),
+            false => (
+                JobStatus::Failed,
+                Some("The trainer handed in half an answer: see its log.".to_owned()),
+            ),
+        },
         Outcome::Failed { error } => (JobStatus::Failed, Some(jobs::shortened(&error).into_owned())),
         Outcome::Aborted | Outcome::Paused => (JobStatus::Aborted, None),
     };

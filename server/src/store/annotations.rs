@@ -81,6 +81,7 @@ impl Sent {
         };
         let n_before = assignments::live(conn, who).await?.len();
         if !is_repeat(conn, &slot, &self.answer).await? {
+            slot.require_not_live()?;
             members::require(conn, slot.project, slot.user).await?;
             store(conn, &slot, &self.answer, &self.by.into(), self.now).await?;
         }
@@ -139,7 +140,7 @@ async fn is_repeat(conn: &mut SqliteConnection, slot: &Slot, answer: &Answer) ->
     Ok(false)
 }
 
-async fn store(
+pub(super) async fn store(
     conn: &mut SqliteConnection,
     slot: &Slot,
     answer: &Answer,
@@ -233,7 +234,10 @@ pub(super) async fn withdraw(
 ) -> Result<()> {
     review::require_undecided(conn, slot.task).await?;
     if take_out(conn, slot, by, now).await? {
-        tasks::add_to_counter(conn, slot.task, -1).await?;
+        match slot.live {
+            true => tasks::empty_live(conn, slot.task).await?,
+            false => tasks::add_to_counter(conn, slot.task, -1).await?,
+        }
     }
     Ok(())
 }

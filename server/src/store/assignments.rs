@@ -43,9 +43,21 @@ pub struct Slot {
     pub ask_strength: bool,
     pub questions: Questions,
     pub kind: Kind,
+    /// A vote of the arena.
+    pub live: bool,
 }
 
 impl Slot {
+    /// Whoever voted in the arena knows by now who the contenders were.
+    pub(super) fn require_not_live(&self) -> Result<()> {
+        match self.live {
+            true => Err(Error::Conflict(
+                "A vote of the arena stays as it is: the names were told after it.".to_owned(),
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Notes what its holder did with it.
     pub(super) async fn note(
         &self,
@@ -104,6 +116,7 @@ pub async fn skip(
     let by = Actor::from(by);
     let mut tx = db.write().await?;
     let slot = read(&mut tx, id, who_user).await?;
+    slot.require_not_live()?;
     let who = Annotator {
         user: who_user,
         project: slot.project,
@@ -359,7 +372,7 @@ pub(super) async fn set_status(
 pub(super) async fn read(conn: &mut SqliteConnection, id: AssignmentId, user: UserId) -> Result<Slot> {
     let row: Option<SlotRow> = sqlx::query_as(
         "select t.id as task_id, t.project_id, t.prompt_id, a.status, a.display_order, p.label_type, p.ask_strength,
-                p.questions, a.kind
+                p.questions, a.kind, a.live
          from assignment a join task t on t.id = a.task_id join project p on p.id = t.project_id
          where a.id = ?1 and a.user_id = ?2",
     )
@@ -380,6 +393,7 @@ pub(super) async fn read(conn: &mut SqliteConnection, id: AssignmentId, user: Us
         ask_strength: row.ask_strength,
         questions: text::from_json(&row.questions)?,
         kind: text::from_name(&row.kind)?,
+        live: row.live,
     })
 }
 
@@ -394,6 +408,7 @@ struct SlotRow {
     ask_strength: bool,
     questions: String,
     kind: String,
+    live: bool,
 }
 
 /// The completions as they were written.
@@ -432,7 +447,7 @@ async fn progress(conn: &mut SqliteConnection, who: Annotator) -> Result<Progres
         "select (select count(*) from assignment where user_id = ?1 and project_id = ?2 and status = 'answered'),
                 (select count(*) from assignment a join task t on t.id = a.task_id
                  where a.user_id = ?1 and a.project_id = ?2 and a.status in ('answered', 'skipped')
-                   and t.status = 'open' and t.kind = 'label')",
+                   and t.status = 'open' and t.kind = 'label' and t.live = 0)",
     )
     .bind(who.user.0)
     .bind(who.project.0)

@@ -1,4 +1,4 @@
-//! Turns of chats as trainers lease them: a job whose row goes at its end. What is said lies in [`crate::chats`] alone.
+//! Turns of chats and battles as trainers lease them: a job whose row goes at its end. What is said lies in [`crate::chats`] alone.
 
 use super::{
     Db, Error, Result, adapters,
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::chats::Chats;
 use laurel_protocol::{
-    ChatWork, FieldError, JobId, JobStatus, NewChatTurn, ProjectId, Timestamp, UserId, Work,
+    BattleId, ChatWork, FieldError, JobId, JobStatus, NewChatTurn, ProjectId, Timestamp, UserId, Work,
 };
 use sqlx::SqliteConnection;
 
@@ -21,11 +21,6 @@ pub async fn create(
     now: Timestamp,
 ) -> Result<JobId> {
     let mut tx = db.write().await?;
-    let base_model: Option<String> = sqlx::query_scalar("select base_model from project where id = ?1")
-        .bind(project.0)
-        .fetch_optional(&mut *tx)
-        .await?;
-    let base_model = base_model.ok_or(Error::NotFound)?;
     for adapter in turn.sides.iter().filter_map(|side| side.adapter) {
         let kind = adapters::kind_in_project(&mut tx, adapter, project).await?;
         if !kind.is_some_and(|kind| kind.makes_policy()) {
@@ -33,6 +28,26 @@ pub async fn create(
             return Err(Error::Invalid(vec![FieldError::new("adapter", reason)]));
         }
     }
+    let job = insert(&mut tx, chats, project, turn, created_by, None, now).await?;
+    tx.commit().await?;
+    Ok(job)
+}
+
+/// The same without a check of the adapters, for a battle or a chat.
+pub(super) async fn insert(
+    conn: &mut SqliteConnection,
+    chats: &Chats,
+    project: ProjectId,
+    turn: &NewChatTurn,
+    created_by: UserId,
+    battle: Option<BattleId>,
+    now: Timestamp,
+) -> Result<JobId> {
+    let base_model: Option<String> = sqlx::query_scalar("select base_model from project where id = ?1")
+        .bind(project.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let base_model = base_model.ok_or(Error::NotFound)?;
     let job = jobs::NewJob {
         kind: JobKind::Chat,
         project,
@@ -40,10 +55,9 @@ pub async fn create(
         adapter: None,
         created_by,
     };
-    let job = jobs::insert(&mut tx, &job, now).await?;
+    let job = jobs::insert(conn, &job, now).await?;
     // Before a trainer can see the job.
-    chats.add(job, created_by, &base_model, turn);
-    tx.commit().await?;
+    chats.add(job, created_by, &base_model, turn, battle);
     Ok(job)
 }
 

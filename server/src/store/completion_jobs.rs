@@ -63,7 +63,7 @@ pub async fn create(
     let id = CompletionJobId(id);
     let n_prompts = sqlx::query(
         "insert into completion_job_prompt (completion_job_id, prompt_id)
-         select ?1, id from prompt where project_id = ?2 order by id limit ?3",
+         select ?1, id from prompt where project_id = ?2 and live = 0 order by id limit ?3",
     )
     .bind(id.0)
     .bind(project.0)

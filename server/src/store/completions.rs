@@ -5,7 +5,7 @@ use super::{Db, Error, Result, completion_jobs, jobs, leases, tasks, text};
 use crate::render;
 use laurel_protocol::{
     AdapterId, Completion, CompletionId, CompletionOrigin, Directive, FieldError, FinishedCompletion,
-    FinishedCompletions, NewCompletionJob, PromptId, Timestamp,
+    FinishedCompletions, NewCompletionJob, PromptId, Sampling, Timestamp,
 };
 use sqlx::SqliteConnection;
 
@@ -84,10 +84,12 @@ pub async fn of_prompt(db: &Db, prompt: PromptId) -> Result<Vec<Completion>> {
         .await?;
     known.ok_or(Error::NotFound)?;
     let rows: Vec<CompletionRow> = sqlx::query_as(
-        "select c.id, c.prompt_id, c.text, c.n_tokens, c.model, c.adapter_id, a.hash as adapter_hash, j.request, u.name as author,
+        "select c.id, c.prompt_id, c.text, c.n_tokens, c.model, c.adapter_id, a.hash as adapter_hash,
+                coalesce(json_extract(j.request, '$.sampling'), b.sampling) as sampling, u.name as author,
                 c.position, c.finish_reason, c.template_hash
          from completion c
          left join completion_job j on j.id = c.completion_job_id
+         left join battle b on b.id = c.battle_id
          left join annotation n on n.id = c.annotation_id
          left join assignment s on s.id = n.assignment_id left join user u on u.id = s.user_id
          left join adapter a on a.id = c.adapter_id
@@ -163,7 +165,7 @@ struct CompletionRow {
     model: String,
     adapter_id: Option<i64>,
     adapter_hash: Option<String>,
-    request: Option<String>,
+    sampling: Option<String>,
     author: Option<String>,
     position: i64,
     finish_reason: String,
@@ -174,7 +176,7 @@ impl TryFrom<CompletionRow> for Completion {
     type Error = Error;
 
     fn try_from(row: CompletionRow) -> Result<Self> {
-        let request: Option<NewCompletionJob> = row.request.as_deref().map(text::from_json).transpose()?;
+        let sampling: Option<Sampling> = row.sampling.as_deref().map(text::from_json).transpose()?;
         let finish_reason = text::from_name(&row.finish_reason)?;
         Ok(Self {
             id: CompletionId(row.id),
@@ -183,11 +185,11 @@ impl TryFrom<CompletionRow> for Completion {
             text: row.text,
             n_tokens: row.n_tokens.try_into().unwrap_or(u32::MAX),
             author: row.author,
-            origin: request.map(|request| CompletionOrigin {
+            origin: sampling.map(|sampling| CompletionOrigin {
                 model: row.model,
                 adapter: row.adapter_id.map(AdapterId),
                 adapter_hash: row.adapter_hash,
-                sampling: request.sampling,
+                sampling,
                 index: row.position.try_into().unwrap_or(u32::MAX),
                 finish_reason,
                 template_hash: row.template_hash,

@@ -7,6 +7,7 @@ pub mod agreement;
 pub mod annotations;
 pub mod assignments;
 pub mod audit;
+pub mod battles;
 pub mod chat_jobs;
 pub mod checks;
 pub mod comparisons;

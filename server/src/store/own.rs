@@ -17,7 +17,8 @@ pub async fn page(
     projects::require(db, project).await?;
     let mut tx = db.read().begin().await?;
     let rows: Vec<OwnRow> = sqlx::query_as(
-        "select a.id, a.task_id, a.display_order, a.changed_at, iif(a.status = 'skipped', a.skip_reason, null) as skipped, p.messages
+        "select a.id, a.task_id, a.display_order, a.changed_at, iif(a.status = 'skipped', a.skip_reason, null) as skipped, a.live,
+                p.messages
          from assignment a join task t on t.id = a.task_id join prompt p on p.id = t.prompt_id
          where a.user_id = ?1 and a.project_id = ?2 and a.kind <> 'review' and a.status in ('answered', 'skipped')
            and a.id < ?3
@@ -44,6 +45,7 @@ pub async fn page(
             prompt: excerpt(&messages),
             answer: standing.map(|(_, answer)| answer),
             skipped: row.skipped.map(|reason| text::from_name(&reason)).transpose()?,
+            live: row.live,
             decision: review::decision_shown(&mut tx, task, &shown).await?,
             notes: review::notes::of_task(&mut tx, task).await?,
         });
@@ -62,6 +64,7 @@ struct OwnRow {
     display_order: String,
     changed_at: i64,
     skipped: Option<String>,
+    live: bool,
     messages: String,
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Db, Error, Result, accounts, annotations, assignments,
     audit::{Actor, Person},
-    review, text,
+    battles, review, text,
 };
 use laurel_protocol::{
     AdapterId, AssignmentId, Leaving, PersonData, ProjectId, Role, TaughtAdapter, Timestamp, UserId, Verb,
@@ -38,6 +38,7 @@ pub async fn delete(
     if leaving == Leaving::Withdraw {
         withdraw_answers(&mut tx, id, &by.clone().into(), now).await?;
     }
+    battles::leave(&mut tx, id, leaving == Leaving::Withdraw).await?;
     for sql in [
         "update annotation set comment = '' where assignment_id in (select id from assignment where user_id = ?1)",
         "update assignment set skip_comment = '' where user_id = ?1 and skip_comment is not null",

@@ -3,6 +3,7 @@
 use super::{
     Db, Error, Result,
     audit::{self, Actor, Event},
+    battles,
     checks::{self, Kind, Try},
     prompts, tasks, text,
 };
@@ -18,7 +19,7 @@ use sqlx::SqliteConnection;
 pub async fn list(db: &Db, user: &User) -> Result<Vec<Project>> {
     let rows: Vec<ProjectRow> = sqlx::query_as(
         "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength, questions,
-                checks, leave_out_truncated, base_model, template, created_at from project
+                checks, arena, leave_out_truncated, base_model, template, created_at from project
          where ?1 or assigned = 0
                or exists (select 1 from project_member where project_id = project.id and user_id = ?2)
          order by id desc",
@@ -154,10 +155,11 @@ pub async fn change(
     if !fixed.is_empty() {
         return Err(Error::Invalid(fixed));
     }
+    battles::require_contenders(&mut tx, Some(id), &new.arena).await?;
     sqlx::query(
         "update project set name = ?2, guidelines = ?3, label_type = ?4, completions_per_task = ?5, overlap = ?6,
                             ask_strength = ?7, leave_out_truncated = ?8, base_model = ?9, template = ?10,
-                            questions = ?11, checks = ?12
+                            questions = ?11, checks = ?12, arena = ?13
          where id = ?1",
     )
     .bind(id.0)
@@ -172,6 +174,7 @@ pub async fn change(
     .bind(text::to_json(&new.template)?)
     .bind(text::to_json(&new.questions)?)
     .bind(text::to_json(&new.checks)?)
+    .bind(text::to_json(&new.arena)?)
     .execute(&mut *tx)
     .await?;
     let changed = changed_fields(&old, new);
@@ -203,7 +206,7 @@ pub async fn counts(db: &Db, id: ProjectId) -> Result<ProjectCounts> {
     let conn = &mut *db.read().acquire().await?;
     let (n_open, n_done) = tasks::counted(conn, id).await?;
     let row: (i64, i64, i64, i64, i64, i64) = sqlx::query_as(
-        "select (select count(*) from prompt where project_id = ?1),
+        "select (select count(*) from prompt where project_id = ?1 and live = 0),
                 (select coalesce(sum(c.n_done), 0) from job j join completion_job c on c.job_id = j.id
                  where j.project_id = ?1),
                 (select count(*) from assignment where project_id = ?1 and status = 'answered' and kind = 'label'),
@@ -316,11 +319,12 @@ pub(super) async fn insert(
     settings: &ProjectSettings,
     now: Timestamp,
 ) -> Result<ProjectId> {
+    battles::require_contenders(conn, None, &settings.arena).await?;
     let id: i64 = sqlx::query_scalar(
         "insert into project (name, guidelines, label_type, completions_per_task, overlap, ask_strength,
                               leave_out_truncated, base_model, template, pseudonym_key, created_at, questions,
-                              checks)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) returning id",
+                              checks, arena)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) returning id",
     )
     .bind(settings.name.trim())
     .bind(&settings.guidelines)
@@ -335,6 +339,7 @@ pub(super) async fn insert(
     .bind(now.0)
     .bind(text::to_json(&settings.questions)?)
     .bind(text::to_json(&settings.checks)?)
+    .bind(text::to_json(&settings.arena)?)
     .fetch_one(conn)
     .await?;
     Ok(ProjectId(id))
@@ -343,7 +348,7 @@ pub(super) async fn insert(
 async fn read(conn: &mut SqliteConnection, id: ProjectId) -> Result<ProjectRow> {
     let row: Option<ProjectRow> = sqlx::query_as(
         "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength, questions,
-                checks, leave_out_truncated, base_model, template, created_at from project where id = ?1",
+                checks, arena, leave_out_truncated, base_model, template, created_at from project where id = ?1",
     )
     .bind(id.0)
     .fetch_optional(conn)
@@ -362,6 +367,7 @@ struct ProjectRow {
     ask_strength: bool,
     questions: String,
     checks: String,
+    arena: String,
     leave_out_truncated: bool,
     base_model: String,
     template: String,
@@ -379,6 +385,7 @@ impl ProjectRow {
             ask_strength: self.ask_strength,
             questions: text::from_json(&self.questions)?,
             checks: text::from_json(&self.checks)?,
+            arena: text::from_json(&self.arena)?,
             leave_out_truncated: self.leave_out_truncated,
             base_model: self.base_model.clone(),
             template: text::from_json(&self.template)?,

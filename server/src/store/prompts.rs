@@ -179,7 +179,7 @@ pub async fn page(
         "select p.id, p.messages,
                 (select count(*) from completion c where c.prompt_id = p.id and c.annotation_id is null), p.priority
          from prompt p
-         where p.project_id = ?1 and p.id > ?2
+         where p.project_id = ?1 and p.live = 0 and p.id > ?2
            and (?4 = '' or exists (select 1 from json_each(p.messages) m
                                    where instr(lower(m.value ->> 'content'), lower(?4)) > 0))
          order by p.id limit ?3",
@@ -280,7 +280,7 @@ pub(super) async fn after(
     limit: i64,
 ) -> Result<Vec<(PromptId, Vec<Message>)>> {
     let rows: Vec<(i64, String)> = sqlx::query_as(
-        "select id, messages from prompt where project_id = ?1 and id > ?2 order by id limit ?3",
+        "select id, messages from prompt where project_id = ?1 and live = 0 and id > ?2 order by id limit ?3",
     )
     .bind(project.0)
     .bind(after.0)

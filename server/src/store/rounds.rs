@@ -255,7 +255,7 @@ async fn spread_prompts(conn: &mut SqliteConnection, project: ProjectId) -> Resu
     let ids = sqlx::query_scalar(
         "with numbered as (
              select id, row_number() over (order by id) - 1 as n, count(*) over () as total
-             from prompt where project_id = ?1)
+             from prompt where project_id = ?1 and live = 0)
          select id from numbered
          where total <= ?2 or n * ?2 / total > (n - 1) * ?2 / total or n = 0
          order by id",

@@ -1,6 +1,6 @@
 //! Tasks: which completions of a prompt stand beside one another, decided when the last completion of the prompt
 //! in a job has come. Identical texts never meet. Also the task's counter and status, which change in
-//! [`add_to_counter`] alone.
+//! [`add_to_counter`] and, for the one vote of a battle, [`empty_live`].
 
 use super::{Error, Result, completion_jobs::Order, text};
 use laurel_protocol::{LabelType, ProjectId, PromptId, TaskId, TaskPlan, Timestamp};
@@ -92,6 +92,15 @@ pub(super) async fn add_to_counter(conn: &mut SqliteConnection, task: TaskId, ch
         1 => Ok(()),
         _ => Err(Error::LeaseLost), // full: every slot has its annotation
     }
+}
+
+/// Takes the one vote out of a battle's task: nobody else is asked for another.
+pub(super) async fn empty_live(conn: &mut SqliteConnection, task: TaskId) -> Result<()> {
+    sqlx::query("update task set n_annotations = 0, overlap = 0, status = 'done' where id = ?1 and live = 1")
+        .bind(task.0)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 async fn insert(

@@ -20,7 +20,7 @@ pub async fn undo(db: &Db, who: Annotator, token: Option<String>) -> Result<Held
     let last: Option<(i64, String)> = sqlx::query_as(
         "select a.id, a.status from assignment a join task t on t.id = a.task_id
          where a.user_id = ?1 and a.project_id = ?2 and a.undone = 0
-           and a.kind <> 'review'
+           and a.kind <> 'review' and a.live = 0
            and (a.status = 'answered' and not exists (select 1 from task r where r.source_id = a.task_id and r.kind = 'review' and r.status = 'done')
                 or a.status = 'skipped' and t.n_annotations + (
                     select count(*) from assignment o
@@ -63,6 +63,7 @@ pub async fn reopen(
     if matches!(slot.status, Status::Held | Status::Expired) {
         return Err(Error::Conflict("You have not answered this task yet.".to_owned()));
     }
+    slot.require_not_live()?;
     review::require_undecided(&mut tx, slot.task).await?;
     let ids = bring_back(&mut tx, who, id, slot.status, by).await?;
     tx.commit().await?;
@@ -111,11 +112,11 @@ pub(super) async fn is_possible(conn: &mut SqliteConnection, who: Annotator) -> 
     let can: bool = sqlx::query_scalar(
         "select exists (
              select 1 from assignment a
-             where a.user_id = ?1 and a.project_id = ?2 and a.kind <> 'review' and a.status = 'answered' and a.undone = 0
+             where a.user_id = ?1 and a.project_id = ?2 and a.kind <> 'review' and a.live = 0 and a.status = 'answered' and a.undone = 0
                and not exists (select 1 from task r where r.source_id = a.task_id and r.kind = 'review' and r.status = 'done'))
          or exists (
              select 1 from assignment a join task t on t.id = a.task_id
-             where a.user_id = ?1 and a.project_id = ?2 and a.kind <> 'review' and a.status = 'skipped' and a.undone = 0
+             where a.user_id = ?1 and a.project_id = ?2 and a.kind <> 'review' and a.live = 0 and a.status = 'skipped' and a.undone = 0
                and t.n_annotations + (
                    select count(*) from assignment o
                    where o.task_id = t.id and o.status = 'held' and o.lease_until > ?3) < t.overlap)",

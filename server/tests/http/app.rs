@@ -14,7 +14,7 @@ use laurel_server::{
     events::Events,
     router,
     state::{AppState, Settings},
-    store::{Db, accounts, tokens},
+    store::{Db, accounts, chat_jobs, tokens},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::Path, sync::Arc};
@@ -34,8 +34,18 @@ impl App {
     }
 
     pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::over(tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// Another run of the server over the same data.
+    pub async fn restart(self) -> Self {
+        self.db.close().await;
+        Self::over(self.folder, |_| {}).await
+    }
+
+    async fn over(folder: tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         let db = Db::open(folder.path()).await.unwrap();
+        chat_jobs::clear(&db).await.unwrap();
         let mut settings = Settings {
             data: folder.path().to_owned(),
             sample: None,
@@ -71,6 +81,14 @@ impl App {
     /// Ends every stream once it has said what there is.
     pub fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// The same person before this run of the server.
+    pub fn again(&self, caller: &Caller) -> Caller {
+        Caller {
+            router: self.router.clone(),
+            ..caller.clone()
+        }
     }
 
     pub fn stranger(&self) -> Caller {

@@ -212,6 +212,27 @@ async fn lead(scene: &Scene, ada: &Caller) {
     assert_eq!(verbs(scene, "verb=member_changed").await.len(), 1);
 }
 
+/// A battle begins and is stopped.
+async fn fight(scene: &Scene) {
+    let adapters: Vec<Adapter> = scene.admin.get(&scene.path("/adapters")).await.json();
+    let policy = adapters.iter().find(|adapter| adapter.kind.makes_policy());
+    let project: Project = scene.admin.get(&scene.path("")).await.json();
+    let mut open = project.settings;
+    open.arena.on = true;
+    open.arena.adapters = vec![policy.unwrap().id];
+    let json = scene.admin.with("content-type", "application/json");
+    let body = serde_json::to_vec(&open).unwrap();
+    let set = json.send("PUT", &scene.path("/settings"), body).await;
+    assert_eq!(set.status, 200, "{set:?}");
+    let new = NewBattle {
+        text: "question 1 once more".into(),
+        after: None,
+    };
+    let battle: Battle = scene.admin.make(&scene.path("/arena"), &new).await;
+    let path = format!("/battles/{}/close", battle.id);
+    let _: Battle = scene.admin.make(&path, &CloseBattle::default()).await;
+}
+
 /// The first annotator goes.
 async fn leave(scene: &Scene) {
     let users: Vec<User> = scene.admin.get("/users").await.json();
@@ -231,6 +252,7 @@ async fn every_kind_of_change_is_noted() {
     complete_badly(&scene).await;
     check_and_review(&scene).await;
     lead(&scene, &ada).await;
+    fight(&scene).await;
     admit(&scene).await;
     leave(&scene).await;
     let out = tempfile::tempdir().unwrap();

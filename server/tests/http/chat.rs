@@ -26,6 +26,7 @@ fn answers(texts: &[&str]) -> ChatReport {
     };
     ChatReport {
         answers: texts.iter().map(answer).collect(),
+        template_hash: None,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod app;
+mod arena;
 mod audit;
 mod chat;
 mod checks;

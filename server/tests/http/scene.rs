@@ -14,6 +14,7 @@ pub fn settings(label_type: LabelType, completions_per_task: u8) -> ProjectSetti
         ask_strength: false,
         questions: Default::default(),
         checks: Default::default(),
+        arena: Default::default(),
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.into(),
         template: Default::default(),
@@ -73,6 +74,17 @@ impl Scene {
         let scene = Self::new(&settings(LabelType::Pick, 2), n_tasks).await;
         scene.complete(&order(2), plain).await;
         scene
+    }
+
+    /// The same scene before another run of the server.
+    pub async fn restart(self) -> Self {
+        let app = self.app.restart().await;
+        Self {
+            admin: app.again(&self.admin),
+            worker: app.again(&self.worker),
+            project: self.project,
+            app,
+        }
     }
 
     pub fn path(&self, rest: &str) -> String {

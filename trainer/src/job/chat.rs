@@ -94,6 +94,7 @@ fn take(event: Event, answers: &mut [ChatAnswer], tokenizer: &Tokenizer) -> Resu
 fn tell(task: &Task<'_>, answers: &[ChatAnswer]) -> Result<()> {
     let report = ChatReport {
         answers: answers.to_vec(),
+        template_hash: Some(task.tokenizer.template_hash()),
     };
     task.wishes.heed(task.client.post::<Directive>("chat", &report)?);
     Ok(())

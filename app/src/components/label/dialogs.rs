@@ -18,7 +18,8 @@ pub enum Panel {
     Shortcuts,
 }
 
-const REASONS: [(SkipReason, &str, &str); 5] = [
+/// Why a task is skipped: its name in hooks, and words.
+pub const REASONS: [(SkipReason, &str, &str); 5] = [
     (
         SkipReason::CannotJudge,
         "cannot_judge",

@@ -3,11 +3,11 @@
 //! `desk.rs` holds the tasks, `task.rs` shows one of them, `verdicts.rs` hands what the person says to the app's
 //! outbox, which sees that nothing is lost, `keys.rs` reads the keyboard.
 
-mod clock;
+pub mod clock;
 mod desk;
 mod draft;
 mod hand;
-mod keys;
+pub mod keys;
 mod task;
 mod undo;
 mod verdicts;

@@ -117,6 +117,7 @@ fn body(live: Live) -> AnyView {
                 <A href=format!("/projects/{id}/review") attr:class="button" attr:data-test="review-link">{t("Review")}</A>
                 <A href=format!("/projects/{id}/gold") attr:class="button" attr:data-test="gold-link">{t("Gold items")}</A>
                 <A href=format!("/projects/{id}/chat") attr:class="button" attr:data-test="chat-link">{t("Chat")}</A>
+                <A href=format!("/projects/{id}/arena") attr:class="button" attr:data-test="arena-link">{t("Arena")}</A>
                 <A
                     href=format!("/projects/{id}/label")
                     attr:class="button"
@@ -168,10 +169,11 @@ fn settings(live: Live) -> AnyView {
         .project
         .with_ready(|project| project.settings.clone())
         .unwrap_or_else(project_form::defaults);
+    let adapters = Signal::derive(move || live.adapters.get().unwrap_or_default());
     view! {
         <details class="card fold">
             <summary><h2>{t("Settings")}</h2></summary>
-            {project_form::form(start, t("Save the settings"), save, done)}
+            {project_form::form(start, adapters, t("Save the settings"), save, done)}
         </details>
     }
     .into_any()

@@ -1,5 +1,6 @@
 //! The settings of a project as a form, for a new one and for changes.
 
+mod arena;
 mod checks;
 mod questions;
 
@@ -11,7 +12,9 @@ use crate::{
     error::AppError,
     words::t,
 };
-use laurel_protocol::{Checks, DEFAULT_MODEL, LabelType, Project, ProjectSettings, Questions, Template};
+use laurel_protocol::{
+    Adapter, Arena, Checks, DEFAULT_MODEL, LabelType, Project, ProjectSettings, Questions, Template,
+};
 use leptos::prelude::*;
 use std::{future::Future, pin::Pin};
 
@@ -89,15 +92,18 @@ pub fn defaults() -> ProjectSettings {
         ask_strength: false,
         questions: Questions::default(),
         checks: Checks::default(),
+        arena: Arena::default(),
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.to_owned(),
         template: Template::Model,
     }
 }
 
-/// `save` sends the settings once they pass the checks; `done` gets the project that came out.
+/// `adapters` are the project's, none at first. `save` sends the settings once they pass the checks; `done` gets the project
+/// that came out.
 pub fn form(
     start: ProjectSettings,
+    adapters: Signal<Vec<Adapter>>,
     button: &'static str,
     save: impl Fn(ProjectSettings) -> Save + 'static,
     done: Callback<Project>,
@@ -120,6 +126,7 @@ pub fn form(
     );
     let asked = questions::Fields::new(&start.questions);
     let checked = checks::Fields::new(&start.checks);
+    let contested = arena::Fields::new(&start.arena);
     let errors: Errors = RwSignal::new(Vec::new());
     let action = Action::default();
     Effect::new(move || {
@@ -156,6 +163,7 @@ pub fn form(
             ask_strength: strength.get_untracked(),
             questions: asked.read().map_err(|error| vec![error])?,
             checks: checked.read().map_err(|error| vec![error])?,
+            arena: contested.read().map_err(|error| vec![error])?,
             leave_out_truncated: truncated.get_untracked(),
             base_model: model.get_untracked().trim().to_owned(),
             template: Template::from_name(&template.get_untracked())
@@ -194,6 +202,7 @@ pub fn form(
             <div hidden=move || chosen.get() != LabelType::Pick>{switch_field(STRENGTH, strength)}</div>
             {questions::fieldset(asked, chosen.into(), errors)}
             {checks::fieldset(checked, errors)}
+            {arena::fieldset(contested, adapters, errors)}
             {switch_field(TRUNCATED, truncated)}
             <div class="field-row">
                 {text_field(MODEL, "text", model, errors)}

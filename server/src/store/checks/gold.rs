@@ -26,6 +26,12 @@ pub async fn make(
     if slot.kind != Kind::Label {
         return Err(Error::Conflict("This task is itself a check.".to_owned()));
     }
+    if slot.live {
+        return Err(Error::Conflict(
+            "A vote of the arena cannot be a gold item: nobody else is shown what was typed there."
+                .to_owned(),
+        ));
+    }
     let known: Option<i64> = sqlx::query_scalar(
         "select id from task where project_id = ?1 and kind = 'gold' and source_id = ?2 and status = 'open'",
     )

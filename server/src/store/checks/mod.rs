@@ -137,7 +137,8 @@ async fn given(conn: &mut SqliteConnection, user: UserId, project: ProjectId) ->
                 count(*) filter (where kind = 'gold') as n_gold,
                 count(*) filter (where kind = 'gold' and status = 'held') as n_gold_held
          from assignment
-         where user_id = ?1 and project_id = ?2 and kind <> 'review' and status in ('held', 'answered', 'skipped')",
+         where user_id = ?1 and project_id = ?2 and kind <> 'review' and live = 0
+           and status in ('held', 'answered', 'skipped')",
     )
     .bind(user.0)
     .bind(project.0)
@@ -195,7 +196,7 @@ async fn unseen_gold(conn: &mut SqliteConnection, who: Annotator) -> Result<Opti
 async fn repeat(conn: &mut SqliteConnection, who: Annotator) -> Result<Option<Next>> {
     let source: Option<(i64, i64, String)> = sqlx::query_as(
         "select a.task_id, t.prompt_id, a.display_order from assignment a join task t on t.id = a.task_id
-         where a.user_id = ?1 and a.project_id = ?2 and a.status = 'answered' and a.kind = 'label'
+         where a.user_id = ?1 and a.project_id = ?2 and a.status = 'answered' and a.kind = 'label' and a.live = 0
            and (select count(*) from task_completion c where c.task_id = t.id) > 1
            and not exists (select 1 from task r
                            where r.project_id = ?2 and r.kind = 'repeat' and r.for_user_id = ?1 and r.source_id = t.id)

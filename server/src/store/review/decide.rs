@@ -62,7 +62,7 @@ pub async fn decide(
     let mut tx = db.write().await?;
     let source: Option<Decided> = sqlx::query_as(
         "select t.project_id, t.prompt_id, t.n_annotations, p.label_type, p.ask_strength, p.questions
-         from task t join project p on p.id = t.project_id where t.id = ?1 and t.kind = 'label'",
+         from task t join project p on p.id = t.project_id where t.id = ?1 and t.kind = 'label' and t.live = 0",
     )
     .bind(task.0)
     .fetch_optional(&mut *tx)

@@ -67,7 +67,7 @@ pub async fn retire(db: &Db, task: TaskId, retired: bool, by: &Person, now: Time
     let task_now: Option<(i64, i64, i64, i64)> = sqlx::query_as(
         "select t.project_id, t.n_annotations, p.overlap,
                 (select count(*) from assignment a where a.task_id = t.id and a.status = 'held')
-         from task t join project p on p.id = t.project_id where t.id = ?1 and t.kind = 'label'",
+         from task t join project p on p.id = t.project_id where t.id = ?1 and t.kind = 'label' and t.live = 0",
     )
     .bind(task.0)
     .fetch_optional(&mut *tx)

@@ -38,7 +38,7 @@ pub async fn page(
     let mut tx = db.read().begin().await?;
     let candidates: Vec<i64> = sqlx::query_scalar(
         "select t.id from task t
-         where t.project_id = ?1 and t.kind = 'label' and t.id > ?2
+         where t.project_id = ?1 and t.kind = 'label' and t.live = 0 and t.id > ?2
            and (?3 = 'all' or (?3 = 'decided') = exists (
                     select 1 from task r where r.source_id = t.id and r.kind = 'review' and r.status = 'done'))
            and (?3 = 'decided' or t.status = 'done' and t.n_annotations >= iif(?3 = 'all', 1, 2))
@@ -95,7 +95,7 @@ fn said(voice: &Voice) -> protocol::Said<'_> {
 
 async fn show(conn: &mut SqliteConnection, id: TaskId, voices: Vec<Voice>) -> Result<ReviewTask> {
     let messages: Option<String> = sqlx::query_scalar(
-        "select p.messages from task t join prompt p on p.id = t.prompt_id where t.id = ?1 and t.kind = 'label'",
+        "select p.messages from task t join prompt p on p.id = t.prompt_id where t.id = ?1 and t.kind = 'label' and t.live = 0",
     )
     .bind(id.0)
     .fetch_optional(&mut *conn)

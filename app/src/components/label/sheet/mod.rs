@@ -9,7 +9,7 @@ mod write;
 pub use ratings::focus_unrated;
 pub use write::{demonstration, focus_demonstration, spoken};
 
-use laurel_protocol::{Assignment, Extras, Questions};
+use laurel_protocol::{Assignment, Extras, Questions, ShownCompletion};
 use leptos::prelude::*;
 
 /// The questions of the task on screen and what has been said so far.
@@ -44,6 +44,17 @@ impl Sheet {
             extras: RwSignal::new(extras),
             texts: StoredValue::new(texts),
             changed,
+        }
+    }
+
+    /// Of answers about which nothing is asked but the judgement.
+    pub fn without_questions(completions: &[ShownCompletion]) -> Self {
+        let texts = completions.iter().map(|completion| completion.text.clone());
+        Self {
+            questions: StoredValue::new(Questions::default()),
+            extras: RwSignal::new(Extras::default()),
+            texts: StoredValue::new(texts.collect()),
+            changed: Callback::new(|()| {}),
         }
     }
 
