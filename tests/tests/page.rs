@@ -79,6 +79,7 @@ fn pages_are_quiet_accessible_and_fit_a_phone() -> Result<()> {
         (format!("{project}/progress"), "plot-days"),
         (format!("{project}/quality"), "annotator"),
         (format!("{project}/rounds/new"), "start-round"),
+        (format!("{project}/arena"), "arena-closed"),
         (format!("{project}/label"), "task"),
         (format!("/projects/{rank}/label"), "task"),
         (format!("/rounds/{round}"), "round-chart-accuracy"),
