@@ -60,6 +60,7 @@ pub enum AuditSubject {
     Battle,
     Round,
     Adapter,
+    Scoring,
     Database,
 }
 
@@ -141,6 +142,15 @@ verbs! {
     RoundFinished,
     RoundFailed,
     AdapterAccepted,
+    /// A scoring of the open tasks, for active selection.
+    ScoringOrdered,
+    ScoringStarted,
+    /// The scoring waits again: its trainer gave it back or fell silent.
+    ScoringReturned,
+    ScoringAbortAsked,
+    ScoringAborted,
+    ScoringFinished,
+    ScoringFailed,
     ExportTaken,
     BackupTaken,
 }

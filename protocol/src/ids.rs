@@ -28,8 +28,8 @@ macro_rules! ids {
 
 ids! {
     UserId, InviteId, TokenId, ProjectId, PromptId, CompletionId, CompletionJobId, TaskId, AssignmentId,
-    AnnotationId, SnapshotId, RoundId, AdapterId, AuditId, BattleId,
-    /// A unit of work that a trainer leases: a round or a completion job.
+    AnnotationId, SnapshotId, RoundId, AdapterId, AuditId, BattleId, ScoringId,
+    /// A unit of work that a trainer leases: a round, a completion job, a scoring.
     JobId,
 }
 

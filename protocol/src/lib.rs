@@ -30,6 +30,8 @@ pub mod questions;
 pub mod review;
 pub mod round;
 pub mod row;
+pub mod scoring;
+pub mod selection;
 pub mod template;
 pub mod worker;
 
@@ -58,5 +60,7 @@ pub use questions::*;
 pub use review::*;
 pub use round::*;
 pub use row::*;
+pub use scoring::*;
+pub use selection::*;
 pub use template::*;
 pub use worker::*;

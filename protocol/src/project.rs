@@ -7,6 +7,7 @@ use crate::{
     ids::{CompletionId, ProjectId, PromptId, Timestamp, UserId},
     message::Message,
     questions::Questions,
+    selection::Selection,
     template::Template,
 };
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,9 @@ pub struct ProjectSettings {
     /// Live battles of hidden contenders.
     #[serde(default)]
     pub arena: Arena,
+    /// Which open tasks come first.
+    #[serde(default)]
+    pub selection: Selection,
     /// Leave completions that were cut off by the token limit out of tasks.
     #[serde(default)]
     pub leave_out_truncated: bool,
@@ -132,9 +136,15 @@ impl ProjectSettings {
                 "ask_strength",
                 "works with the label type pick only",
             )
+            .ensure(
+                self.label_type != LabelType::Rate || !self.selection.active,
+                "selection.active",
+                "needs a label type that compares completions: pick, rank or best-worst",
+            )
             .ensure(!self.base_model.trim().is_empty(), "base_model", "must be named");
         self.questions.check(&mut check);
         self.checks.check(&mut check);
+        self.selection.check(&mut check);
         let mut errors = check.finish().err().unwrap_or_default();
         errors.extend(self.template.validate().err().unwrap_or_default());
         errors.extend(self.arena.validate(self.label_type).err().unwrap_or_default());
@@ -302,6 +312,7 @@ mod tests {
             questions: Questions::default(),
             checks: Checks::default(),
             arena: Arena::default(),
+            selection: Selection::default(),
             leave_out_truncated: false,
             base_model: DEFAULT_MODEL.into(),
             template: Template::Model,
@@ -327,6 +338,25 @@ mod tests {
             ..settings
         };
         assert_eq!(empty.validate().unwrap_err()[0].field, "template");
+    }
+
+    #[test]
+    fn a_project_hands_tasks_out_as_they_were_made_unless_told_and_a_share_is_a_share() {
+        let text = r#"{"name": "p", "label_type": "pick", "completions_per_task": 2}"#;
+        let settings: ProjectSettings = serde_json::from_str(text).unwrap();
+        assert!(!settings.selection.active);
+        let selection = Selection {
+            active: true,
+            explore_percent: 101,
+        };
+        let wrong = ProjectSettings {
+            selection,
+            ..settings
+        };
+        assert_eq!(
+            wrong.validate().unwrap_err()[0].field,
+            "selection.explore_percent"
+        );
     }
 
     #[test]

@@ -340,6 +340,9 @@ pub enum ProjectEvent {
     Round {
         round: Box<Round>,
     },
+    Scoring {
+        scoring: Box<crate::selection::Scoring>,
+    },
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! The worker part of the API: how a trainer leases a job, fetches its input and hands in its output.
 //!
-//! Order of calls, all with a worker token: `POST /worker/lease` → (`GET …/rows` | `GET …/prompts`, the
-//! starting adapter's files) → many `POST …/report`, `…/completions` or `…/chat` (each renews the lease) →
+//! Order of calls, all with a worker token: `POST /worker/lease` → (`GET …/rows` | `GET …/prompts` | `GET …/tasks`, the
+//! starting adapter's files) → many `POST …/report`, `…/completions`,
+//! `…/uncertainties` or `…/chat` (each renews the lease) →
 //! `PUT …/adapter/{file}` → `POST …/finish`. Every call after the lease carries the lease in the header
 //! `Laurel-Lease`; a lost lease answers 409 `lease_lost` and the trainer drops the job.
 
 use crate::{
     completion::{FinishReason, Sampling},
     error::{Check, Validation},
-    ids::{AdapterId, CompletionJobId, JobId, PromptId, RoundId},
+    ids::{AdapterId, CompletionJobId, JobId, PromptId, RoundId, ScoringId},
     message::Message,
     preview::Preview,
     round::{LogLine, MetricPoint, RoundSpec, Sample},
@@ -91,6 +92,10 @@ pub enum Work {
         completion_job_id: CompletionJobId,
         sampling: Sampling,
     },
+    /// `GET /worker/jobs/{job}/rows` streams what was compared so far, ties among it, and `GET /worker/jobs/{job}/tasks` the
+    /// open tasks, one [`WorkTask`](crate::WorkTask) a line; their uncertainties come back by
+    /// `POST /worker/jobs/{job}/uncertainties`. The features are those of the job's adapter, a reward model.
+    Scoring { scoring_id: ScoringId },
     /// A turn of a chat: the answers are told by `POST /worker/jobs/{job}/chat` while they are written.
     Chat {
         sides: Vec<ChatWork>,

@@ -7,7 +7,7 @@ use crate::{
     guards,
     routes::{
         accounts, arena, audit, chat, completion_jobs, events, health, labelling, lines, members, projects,
-        quality, review, rounds, worker,
+        quality, review, rounds, scorings, worker,
     },
     state::AppState,
     static_files,
@@ -65,6 +65,8 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(projects::prompt_completions))
         .routes(routes!(completion_jobs::list, completion_jobs::create))
         .routes(routes!(completion_jobs::abort))
+        .routes(routes!(scorings::list, scorings::create))
+        .routes(routes!(scorings::abort))
         .routes(routes!(events::project))
         .routes(routes!(lines::export))
         // Labelling
@@ -113,10 +115,12 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(worker::lease))
         .routes(routes!(worker::report))
         .routes(routes!(worker::completions))
+        .routes(routes!(scorings::uncertainties))
         .routes(routes!(chat::report))
         .routes(routes!(worker::finish))
         .routes(routes!(lines::worker_rows))
         .routes(routes!(lines::worker_prompts))
+        .routes(routes!(lines::worker_tasks))
         .routes(routes!(rounds::worker_adapter_file))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         // Accounts: small bodies, for some of them come from strangers

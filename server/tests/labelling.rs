@@ -24,6 +24,10 @@ struct Fixture {
 
 /// A pick project with one task a prompt, its completions handed in by a trainer.
 async fn fixture(n_tasks: u32, overlap: u8, n_users: usize) -> Fixture {
+    fixture_with(Selection::default(), n_tasks, overlap, n_users).await
+}
+
+async fn fixture_with(selection: Selection, n_tasks: u32, overlap: u8, n_users: usize) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let db = Db::open(folder.path()).await.unwrap();
     let settings = ProjectSettings {
@@ -36,6 +40,7 @@ async fn fixture(n_tasks: u32, overlap: u8, n_users: usize) -> Fixture {
         questions: Default::default(),
         checks: Default::default(),
         arena: Default::default(),
+        selection,
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.into(),
         template: Default::default(),
@@ -183,7 +188,27 @@ fn answer(choice: Choice, revision: u32) -> Answer {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_task_gets_exactly_its_overlap_from_annotators_at_once() {
-    let fixture = fixture(30, 3, 8).await;
+    overlap_is_exact(fixture(30, 3, 8).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_task_gets_exactly_its_overlap_where_the_least_sure_ones_come_first() {
+    let selection = Selection {
+        active: true,
+        explore_percent: 20,
+    };
+    let fixture = fixture_with(selection, 30, 3, 8).await;
+    let mut tx = fixture.db.write().await.unwrap();
+    sqlx::query("update task set uncertainty = nullif(id * 7 % 11, 0) / 20.0")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    overlap_is_exact(fixture).await;
+}
+
+/// Eight people answer everything that they are given, twice, and undo some of it.
+async fn overlap_is_exact(fixture: Fixture) {
     let mut annotators = tokio::task::JoinSet::new();
     for n in 0..fixture.users.len() {
         let (db, who) = (fixture.db.clone(), fixture.annotator(n));

@@ -110,6 +110,7 @@ pub fn pick(overlap: u8) -> ProjectSettings {
         questions: Default::default(),
         checks: Default::default(),
         arena: Default::default(),
+        selection: Default::default(),
         leave_out_truncated: false,
         base_model: laurel_protocol::DEFAULT_MODEL.into(),
         template: Default::default(),

@@ -18,4 +18,5 @@ pub mod optim;
 pub mod report;
 pub mod rng;
 pub mod rounds;
+pub mod select;
 pub mod serve;

@@ -4,7 +4,7 @@
 use crate::{build, model, place::Place, shell};
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 #[derive(Args)]
 pub struct Options {
@@ -16,6 +16,8 @@ pub struct Options {
 enum What {
     /// Reward models on comparisons from a known Bradley-Terry world, beside the best that is possible.
     Reward(Reward),
+    /// Active selection of tasks beside random selection, on simulated annotators with a known truth.
+    Active(Active),
     /// PPO and DPO from 400 comparisons that VADER's sentiment lexicon labels, and the reward model between.
     Ppo(Ppo),
 }
@@ -34,6 +36,18 @@ struct Reward {
     /// f32, bf16 or quantized: what the frozen weights are kept in; auto is bf16 where the CPU multiplies it
     #[arg(long, default_value = "auto")]
     precision: String,
+}
+
+#[derive(Args)]
+struct Active {
+    /// The first seed: of the truth, the labels and the heads
+    #[arg(long, default_value_t = 1)]
+    first_seed: u64,
+    #[arg(long, default_value_t = 10)]
+    seeds: u64,
+    /// Few short answers, to see that it works
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Args)]
@@ -62,6 +76,17 @@ enum Part {
 pub fn run(place: &Place, options: &Options) -> Result<()> {
     match &options.what {
         What::Reward(reward) => run_reward(place, reward),
+        What::Active(active) => {
+            let folder = |path: PathBuf| path.display().to_string();
+            let mut args = vec![
+                active.first_seed.to_string(),
+                active.seeds.to_string(),
+                folder(place.cache.join("experiment-active")),
+                folder(place.root.join("assets/sample/prompts.jsonl")),
+            ];
+            args.extend(active.quick.then(|| "quick".to_owned()));
+            run_program(place, "experiment_active", &args)
+        }
         What::Ppo(ppo) => {
             let mut args = vec![
                 ppo.first_seed.to_string(),

@@ -8,7 +8,7 @@
 use super::{account, url};
 use laurel_protocol::{
     Battle, BattleId, ChatTurn, CompletionJob, ErrorCode, JobId, LogLine, MetricPoint, Preview,
-    ProjectCounts, ProjectEvent, ProjectId, Round, RoundEvent, RoundId, Sample,
+    ProjectCounts, ProjectEvent, ProjectId, Round, RoundEvent, RoundId, Sample, Scoring,
 };
 use leptos::{prelude::set_timeout, task::spawn_local};
 use serde::Deserialize;
@@ -23,7 +23,7 @@ use web_sys::{Event, EventSource, MessageEvent};
 /// A stream that is followed until this is dropped.
 pub struct Stream(#[expect(dead_code, reason = "held, never read")] Rc<Line>);
 
-/// Follows a project: counts, completion jobs, rounds. `on_live` hears of each connection, and of its loss.
+/// Follows a project: counts, completion jobs, rounds, scorings. `on_live` hears of each connection, and of its loss.
 pub fn follow_project(
     id: ProjectId,
     on_event: impl Fn(ProjectEvent) + 'static,
@@ -105,6 +105,7 @@ struct Update {
     preview: Option<Preview>,
     turn: Option<Box<ChatTurn>>,
     battle: Option<Box<Battle>>,
+    scoring: Option<Box<Scoring>>,
 }
 
 impl Update {
@@ -113,7 +114,8 @@ impl Update {
         let counts = self.counts.map(|counts| ProjectEvent::Counts { counts });
         let job = self.job.map(|job| ProjectEvent::CompletionJob { job });
         let round = self.round.map(|round| ProjectEvent::Round { round });
-        counts.or(job).or(round)
+        let scoring = self.scoring.map(|scoring| ProjectEvent::Scoring { scoring });
+        counts.or(job).or(round).or(scoring)
     }
 
     fn of_round(self) -> Option<RoundEvent> {

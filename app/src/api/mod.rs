@@ -15,6 +15,7 @@ pub mod members;
 pub mod project;
 pub mod review;
 pub mod round;
+pub mod scoring;
 
 use crate::error::AppError;
 use laurel_protocol::{ApiError, ErrorCode};

@@ -8,7 +8,7 @@ use crate::{
     extract::Path,
     guards::Watcher,
     state::AppState,
-    store::{self, completion_jobs, metrics, projects, rounds},
+    store::{self, completion_jobs, metrics, projects, rounds, scorings},
 };
 use axum::{
     extract::State,
@@ -87,7 +87,16 @@ async fn project_state(app: &AppState, id: ProjectId) -> store::Result<Vec<Proje
     events.extend(rounds.map(|round| ProjectEvent::Round {
         round: Box::new(round),
     }));
+    events.extend(newest_scoring(app, id).await?);
     Ok(events)
+}
+
+/// It goes with the counts: answers order scorings, and tasks get their uncertainty from them.
+async fn newest_scoring(app: &AppState, id: ProjectId) -> store::Result<Option<ProjectEvent>> {
+    let newest = scorings::newest(&app.db, id).await?;
+    Ok(newest.map(|scoring| ProjectEvent::Scoring {
+        scoring: Box::new(scoring),
+    }))
 }
 
 /// From a list with the newest first: what is not over and the newest few, oldest first.
@@ -121,6 +130,9 @@ async fn read_project(app: &AppState, id: ProjectId, notices: &Notices) -> store
             },
             _ => continue,
         });
+    }
+    if notices.list.contains(&Notice::Counts(id)) {
+        events.extend(newest_scoring(app, id).await?);
     }
     Ok(events)
 }

@@ -8,7 +8,10 @@ use crate::{
     guards::{Admin, Leased, Worker},
     spool,
     state::AppState,
-    store::{self, audit, completion_jobs, exports, leases, projects, rounds, snapshots},
+    store::{
+        self, audit, completion_jobs, exports, jobs::JobKind, leases, projects, rounds, scorings::work,
+        snapshots,
+    },
 };
 use axum::{
     BoxError,
@@ -18,7 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{Stream, stream};
-use laurel_protocol::{ErrorCode, ExportFormat, ProjectId, PromptId, RoundId, SnapshotId, Verb};
+use laurel_protocol::{ErrorCode, ExportFormat, ProjectId, PromptId, RoundId, SnapshotId, TaskId, Verb};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -103,7 +106,7 @@ pub async fn round_rows(
     Ok(snapshot(app, round.snapshot.id))
 }
 
-/// The snapshot of the round that the trainer holds.
+/// The snapshot of the round that the trainer holds, or what was compared so far for its scoring.
 #[utoipa::path(get, path = "/worker/jobs/{job}/rows", tag = "worker", params(("job" = i64, Path)),
     responses((status = 200, body = String, content_type = "application/jsonl")))]
 pub async fn worker_rows(
@@ -112,8 +115,58 @@ pub async fn worker_rows(
     Leased(lease): Leased,
 ) -> Result<Response, Failure> {
     let job = leases::renew(&app.db, &lease, clock::now()).await?;
+    if job.kind == JobKind::Scoring {
+        return Ok(compared(app, job.project_id));
+    }
     let id = rounds::snapshot_of(&app.db, job.id).await?;
     Ok(snapshot(app, id))
+}
+
+fn compared(app: AppState, project: ProjectId) -> Response {
+    let db = app.db;
+    answer(stream::try_unfold(0, move |after| {
+        let db = db.clone();
+        async move {
+            let page = work::compared(&db, project, after).await?;
+            let lines = page.map(|(lines, last)| {
+                (
+                    lines.into_iter().map(|line| line + "\n").collect::<String>(),
+                    last,
+                )
+            });
+            Ok::<_, store::Error>(lines.map(|(lines, last)| (Bytes::from(lines), last)))
+        }
+    }))
+}
+
+/// The open tasks that a scoring is to look at.
+#[utoipa::path(get, path = "/worker/jobs/{job}/tasks", tag = "worker", params(("job" = i64, Path)),
+    responses((status = 200, body = String, content_type = "application/jsonl")))]
+pub async fn worker_tasks(
+    State(app): State<AppState>,
+    _: Worker,
+    Leased(lease): Leased,
+) -> Result<Response, Failure> {
+    let job = leases::renew(&app.db, &lease, clock::now()).await?;
+    if job.kind != JobKind::Scoring {
+        return Err(Failure::not_found());
+    }
+    let db = app.db;
+    Ok(answer(stream::try_unfold(TaskId(0), move |after| {
+        let db = db.clone();
+        async move {
+            let tasks = work::open_tasks(&db, job.project_id, after, 200).await?;
+            let Some(last) = tasks.last().map(|task| task.task_id) else {
+                return Ok::<_, store::Error>(None);
+            };
+            let mut lines = String::new();
+            for task in &tasks {
+                lines += &store::text::to_json(task)?;
+                lines.push('\n');
+            }
+            Ok(Some((Bytes::from(lines), last)))
+        }
+    })))
 }
 
 fn snapshot(app: AppState, id: SnapshotId) -> Response {

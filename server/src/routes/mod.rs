@@ -15,4 +15,5 @@ pub mod projects;
 pub mod quality;
 pub mod review;
 pub mod rounds;
+pub mod scorings;
 pub mod worker;

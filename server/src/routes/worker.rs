@@ -31,6 +31,8 @@ pub async fn notify(app: &AppState, job: &jobs::Job) -> store::Result<()> {
         jobs::JobKind::Round => app
             .events
             .round(job.project_id, rounds::id_of(&app.db, job.id).await?),
+        // The state of a scoring goes with the counts.
+        jobs::JobKind::Scoring => app.events.counts(job.project_id),
         // Its end is told by whoever ends it.
         jobs::JobKind::Chat if !job.status.is_over() => app.chats.set(job.id, job.status, None),
         jobs::JobKind::Chat => {}
@@ -223,9 +225,7 @@ pub async fn finish(
             let installed = installed.await.map_err(Failure::internal)??;
             rounds::finish(&app.db, &lease, &installed, made_with, now).await?;
         }
-        (Outcome::Done { .. }, jobs::JobKind::Completions | jobs::JobKind::Chat) => {
-            leases::finish(&app.db, &lease, JobStatus::Done, None, now).await?
-        }
+        (Outcome::Done { .. }, _) => leases::finish(&app.db, &lease, JobStatus::Done, None, now).await?,
         (Outcome::Failed { error }, _) => {
             leases::finish(&app.db, &lease, JobStatus::Failed, Some(error), now).await?
         }

@@ -6,7 +6,7 @@ use super::{
     Db, Error, Result, annotations,
     audit::{self, Actor, Event, Person},
     checks::{self, Kind, Next},
-    members, tasks, text, undo,
+    members, selection, tasks, text, undo,
 };
 use crate::render;
 use laurel_protocol::{
@@ -251,28 +251,16 @@ async fn claim_check(
     }
 }
 
-/// Hands the most urgent task with a free slot to the person, or `None` when there is none.
+/// Hands the next task with a free slot to the person, or `None` when there is none.
 async fn claim_label(conn: &mut SqliteConnection, who: Annotator) -> Result<Option<AssignmentId>> {
-    let found: Option<(i64, Option<i64>)> = sqlx::query_as(
-        "select t.id, mine.id from task t
-         left join assignment mine on mine.task_id = t.id and mine.user_id = ?1
-         where t.project_id = ?2 and t.status = 'open' and t.kind = 'label' and (mine.id is null or mine.status = 'expired')
-           and t.n_annotations + (select count(*) from assignment a
-                                  where a.task_id = t.id and a.status = 'held') < t.overlap
-         order by t.priority desc, t.id limit 1",
-    )
-    .bind(who.user.0)
-    .bind(who.project.0)
-    .fetch_optional(&mut *conn)
-    .await?;
-    let Some((task, mine)) = found else {
+    let Some(found) = selection::next_task(conn, who).await? else {
         return Ok(None);
     };
-    if let Some(mine) = mine {
+    if let Some(mine) = found.mine {
         take(conn, AssignmentId(mine), who).await?;
         return Ok(Some(AssignmentId(mine)));
     }
-    assign(conn, who, TaskId(task), None).await.map(Some)
+    assign(conn, who, found.task, None).await.map(Some)
 }
 
 /// A new hold on a task. The completions stand in this order, where none is given in a random one.

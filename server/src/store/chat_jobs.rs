@@ -53,7 +53,7 @@ pub(super) async fn insert(
         project,
         base_model: &base_model,
         adapter: None,
-        created_by,
+        created_by: Some(created_by),
     };
     let job = jobs::insert(conn, &job, now).await?;
     // Before a trainer can see the job.
@@ -107,10 +107,10 @@ pub async fn clear(db: &Db) -> Result<()> {
     Ok(())
 }
 
-/// What the trainers of the project's base model are at: the names of rounds, or `completions`.
+/// What the trainers of the project's base model are at: the names of rounds, `completions` or `scoring`.
 pub async fn busy_with(db: &Db, project: ProjectId) -> Result<Vec<String>> {
     let names = sqlx::query_scalar(
-        "select coalesce(r.name, 'completions') from job j left join round r on r.job_id = j.id
+        "select coalesce(r.name, j.kind) from job j left join round r on r.job_id = j.id
          where j.status = 'running' and j.kind <> 'chat'
            and j.base_model = (select base_model from project where id = ?1)
          order by j.id",

@@ -50,7 +50,7 @@ pub async fn create(
         project,
         base_model: &base_model,
         adapter: request.adapter,
-        created_by: by.user,
+        created_by: Some(by.user),
     };
     let job = jobs::insert(&mut tx, &job, now).await?;
     let id: i64 = sqlx::query_scalar(

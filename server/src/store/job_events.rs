@@ -1,4 +1,4 @@
-//! What of a job goes into the audit log: what becomes of a round or a completion job. A turn of a chat leaves nothing
+//! What of a job goes into the audit log: what becomes of a round, a completion job or a scoring. A turn of a chat leaves nothing
 //! behind, here neither.
 
 use super::{
@@ -34,6 +34,7 @@ pub(super) async fn note(
     };
     let (kind, sql) = match job.kind {
         JobKind::Round => (AuditSubject::Round, "select id from round where job_id = ?1"),
+        JobKind::Scoring => (AuditSubject::Scoring, "select id from scoring where job_id = ?1"),
         JobKind::Completions | JobKind::Chat => (
             AuditSubject::CompletionJob,
             "select id from completion_job where job_id = ?1",
@@ -55,24 +56,37 @@ pub(super) async fn note(
 
 fn verb(kind: JobKind, change: Change) -> Option<Verb> {
     use JobStatus::{Aborted, Done, Failed, Paused, Queued, Running};
-    let (of_round, of_completions) = match change {
-        Change::Ordered => (Verb::RoundOrdered, Verb::CompletionsOrdered),
-        Change::AbortAsked => (Verb::RoundAbortAsked, Verb::CompletionsAbortAsked),
+    let (of_round, of_completions, of_scoring) = match change {
+        Change::Ordered => (Verb::RoundOrdered, Verb::CompletionsOrdered, Verb::ScoringOrdered),
+        Change::AbortAsked => (
+            Verb::RoundAbortAsked,
+            Verb::CompletionsAbortAsked,
+            Verb::ScoringAbortAsked,
+        ),
         Change::PauseAsked => return (kind == JobKind::Round).then_some(Verb::RoundPauseAsked),
         Change::Unpaused => return (kind == JobKind::Round).then_some(Verb::RoundResumed),
         Change::Status(from, to) => match (from, to) {
             (Paused, Queued) => return (kind == JobKind::Round).then_some(Verb::RoundResumed),
             (_, Paused) => return (kind == JobKind::Round).then_some(Verb::RoundPaused),
-            (_, Queued) => (Verb::RoundReturned, Verb::CompletionsReturned),
-            (_, Running) => (Verb::RoundStarted, Verb::CompletionsStarted),
-            (_, Done) => (Verb::RoundFinished, Verb::CompletionsFinished),
-            (_, Failed) => (Verb::RoundFailed, Verb::CompletionsFailed),
-            (_, Aborted) => (Verb::RoundAborted, Verb::CompletionsAborted),
+            (_, Queued) => (
+                Verb::RoundReturned,
+                Verb::CompletionsReturned,
+                Verb::ScoringReturned,
+            ),
+            (_, Running) => (Verb::RoundStarted, Verb::CompletionsStarted, Verb::ScoringStarted),
+            (_, Done) => (
+                Verb::RoundFinished,
+                Verb::CompletionsFinished,
+                Verb::ScoringFinished,
+            ),
+            (_, Failed) => (Verb::RoundFailed, Verb::CompletionsFailed, Verb::ScoringFailed),
+            (_, Aborted) => (Verb::RoundAborted, Verb::CompletionsAborted, Verb::ScoringAborted),
         },
     };
     match kind {
         JobKind::Round => Some(of_round),
         JobKind::Completions => Some(of_completions),
+        JobKind::Scoring => Some(of_scoring),
         JobKind::Chat => None,
     }
 }

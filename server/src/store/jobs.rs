@@ -1,5 +1,5 @@
-//! Jobs: what trainers lease (see [`super::leases`]). A round, a completion job and a turn of a chat each own one. Every
-//! change of a job's status goes through [`set_status`].
+//! Jobs: what trainers lease (see [`super::leases`]). A round, a completion job, a scoring and a turn of a chat each own one.
+//! Every change of a job's status goes through [`set_status`].
 
 use super::{
     Db, Error, Result,
@@ -21,6 +21,7 @@ pub enum JobKind {
     Completions,
     Round,
     Chat,
+    Scoring,
 }
 
 /// A job as far as those who lease, end and watch it need it.
@@ -56,7 +57,8 @@ pub struct NewJob<'a> {
     pub project: ProjectId,
     pub base_model: &'a str,
     pub adapter: Option<AdapterId>,
-    pub created_by: UserId,
+    /// None: the server itself.
+    pub created_by: Option<UserId>,
 }
 
 /// Jobs whose uploads may still be wanted.
@@ -198,11 +200,25 @@ pub async fn insert(conn: &mut SqliteConnection, job: &NewJob<'_>, now: Timestam
     .bind(job.project.0)
     .bind(job.base_model)
     .bind(job.adapter.map(|adapter| adapter.0))
-    .bind(job.created_by.0)
+    .bind(job.created_by.map(|user| user.0))
     .bind(now.0)
     .fetch_one(conn)
     .await?;
     Ok(JobId(id))
+}
+
+/// Has a job that nobody has begun use another adapter.
+pub(super) async fn set_adapter(
+    conn: &mut SqliteConnection,
+    id: JobId,
+    adapter: Option<AdapterId>,
+) -> Result<()> {
+    sqlx::query("update job set adapter_id = ?2 where id = ?1 and status = 'queued'")
+        .bind(id.0)
+        .bind(adapter.map(|adapter| adapter.0))
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 pub async fn read(conn: &mut SqliteConnection, id: JobId) -> Result<Job> {

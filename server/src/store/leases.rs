@@ -6,7 +6,7 @@ use super::{
     audit::Actor,
     chat_jobs, completion_jobs,
     jobs::{self, Job, JobKind},
-    rounds, text,
+    rounds, scorings, text,
 };
 use crate::chats::Chats;
 use laurel_protocol::{JobId, JobStatus, LeaseRequest, LeasedJob, Timestamp, Work};
@@ -40,8 +40,8 @@ pub struct Leased {
     pub released: Vec<Job>,
 }
 
-/// Hands the oldest job that waits to the trainer, a turn of a chat before all others, or none when there is none for
-/// its models.
+/// Hands the oldest job that waits to the trainer, a turn of a chat before all others and a scoring behind them, or none
+/// when there is none for its models.
 pub async fn lease(
     db: &Db,
     chats: &Chats,
@@ -71,7 +71,7 @@ pub async fn lease(
     let id: Option<i64> = sqlx::query_scalar(
         "select id from job
          where status = 'queued' and base_model in (select value from json_each(?1)) and (not ?2 or kind = 'chat')
-         order by kind <> 'chat', id limit 1",
+         order by case kind when 'chat' then 0 when 'scoring' then 2 else 1 end, id limit 1",
     )
     .bind(&models)
     .bind(request.chat_only)
@@ -100,7 +100,7 @@ pub async fn lease(
     let job = jobs::read(&mut tx, id).await?;
     let scorer = match job.kind {
         JobKind::Round => rounds::reward_adapter(&mut tx, id).await?,
-        JobKind::Completions | JobKind::Chat => None,
+        JobKind::Completions | JobKind::Chat | JobKind::Scoring => None,
     };
     let leased = LeasedJob {
         job_id: id,
@@ -128,6 +128,7 @@ async fn work_of(conn: &mut SqliteConnection, chats: &Chats, job: &Job) -> Resul
         }
         JobKind::Completions => completion_jobs::work_of(conn, job.id).await,
         JobKind::Round => rounds::work_of(conn, job.id).await,
+        JobKind::Scoring => scorings::work::work_of(conn, job.id).await,
     }
 }
 
@@ -190,6 +191,7 @@ pub async fn finish(
     let job = require_lease(&mut tx, lease, now).await?;
     let error = error.map(jobs::shortened);
     jobs::end(&mut tx, &job, to, error.as_deref(), &lease.holder(), now).await?;
+    scorings::work::after(&mut tx, &job, now).await?;
     tx.commit().await?;
     Ok(())
 }

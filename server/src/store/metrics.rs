@@ -1,14 +1,15 @@
 //! What a trainer reports on its way: steps, figures, log lines, samples. A resumed round repeats steps, so a
 //! (step, split) that comes again replaces the earlier one; a report that is sent twice changes nothing.
 
-use super::{Db, Result, jobs, leases, rounds, text};
+use super::{Db, Result, jobs, leases, rounds, scorings, text};
 use laurel_protocol::{Directive, LogLine, MetricPoint, Report, RoundId, Timestamp};
 use sqlx::SqliteConnection;
 
 /// Log lines that a new watcher gets.
 const N_LOG_LINES: i64 = 200;
 
-/// Stores a report of the job that the trainer holds. For a completion job only the time left counts.
+/// Stores a report of the job that the trainer holds. For a completion job only the time left counts, and for a
+/// scoring its steps beside.
 pub async fn report(
     db: &Db,
     lease: &leases::Lease,
@@ -20,6 +21,7 @@ pub async fn report(
     let forward = match job.kind {
         jobs::JobKind::Completions | jobs::JobKind::Chat => false,
         jobs::JobKind::Round => store(&mut tx, &job, report).await?,
+        jobs::JobKind::Scoring => scorings::work::progress(&mut tx, &job, report).await?,
     };
     let seconds_left = report
         .seconds_left

@@ -30,6 +30,8 @@ pub mod projects;
 pub mod prompts;
 pub mod review;
 pub mod rounds;
+pub mod scorings;
+mod selection;
 pub mod snapshots;
 pub mod tasks;
 pub mod text;

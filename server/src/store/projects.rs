@@ -5,7 +5,7 @@ use super::{
     audit::{self, Actor, Event},
     battles,
     checks::{self, Kind, Try},
-    prompts, tasks, text,
+    prompts, scorings, tasks, text,
 };
 use crate::render;
 use laurel_protocol::{
@@ -19,7 +19,7 @@ use sqlx::SqliteConnection;
 pub async fn list(db: &Db, user: &User) -> Result<Vec<Project>> {
     let rows: Vec<ProjectRow> = sqlx::query_as(
         "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength, questions,
-                checks, arena, leave_out_truncated, base_model, template, created_at from project
+                checks, arena, selection, leave_out_truncated, base_model, template, created_at from project
          where ?1 or assigned = 0
                or exists (select 1 from project_member where project_id = project.id and user_id = ?2)
          order by id desc",
@@ -48,6 +48,15 @@ pub async fn require(db: &Db, id: ProjectId) -> Result<()> {
     let known: Option<i64> = sqlx::query_scalar("select id from project where id = ?1")
         .bind(id.0)
         .fetch_optional(db.read())
+        .await?;
+    known.map(drop).ok_or(Error::NotFound)
+}
+
+/// The same within a transaction.
+pub(super) async fn require_in(conn: &mut SqliteConnection, id: ProjectId) -> Result<()> {
+    let known: Option<i64> = sqlx::query_scalar("select id from project where id = ?1")
+        .bind(id.0)
+        .fetch_optional(conn)
         .await?;
     known.map(drop).ok_or(Error::NotFound)
 }
@@ -159,7 +168,7 @@ pub async fn change(
     sqlx::query(
         "update project set name = ?2, guidelines = ?3, label_type = ?4, completions_per_task = ?5, overlap = ?6,
                             ask_strength = ?7, leave_out_truncated = ?8, base_model = ?9, template = ?10,
-                            questions = ?11, checks = ?12, arena = ?13
+                            questions = ?11, checks = ?12, arena = ?13, selection = ?14
          where id = ?1",
     )
     .bind(id.0)
@@ -175,8 +184,10 @@ pub async fn change(
     .bind(text::to_json(&new.questions)?)
     .bind(text::to_json(&new.checks)?)
     .bind(text::to_json(&new.arena)?)
+    .bind(text::to_json(&new.selection)?)
     .execute(&mut *tx)
     .await?;
+    scorings::due::order(&mut tx, id, scorings::due::News::Other, now).await?;
     let changed = changed_fields(&old, new);
     if !changed.is_empty() {
         note(
@@ -323,8 +334,8 @@ pub(super) async fn insert(
     let id: i64 = sqlx::query_scalar(
         "insert into project (name, guidelines, label_type, completions_per_task, overlap, ask_strength,
                               leave_out_truncated, base_model, template, pseudonym_key, created_at, questions,
-                              checks, arena)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) returning id",
+                              checks, arena, selection)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) returning id",
     )
     .bind(settings.name.trim())
     .bind(&settings.guidelines)
@@ -340,6 +351,7 @@ pub(super) async fn insert(
     .bind(text::to_json(&settings.questions)?)
     .bind(text::to_json(&settings.checks)?)
     .bind(text::to_json(&settings.arena)?)
+    .bind(text::to_json(&settings.selection)?)
     .fetch_one(conn)
     .await?;
     Ok(ProjectId(id))
@@ -348,7 +360,7 @@ pub(super) async fn insert(
 async fn read(conn: &mut SqliteConnection, id: ProjectId) -> Result<ProjectRow> {
     let row: Option<ProjectRow> = sqlx::query_as(
         "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength, questions,
-                checks, arena, leave_out_truncated, base_model, template, created_at from project where id = ?1",
+                checks, arena, selection, leave_out_truncated, base_model, template, created_at from project where id = ?1",
     )
     .bind(id.0)
     .fetch_optional(conn)
@@ -368,6 +380,7 @@ struct ProjectRow {
     questions: String,
     checks: String,
     arena: String,
+    selection: String,
     leave_out_truncated: bool,
     base_model: String,
     template: String,
@@ -386,6 +399,7 @@ impl ProjectRow {
             questions: text::from_json(&self.questions)?,
             checks: text::from_json(&self.checks)?,
             arena: text::from_json(&self.arena)?,
+            selection: text::from_json(&self.selection)?,
             leave_out_truncated: self.leave_out_truncated,
             base_model: self.base_model.clone(),
             template: text::from_json(&self.template)?,

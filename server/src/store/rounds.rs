@@ -4,7 +4,7 @@ use super::{
     Db, Error, Result, adapters,
     audit::{self, Actor, Event, Person},
     job_events::{self, Change},
-    jobs, leases, new_rounds, projects, snapshots, text,
+    jobs, leases, new_rounds, projects, scorings, snapshots, text,
 };
 use crate::adapter_files::Installed;
 use laurel_protocol::{
@@ -47,7 +47,7 @@ pub async fn create(
         project,
         base_model: &base_model,
         adapter: new.starting_adapter,
-        created_by: by.user,
+        created_by: Some(by.user),
     };
     let job = jobs::insert(&mut tx, &job, now).await?;
     let id: i64 = sqlx::query_scalar(
@@ -211,6 +211,7 @@ pub async fn finish(
     };
     audit::note(&mut tx, &by, accepted, now).await?;
     jobs::end(&mut tx, &job, JobStatus::Done, None, &by, now).await?;
+    scorings::work::after(&mut tx, &job, now).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     app::{Answered, Caller},
-    scene::{Scene, order, pick, settings},
+    scene::{Scene, done, order, pick, settings},
 };
 use laurel_protocol::*;
 use laurel_server::{
@@ -233,6 +233,30 @@ async fn fight(scene: &Scene) {
     let _: Battle = scene.admin.make(&path, &CloseBattle::default()).await;
 }
 
+/// The log of a project whose scorings end in each way that there is, and wait again once.
+async fn scored() -> Vec<AuditEntry> {
+    let scene = Scene::with_tasks(12).await;
+    for _ in 0..10 {
+        scene
+            .answer(&scene.admin, |shown| pick(Choice::First, shown))
+            .await;
+    }
+    let failed = Outcome::Failed { error: "no".into() };
+    for end in [done(), failed, Outcome::Paused, Outcome::Aborted] {
+        // One that was put down waits still: then none is added.
+        scene.admin.post(&scene.path("/scorings"), &()).await;
+        let (job, holder) = scene.lease().await;
+        if end == Outcome::Aborted {
+            let listed: Vec<Scoring> = scene.admin.get(&scene.path("/scorings")).await.json();
+            let stop = format!("/scorings/{}/abort", listed[0].id);
+            let _: Scoring = scene.admin.make(&stop, &()).await;
+        }
+        let finish = format!("/worker/jobs/{}/finish", job.job_id);
+        ok(holder.post(&finish, &end)).await;
+    }
+    log(&scene).await
+}
+
 /// The first annotator goes.
 async fn leave(scene: &Scene) {
     let users: Vec<User> = scene.admin.get("/users").await.json();
@@ -268,7 +292,12 @@ async fn every_kind_of_change_is_noted() {
     );
 
     let entries = log(&scene).await;
-    let seen: HashSet<Verb> = entries.iter().map(|entry| entry.verb).collect();
+    let of_scorings = scored().await;
+    let seen: HashSet<Verb> = entries
+        .iter()
+        .chain(&of_scorings)
+        .map(|entry| entry.verb)
+        .collect();
     let missing: Vec<_> = Verb::ALL.iter().filter(|verb| !seen.contains(verb)).collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert!(

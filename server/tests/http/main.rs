@@ -29,6 +29,7 @@ mod questions;
 mod review;
 mod roles;
 mod scene;
+mod selection;
 mod tasks;
 mod trainer;
 mod undo;

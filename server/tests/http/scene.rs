@@ -15,6 +15,7 @@ pub fn settings(label_type: LabelType, completions_per_task: u8) -> ProjectSetti
         questions: Default::default(),
         checks: Default::default(),
         arena: Default::default(),
+        selection: Default::default(),
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.into(),
         template: Default::default(),

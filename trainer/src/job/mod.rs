@@ -10,4 +10,5 @@ mod completions;
 mod ends;
 mod heart;
 mod round;
+mod scoring;
 mod worker;

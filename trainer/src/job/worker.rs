@@ -7,7 +7,7 @@ use super::{
     completions,
     ends::settled,
     heart::{Heart, Wishes},
-    round,
+    round, scoring,
 };
 use crate::{
     adapters::{Adapter, CONFIG_FILE, Head, WEIGHTS_FILE},
@@ -96,7 +96,7 @@ impl Worker {
             .get(&job.base_model)
             .with_context(|| format!("this trainer has no model named {}", job.base_model))?;
         let precision = match &job.work {
-            Work::Completions { .. } => self.precision,
+            Work::Completions { .. } | Work::Scoring { .. } => self.precision,
             Work::Round { spec, .. } => spec.hyper.precision,
             // What lies in memory answers.
             Work::Chat { .. } => match &self.loaded {
@@ -150,6 +150,17 @@ impl Worker {
                 &talk,
             ),
             Work::Chat { .. } => bail!("a turn of a chat was answered before"),
+            Work::Scoring { scoring_id } => scoring::run(&scoring::Task {
+                client,
+                model: &loaded.model,
+                precision: loaded.precision,
+                tokenizer: &tokenizer,
+                adapter: job.adapter.as_ref().zip(adapter.as_ref()),
+                scoring: *scoring_id,
+                folder: &worker.work_dir.join("features"),
+                wishes,
+                talk: &talk,
+            }),
             Work::Round {
                 spec,
                 snapshot_hash,
@@ -202,7 +213,7 @@ impl Worker {
         let heart = Heart::start(client.clone(), job.lease_seconds, wishes.clone());
         let end = match &job.work {
             Work::Chat { sides, sampling } => self.chat(job, &client, loaded, sides, sampling, &wishes),
-            Work::Completions { .. } | Work::Round { .. } => {
+            Work::Completions { .. } | Work::Round { .. } | Work::Scoring { .. } => {
                 Err(anyhow!("only a turn of a chat was asked for"))
             }
         };
@@ -265,6 +276,7 @@ fn folder_name(job: &LeasedJob) -> String {
             .collect(),
         Work::Completions { .. } => "completions".to_owned(),
         Work::Chat { .. } => "chat".to_owned(),
+        Work::Scoring { .. } => "scoring".to_owned(),
     };
     format!("job-{}-{data}", job.job_id)
 }

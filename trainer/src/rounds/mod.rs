@@ -50,7 +50,7 @@ use std::path::Path;
 
 /// Tokens of one pass through the model: bounds the memory that activations take. A batch is split into so
 /// many passes as it needs; their gradients add up to the batch's.
-const PASS_TOKENS: usize = 768;
+pub(crate) const PASS_TOKENS: usize = 768;
 
 /// All that a round works on.
 pub struct Input<'a> {

@@ -7,6 +7,7 @@ mod loop_picture;
 mod members;
 mod outcome;
 mod people;
+mod scorings;
 mod start_job;
 
 pub use outcome::kind_name;
@@ -15,7 +16,7 @@ pub use start_job::fresh_seed;
 use super::project_form;
 use crate::{api, components::toast::use_toasts, load::Loaded, words::t};
 use laurel_protocol::{
-    Adapter, CompletionJob, JobStatus, Project, ProjectEvent, ProjectId, ProjectSettings, Round,
+    Adapter, CompletionJob, JobStatus, Project, ProjectEvent, ProjectId, ProjectSettings, Round, Scoring,
 };
 use leptos::prelude::*;
 use leptos_router::components::A;
@@ -28,6 +29,7 @@ pub struct Live {
     pub jobs: Loaded<Vec<CompletionJob>>,
     pub rounds: Loaded<Vec<Round>>,
     pub adapters: Loaded<Vec<Adapter>>,
+    pub scorings: Loaded<Vec<Scoring>>,
 }
 
 impl Live {
@@ -52,6 +54,14 @@ impl Live {
                     },
                 );
             }
+            ProjectEvent::Scoring { scoring } => {
+                self.scorings.update(|scorings| {
+                    match scorings.iter_mut().find(|known| known.id == scoring.id) {
+                        Some(known) => *known = *scoring,
+                        None => scorings.insert(0, *scoring),
+                    }
+                });
+            }
         }
     }
 
@@ -61,6 +71,7 @@ impl Live {
         self.jobs.refresh();
         self.rounds.refresh();
         self.adapters.refresh();
+        self.scorings.refresh();
     }
 }
 
@@ -71,6 +82,7 @@ pub fn page(id: ProjectId) -> AnyView {
         jobs: Loaded::new(move || api::completion::jobs(id)),
         rounds: Loaded::new(move || api::round::list(id)),
         adapters: Loaded::new(move || api::adapter::list(id)),
+        scorings: Loaded::new(move || api::scoring::list(id)),
     };
     let connected = RwSignal::new(true);
     let on_live = move |on| {
@@ -145,6 +157,7 @@ fn body(live: Live) -> AnyView {
             <div class="stack">
                 {outcome::rounds(live)}
                 {outcome::adapters(live)}
+                {scorings::view(live)}
                 {outcome::exports(live)}
             </div>
         </div>

@@ -3,6 +3,7 @@
 mod arena;
 mod checks;
 mod questions;
+mod selection;
 
 use crate::{
     components::{
@@ -13,7 +14,8 @@ use crate::{
     words::t,
 };
 use laurel_protocol::{
-    Adapter, Arena, Checks, DEFAULT_MODEL, LabelType, Project, ProjectSettings, Questions, Template,
+    Adapter, Arena, Checks, DEFAULT_MODEL, LabelType, Project, ProjectSettings, Questions, Selection,
+    Template,
 };
 use leptos::prelude::*;
 use std::{future::Future, pin::Pin};
@@ -93,6 +95,7 @@ pub fn defaults() -> ProjectSettings {
         questions: Questions::default(),
         checks: Checks::default(),
         arena: Arena::default(),
+        selection: Selection::default(),
         leave_out_truncated: false,
         base_model: DEFAULT_MODEL.to_owned(),
         template: Template::Model,
@@ -127,6 +130,7 @@ pub fn form(
     let asked = questions::Fields::new(&start.questions);
     let checked = checks::Fields::new(&start.checks);
     let contested = arena::Fields::new(&start.arena);
+    let selected = selection::Fields::new(&start.selection);
     let errors: Errors = RwSignal::new(Vec::new());
     let action = Action::default();
     Effect::new(move || {
@@ -147,6 +151,9 @@ pub fn form(
             per_task.set(n.to_owned());
             strength.set(false);
             asked.line.set(false);
+            if now == LabelType::Rate {
+                selected.active.set(false);
+            }
             if asked.dimensions.with_untracked(String::is_empty) {
                 asked.dimensions.set(dimensions.to_owned());
             }
@@ -164,6 +171,7 @@ pub fn form(
             questions: asked.read().map_err(|error| vec![error])?,
             checks: checked.read().map_err(|error| vec![error])?,
             arena: contested.read().map_err(|error| vec![error])?,
+            selection: selected.read().map_err(|error| vec![error])?,
             leave_out_truncated: truncated.get_untracked(),
             base_model: model.get_untracked().trim().to_owned(),
             template: Template::from_name(&template.get_untracked())
@@ -203,6 +211,7 @@ pub fn form(
             {questions::fieldset(asked, chosen.into(), errors)}
             {checks::fieldset(checked, errors)}
             {arena::fieldset(contested, adapters, errors)}
+            <div hidden=move || chosen.get() == LabelType::Rate>{selection::fieldset(selected, errors)}</div>
             {switch_field(TRUNCATED, truncated)}
             <div class="field-row">
                 {text_field(MODEL, "text", model, errors)}

@@ -121,6 +121,15 @@ async fn stopped_by(
     Ok((!is_qualified).then_some(Stopped::NotQualified))
 }
 
+/// Whether the next task that wants a label comes in the usual order, in a project with active selection.
+pub(super) async fn explores(conn: &mut SqliteConnection, who: Annotator, percent: u8) -> Result<bool> {
+    if percent == 0 {
+        return Ok(false);
+    }
+    let given = given(conn, who.user, who.project).await?;
+    Ok(is_due(percent, "explore", given.n_label, who))
+}
+
 /// How many tasks a person was given, those that ran out not counted.
 #[derive(Clone, Copy, sqlx::FromRow)]
 struct Given {
