@@ -13,7 +13,7 @@ use crate::{
         events::{Events, event},
     },
     state::AppState,
-    store::{self, battles, chat_jobs},
+    store::{self, battles, chat_jobs, members},
 };
 use axum::{
     Json,
@@ -33,12 +33,13 @@ const FAILED: &str = "The trainer could not answer: ask again, or begin anew wit
 
 /// Where this person stands: the battle that is open, or the last one.
 #[utoipa::path(get, path = "/projects/{id}/arena", tag = "arena", params(("id" = i64, Path)),
-    responses((status = 200, body = ArenaState), (status = 404, body = ApiError)))]
+    responses((status = 200, body = ArenaState), (status = 403, body = ApiError), (status = 404, body = ApiError)))]
 pub async fn state(
     State(app): State<AppState>,
     CurrentUser(caller): CurrentUser,
     Path(project): Path<ProjectId>,
 ) -> Result<Json<ArenaState>, Failure> {
+    members::require_visible(&app.db, project, &caller.user).await?;
     let mut state = battles::state(&app.db, project, caller.user.id).await?;
     if let Some(battle) = &mut state.battle {
         enliven(&app, battle).await?;

@@ -1,13 +1,17 @@
 //! The keyboard of the arena: the labelling page's keys for a pick, while a vote is awaited.
 
 use super::{ring::Ring, view};
-use crate::pages::label::keys::{Command, Mode, Press, command};
+use crate::{
+    components::label::letters::{OwnLetters, Press, use_letters},
+    pages::label::keys::{Command, Mode, command},
+};
 use laurel_protocol::BattleStatus;
 use leptos::{ev, prelude::*};
 use wasm_bindgen::JsCast;
 
 /// Reads keys, and whether the person is there.
 pub fn listen(ring: Ring) {
+    let letters = use_letters();
     let input = move || {
         let _ = ring
             .clock
@@ -22,7 +26,7 @@ pub fn listen(ring: Ring) {
     let handles = [
         window_event_listener(ev::keydown, move |event| {
             input();
-            on_key(ring, &event);
+            on_key(ring, letters, &event);
         }),
         window_event_listener(ev::pointerdown, move |_| input()),
         window_event_listener(ev::wheel, move |_| input()),
@@ -36,7 +40,7 @@ pub fn listen(ring: Ring) {
     });
 }
 
-fn on_key(ring: Ring, event: &web_sys::KeyboardEvent) {
+fn on_key(ring: Ring, letters: OwnLetters, event: &web_sys::KeyboardEvent) {
     if ring.battle.is_disposed()
         || ring.status_now() != Some(BattleStatus::Answered)
         || event.default_prevented()
@@ -68,7 +72,7 @@ fn on_key(ring: Ring, event: &web_sys::KeyboardEvent) {
         true => Mode::Strength,
         false => Mode::Pick,
     };
-    match command(press, mode) {
+    match command(press, mode, |letter| letters.meant(letter)) {
         Some(Command::Choose(choice)) => ring.choose(choice),
         Some(Command::Strength(strength)) => ring.choose_strength(strength),
         Some(Command::Differences) => ring.differences.update(|on| *on = !*on),

@@ -12,6 +12,7 @@ mod votes;
 
 use crate::{
     api,
+    components::label::letters,
     load::Loaded,
     session::Admin,
     words::{fill, t},
@@ -23,6 +24,7 @@ use ring::Ring;
 
 /// `who` need not be an admin: the part of the program with this page is fetched by whoever opens it.
 pub fn page(id: ProjectId, who: &Admin) -> AnyView {
+    letters::provide();
     let is_admin = who.0.role == Role::Admin;
     let ground =
         Loaded::new(move || async move { Ok((api::project::load(id).await?, api::arena::state(id).await?)) });

@@ -4,6 +4,7 @@ use super::ring::Ring;
 use crate::{
     components::label::{
         dialogs::REASONS,
+        letters::use_letters,
         pick::{PickBoard, pick},
         prompt::{letter, prompt, truncated_badge},
         sheet::Sheet,
@@ -199,9 +200,10 @@ fn answered(ring: Ring, battle: &Battle) -> AnyView {
 }
 
 fn comment(ring: Ring) -> AnyView {
+    let letters = use_letters();
     view! {
         <details class="label-comment">
-            <summary aria-keyshortcuts="c">{t("Comment")}</summary>
+            <summary aria-keyshortcuts=move || letters.shown('c').to_string()>{t("Comment")}</summary>
             <textarea
                 id="arena-comment"
                 rows="2"
@@ -217,6 +219,7 @@ fn comment(ring: Ring) -> AnyView {
 }
 
 fn skip(ring: Ring) -> AnyView {
+    let letters = use_letters();
     let buttons = REASONS
         .into_iter()
         .enumerate()
@@ -236,7 +239,7 @@ fn skip(ring: Ring) -> AnyView {
         .collect_view();
     view! {
         <details class="label-comment">
-            <summary aria-keyshortcuts="s" data-test="arena-skip">{t("Skip without a vote")}</summary>
+            <summary aria-keyshortcuts=move || letters.shown('s').to_string() data-test="arena-skip">{t("Skip without a vote")}</summary>
             <div class="actions">{buttons}</div>
         </details>
     }

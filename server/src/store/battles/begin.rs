@@ -3,7 +3,7 @@
 use super::{Stored, choice, note, read};
 use crate::{
     chats::Chats,
-    store::{Db, Error, Result, adapters, audit::Person, chat_jobs, checks, text},
+    store::{Db, Error, Result, adapters, audit::Person, chat_jobs, checks, members, text},
 };
 use laurel_protocol::{
     AdapterId, Arena, BattleId, BattleStatus, ChatSide, Choice, FieldError, JobId, LabelType, Message,
@@ -23,6 +23,7 @@ pub async fn begin(
 ) -> Result<BattleId> {
     let mut tx = db.write().await?;
     let arena = require_open(&mut tx, project).await?;
+    members::require(&mut tx, project, by.user).await?;
     if checks::stopped(&mut tx, by.user, project).await? == Some(Stopped::NotQualified) {
         return Err(Error::Conflict(
             "Too few of your first tasks here were right: ask whoever runs this project how to go on."
