@@ -12,11 +12,11 @@ use crate::{
     },
     model::Model,
     rounds,
-    select::{Cache, Comparison, Ensemble, Scale, Sequence, features, uncertainty},
+    select::{Cache, Comparison, Ensemble, Scale, Sequence, features, spread_over_prompts, uncertainty},
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use laurel_protocol::{
-    AdapterRef, Directive, Message, Outcome, Precision, Report, ScoringId, TaskId, TaskUncertainty,
+    AdapterRef, Directive, Message, Outcome, Precision, PromptId, Report, ScoringId, TaskId, TaskUncertainty,
     Uncertainties, WorkTask,
 };
 use sha2::{Digest, Sha256};
@@ -59,7 +59,7 @@ struct Material {
     sequences: Vec<Sequence>,
     places: BTreeMap<[u8; 32], usize>,
     compared: Vec<Compared>,
-    open: Vec<(TaskId, Vec<usize>)>,
+    open: Vec<(TaskId, PromptId, Vec<usize>)>,
 }
 
 /// Runs the scoring. `None` when it was stopped without an end of its own.
@@ -142,7 +142,7 @@ impl Material {
                 None => return Ok(()), // too long for the model: the task has no score
             }
         }
-        self.open.push((open.task_id, places));
+        self.open.push((open.task_id, open.prompt_id, places));
         Ok(())
     }
 
@@ -243,7 +243,7 @@ fn score(task: &Task<'_>, material: &Material, states: &[Vec<f32>]) -> Result<Op
     let judged = compared
         .iter()
         .map(|one| (state(one.chosen), state(one.rejected)));
-    let open = material.open.iter().flat_map(move |(_, places)| {
+    let open = material.open.iter().flat_map(move |(_, _, places)| {
         let pairs = places
             .iter()
             .enumerate()
@@ -271,13 +271,18 @@ fn score(task: &Task<'_>, material: &Material, states: &[Vec<f32>]) -> Result<Op
         "Heads learnt from {} comparisons",
         comparisons.len()
     );
-    let scored = material.open.iter().filter_map(|(id, places)| {
+    let (mut ids, mut scored) = (Vec::new(), Vec::new());
+    for (id, prompt, places) in &material.open {
         let completions: Vec<&[f32]> = places.iter().map(|place| state(*place)).collect();
-        let uncertainty = uncertainty(&ensemble, &completions)?;
-        Some(TaskUncertainty {
-            task_id: *id,
-            uncertainty,
-        })
-    });
-    Ok(Some(scored.collect()))
+        if let Some(uncertainty) = uncertainty(&ensemble, &completions) {
+            ids.push(*id);
+            scored.push((prompt.0, uncertainty));
+        }
+    }
+    spread_over_prompts(&mut scored);
+    let told = ids
+        .into_iter()
+        .zip(scored)
+        .map(|(task_id, (_, uncertainty))| TaskUncertainty { task_id, uncertainty });
+    Ok(Some(told.collect()))
 }

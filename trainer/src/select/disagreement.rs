@@ -5,6 +5,7 @@
 //! "one half", for such a pair is a coin's throw that no label makes any surer.
 
 use super::heads::Ensemble;
+use std::collections::HashMap;
 
 /// The uncertainty of a task from the features of its completions: the mean over their pairs, `None` for fewer than two.
 pub fn uncertainty(ensemble: &Ensemble, completions: &[&[f32]]) -> Option<f64> {
@@ -22,6 +23,20 @@ pub fn uncertainty(ensemble: &Ensemble, completions: &[&[f32]]) -> Option<f64> {
     match pairs.len() {
         0 => None,
         n => Some(pairs.iter().sum::<f64>() / n as f64),
+    }
+}
+
+/// Takes down what is the second of its prompt to a half, the third to a third and so on, the most uncertain first: labels of
+/// one prompt teach much the same, and between two scorings many are given. Each entry is a prompt and an uncertainty.
+pub fn spread_over_prompts(tasks: &mut [(i64, f64)]) {
+    let mut order: Vec<usize> = (0..tasks.len()).collect();
+    order.sort_by(|a, b| tasks[*b].1.total_cmp(&tasks[*a].1).then(a.cmp(b)));
+    let mut n_seen: HashMap<i64, f64> = HashMap::new();
+    for at in order {
+        let (prompt, uncertainty) = &mut tasks[at];
+        let place = n_seen.entry(*prompt).or_insert(0.0);
+        *place += 1.0;
+        *uncertainty /= *place;
     }
 }
 
@@ -71,6 +86,16 @@ mod tests {
         let margins = [0.3, -1.2, 2.5, 0.9];
         let swapped = margins.map(|margin| -margin);
         assert!((bald(&margins) - bald(&swapped)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn later_tasks_of_a_prompt_count_less_and_others_as_they_are() {
+        let mut tasks = [(1, 0.3), (1, 0.6), (2, 0.5), (1, 0.3)];
+        spread_over_prompts(&mut tasks);
+        assert_eq!(
+            tasks.map(|(_, uncertainty)| uncertainty),
+            [0.15, 0.6, 0.5, 0.3 / 3.0]
+        );
     }
 
     #[test]

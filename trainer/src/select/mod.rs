@@ -9,6 +9,6 @@ pub mod heads;
 mod newton;
 
 pub use cache::Cache;
-pub use disagreement::uncertainty;
+pub use disagreement::{spread_over_prompts, uncertainty};
 pub use features::{Sequence, features};
 pub use heads::{Comparison, Ensemble, Scale};

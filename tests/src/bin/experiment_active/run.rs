@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Context, Result};
 use fastrand::Rng;
 use laurel_protocol::{Scoring, Selection};
-use laurel_trainer::select::{Comparison, Ensemble, Scale, uncertainty};
+use laurel_trainer::select::{Comparison, Ensemble, Scale, spread_over_prompts, uncertainty};
 
 pub struct Size {
     /// Answers to each prompt: each two of them are a task.
@@ -115,14 +115,15 @@ impl Bench<'_> {
 
     /// What the server would hand out: the most uncertain ones, and the usual share in the usual order.
     fn chosen(&self, open: &[usize], ensemble: &Ensemble, n: usize) -> Result<Vec<usize>> {
-        let mut scored = Vec::with_capacity(open.len());
+        let mut uncertain = Vec::with_capacity(open.len());
         for &task in open {
             let sides = self.tasks[task].sides.map(|side| side.features.as_slice());
-            scored.push((
-                uncertainty(ensemble, &sides).context("a pair has an uncertainty")?,
-                task,
-            ));
+            let uncertainty = uncertainty(ensemble, &sides).context("a pair has an uncertainty")?;
+            uncertain.push((self.tasks[task].group as i64, uncertainty));
         }
+        spread_over_prompts(&mut uncertain);
+        let of = |((_, uncertainty), task): ((i64, f64), &usize)| (uncertainty, *task);
+        let mut scored: Vec<(f64, usize)> = uncertain.into_iter().zip(open).map(of).collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));
         let share = usize::from(Selection::default().explore_percent);
         let n_explored = (n * share).div_ceil(100);
