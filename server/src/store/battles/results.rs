@@ -29,16 +29,19 @@ pub async fn read(db: &Db, project: ProjectId) -> Result<[Results; 2]> {
     Ok([live, offline])
 }
 
+/// The chosen one's adapter and its name, the rejected one's, whether it was a tie, and how often.
+type MetRow = (
+    Option<i64>,
+    Option<String>,
+    Option<i64>,
+    Option<String>,
+    bool,
+    i64,
+);
+
 /// What a person wrote is no contender's, and two completions of one contender say nothing about it.
 async fn met(conn: &mut SqliteConnection, project: ProjectId, live: bool) -> Result<Vec<Met>> {
-    let rows: Vec<(
-        Option<i64>,
-        Option<String>,
-        Option<i64>,
-        Option<String>,
-        bool,
-        i64,
-    )> = sqlx::query_as(
+    let rows: Vec<MetRow> = sqlx::query_as(
         "select w.adapter_id, wa.name, l.adapter_id, la.name, c.tie, count(*)
          from comparison c
          join completion w on w.id = c.chosen_id left join adapter wa on wa.id = w.adapter_id
