@@ -139,7 +139,7 @@ impl ProjectSettings {
             .ensure(
                 self.label_type != LabelType::Rate || !self.selection.active,
                 "selection.active",
-                "needs a label type that compares completions: pick, rank or best-worst",
+                "works with the label types pick, rank and best-worst only",
             )
             .ensure(!self.base_model.trim().is_empty(), "base_model", "must be named");
         self.questions.check(&mut check);

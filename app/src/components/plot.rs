@@ -178,7 +178,7 @@ fn grid(plot: &Plot, frame: Frame) -> AnyView {
         .columns
         .iter()
         .enumerate()
-        .filter(|(at, _)| (last - at) % every == 0);
+        .filter(|(at, _)| (last - at).is_multiple_of(every));
     let names = named.map(|(at, column)| {
         let x = format!("{:.1}", frame.x(at));
         view! { <text class="chart-label chart-label-x" x=x y=(HEIGHT - 6.0).to_string()>{column.short.clone()}</text> }

@@ -156,14 +156,18 @@ unsafe fn add_products<const R: usize, const O: usize>(
 ) {
     for row in 0..R {
         // SAFETY: the caller's.
-        let x = unsafe { _mm512_loadu_si512(x.add(row * stride).cast()) };
-        for out in 0..O {
-            // SAFETY: registers of one size.
-            let (x, w): (__m512bh, __m512bh) =
-                unsafe { (std::mem::transmute(x), std::mem::transmute(w[out])) };
-            sums[out][row] = _mm512_dpbf16_ps(sums[out][row], x, w);
+        let x = in_pairs(unsafe { _mm512_loadu_si512(x.add(row * stride).cast()) });
+        for (sums, w) in sums.iter_mut().zip(w) {
+            sums[row] = _mm512_dpbf16_ps(sums[row], x, in_pairs(w));
         }
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn in_pairs(register: __m512i) -> __m512bh {
+    // SAFETY: both are 64 bytes, any of which are numbers.
+    unsafe { std::mem::transmute::<__m512i, __m512bh>(register) }
 }
 
 #[cfg(test)]
