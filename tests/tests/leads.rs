@@ -52,10 +52,6 @@ fn is_good_at_every_width(browser: &Browser, page: &str) -> Result<()> {
         );
         let violations = browser.accessibility_violations()?;
         assert!(violations.is_empty(), "{page}, {width}: {violations:#?}");
-        if let Some(folder) = std::env::var_os("LAUREL_SHOTS") {
-            browser.resize(width, 2600)?;
-            browser.screenshot(&std::path::Path::new(&folder).join(format!("leads-{page}-{width}.png")))?;
-        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::{
     },
     format,
     load::living,
-    words::{later, t},
+    words::{fill, later, t},
 };
 use laurel_protocol::{AnnotatorProgress, ProjectProgress};
 use leptos::prelude::*;
@@ -107,9 +107,17 @@ fn seconds(progress: &ProjectProgress) -> AnyView {
         x: later("Day"),
         columns: days(progress),
         lines: vec![line],
-        write: format::duration,
+        write: in_words,
         top: 1.0,
     })
+}
+
+/// A quick answer takes less than a second.
+fn in_words(seconds: f64) -> String {
+    match seconds < 60.0 {
+        true => fill("{0} s", &[&format::figure(seconds)]),
+        false => format::duration(seconds),
+    }
 }
 
 fn people_table(progress: &ProjectProgress) -> AnyView {
