@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Check, FieldError, Validation},
-    loss::{BatchBy, Keep, Loss, Margin, Setting},
+    loss::{BatchBy, Keep, Loss, Margin, RowWeights, Setting},
     ppo::Ppo,
     round::RoundKind,
 };
@@ -70,6 +70,8 @@ pub struct Hyper {
     pub margin: Margin,
     /// Reward: margins are multiplied by it.
     pub margin_scale: f64,
+    /// Reward and DPO: how much each row counts.
+    pub row_weights: RowWeights,
     /// Reward: weight of the mean of (r_w + r_l)², which keeps scores around 0; 0 turns it off.
     pub center_rewards: f64,
     /// `rao_kupper`, `davidson`: how often two equally good answers tie.
@@ -139,6 +141,7 @@ impl Hyper {
             undesirable_weight: 1.0,
             margin: Margin::None,
             margin_scale: 1.0,
+            row_weights: RowWeights::None,
             center_rewards: 0.0,
             tie_share: 0.3,
             batch_by: match loss {
@@ -288,6 +291,11 @@ impl Hyper {
             unused(Setting::SideWeights, same, field);
         }
         unused(Setting::Margin, self.margin == default.margin, "margin");
+        unused(
+            Setting::RowWeights,
+            self.row_weights == default.row_weights,
+            "row_weights",
+        );
         let same = self.center_rewards == default.center_rewards;
         unused(Setting::CenterRewards, same, "center_rewards");
         unused(
@@ -367,6 +375,9 @@ mod tests {
             with(Loss::BradleyTerry, |it| it.margin_scale = 2.0),
             ["hyper.margin_scale"]
         );
+        let by_reliability = |hyper: &mut Hyper| hyper.row_weights = RowWeights::Reliability;
+        assert_eq!(with(Loss::CrossEntropy, by_reliability), ["hyper.row_weights"]);
+        assert_eq!(with(Loss::Kto, by_reliability), [""; 0]);
     }
 
     #[test]

@@ -148,6 +148,7 @@ impl Loss {
             Setting::TieShare => self.trains_ties(),
             // A Plackett-Luce element is a ranking by itself.
             Setting::BatchBy => reward && self != Self::PlackettLuce,
+            Setting::RowWeights => reward || self.kind() == RoundKind::Dpo,
         }
     }
 }
@@ -166,6 +167,7 @@ pub enum Setting {
     CenterRewards,
     TieShare,
     BatchBy,
+    RowWeights,
 }
 
 /// How much better a reward round asks the chosen answer to score, row by row.
@@ -180,6 +182,21 @@ pub enum Margin {
     Column,
     /// The annotator's strength less one: 0 for "slightly better" up to 3 for "far better".
     Strength,
+}
+
+/// How much a row of a reward or DPO round counts in the loss, relative to the mean of the rows that are trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum RowWeights {
+    /// All alike.
+    #[default]
+    None,
+    /// The rows' column `weight`: numbers from 0.
+    Column,
+    /// The same column, which the server fills when it freezes the rows: 2η − 1 of the annotator's reliability η, and 1
+    /// for a reviewer's decision. Offline it is read like `column`.
+    Reliability,
 }
 
 /// What a reward round's batch is counted in, and weighs the same.

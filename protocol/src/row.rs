@@ -18,6 +18,9 @@ pub struct PreferenceRow {
     /// Both are equally good: only in the snapshot of a round that trains ties, never in an export.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tie: bool,
+    /// How much it counts: only in the snapshot of a round that weighs its rows, never in an export.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
     #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<RowProvenance>,
 }

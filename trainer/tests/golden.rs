@@ -298,7 +298,10 @@ fn dpo_loss_and_every_gradients_norm_are_pytorchs() {
         ref_chosen: &ref_chosen,
         ref_rejected: &ref_rejected,
     };
-    let loss = losses::dpo_sigmoid(&pair_logps, golden.beta, 0.0).unwrap();
+    let loss = losses::dpo_sigmoid(&pair_logps, golden.beta, 0.0)
+        .unwrap()
+        .mean_all()
+        .unwrap();
     close(scalar(&loss), golden.dpo.loss, 1e-4, "loss");
     let mut gradients = Gradients::default();
     let gradient = loss.backward().unwrap().get(&values).unwrap().clone();
@@ -367,14 +370,17 @@ fn hinge_ipo_and_kto_losses_and_gradient_norms_are_pytorchs() {
         close(squares.sum::<f64>().sqrt(), expected.gradient_norm, 1e-3, what);
     };
     check("hinge", &more.losses.hinge, &|it| {
-        losses::dpo_hinge(it, golden.beta).unwrap()
+        losses::dpo_hinge(it, golden.beta).unwrap().mean_all().unwrap()
     });
     let n_tokens = PairTokens {
         chosen: &counted.narrow(0, 0, n_pairs).unwrap(),
         rejected: &counted.narrow(0, n_pairs, n_pairs).unwrap(),
     };
     check("IPO", &more.losses.ipo, &|it| {
-        losses::dpo_ipo(it, &n_tokens, golden.beta).unwrap()
+        losses::dpo_ipo(it, &n_tokens, golden.beta)
+            .unwrap()
+            .mean_all()
+            .unwrap()
     });
     // Completions that count as one token each leave the sums as they are: IPO as its paper has it.
     let sums_alone = PairTokens {
@@ -382,7 +388,10 @@ fn hinge_ipo_and_kto_losses_and_gradient_norms_are_pytorchs() {
         rejected: &ones,
     };
     check("IPO of sums", &more.losses.ipo_of_sums, &|it| {
-        losses::dpo_ipo(it, &sums_alone, golden.beta).unwrap()
+        losses::dpo_ipo(it, &sums_alone, golden.beta)
+            .unwrap()
+            .mean_all()
+            .unwrap()
     });
     check("KTO", &more.losses.kto, &|it| {
         let both = |a: &Tensor, b: &Tensor| Tensor::cat(&[a, b], 0).unwrap();

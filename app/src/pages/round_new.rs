@@ -11,7 +11,8 @@ use self::{
     draft::{Draft, kind_of},
     fields::{
         ALPHA, BATCH_BY, CHECKPOINTING, DROPOUT, KEEP, KIND, KL_ESTIMATOR, LOSS, MARGIN, NAME, NORMALISE,
-        PRECISION, RANK, SCHEDULE, SEED, START, TARGET_REWARD, USE_DORA, USE_RSLORA, WHITEN, kind_help,
+        PRECISION, RANK, ROW_WEIGHTS, SCHEDULE, SEED, START, TARGET_REWARD, USE_DORA, USE_RSLORA, WHITEN,
+        kind_help,
     },
     knobs::{ADVANCED, BASIC, Knob, loss_help},
 };
@@ -108,6 +109,14 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
         ];
         (loss.get().uses(Setting::Margin)).then(|| select_field(MARGIN, options, draft.margin, errors))
     };
+    let weights = move || {
+        let options = vec![
+            pair("none", t("All alike")),
+            pair("reliability", t("By the annotator's reliability")),
+        ];
+        let field = move || select_field(ROW_WEIGHTS, options, draft.row_weights, errors);
+        (loss.get().uses(Setting::RowWeights)).then(field)
+    };
     let batches = move || {
         let options = vec![pair("pair", t("Pairs")), pair("ranking", t("Whole rankings"))];
         (loss.get().uses(Setting::BatchBy)).then(|| select_field(BATCH_BY, options, draft.batch_by, errors))
@@ -176,7 +185,7 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
                 {starts}
                 {text_field(NAME, "text", draft.name, errors)}
             </div>
-            <div class="field-grid">{batches}{margins}{basic}</div>
+            <div class="field-grid">{batches}{margins}{weights}{basic}</div>
             <details class="fold">
                 <summary>{t("Advanced")}</summary>
                 <div class="field-grid">

@@ -52,6 +52,16 @@ pub fn report(all: &Judgements) -> Quality {
     }
 }
 
+/// The reliability η of each annotator of whom enough is known.
+pub fn reliabilities(all: &Judgements) -> BTreeMap<UserId, f64> {
+    let tables = Tables::of(&all.judged);
+    let people: BTreeSet<UserId> = all.judged.iter().map(|judged| judged.user).collect();
+    let people: Vec<UserId> = people.into_iter().collect();
+    let values = reliability::values(tables.contests(&people), people.len());
+    let known = people.into_iter().zip(values);
+    known.filter_map(|(user, eta)| Some((user, eta?))).collect()
+}
+
 /// The tasks that at least two people judged.
 fn shared_tasks(judged: &[Judged]) -> BTreeSet<TaskId> {
     let (mut seen, mut shared) = (BTreeSet::new(), BTreeSet::new());

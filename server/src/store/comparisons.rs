@@ -18,6 +18,9 @@ pub(super) struct ComparedRow {
     /// The comparison's own number: where the next page begins.
     pub id: i64,
     pub annotation: AnnotationId,
+    pub annotator: UserId,
+    /// By a reviewer, in place of what annotators said.
+    pub decided: bool,
     pub prompt: PromptId,
     pub chosen: CompletionId,
     /// The same annotation puts another completion above the chosen one.
@@ -139,7 +142,7 @@ pub(super) async fn page(
         "select c.id, c.annotation_id, c.prompt_id, c.chosen_id, c.rejected_id, c.tie, c.strength,
                 c.chosen_acceptable, p.messages, w.text as chosen_text, l.text as rejected_text,
                 iif(w.annotation_id is null, wa.name, ?5) as chosen_generator, la.name as rejected_generator,
-                s.user_id, o.pseudonym_key,
+                s.user_id, s.kind = 'review' as decided, o.pseudonym_key,
                 exists (select 1 from comparison b
                         where b.annotation_id = c.annotation_id and b.tie = 0 and b.rejected_id = c.chosen_id)
                     as beaten
@@ -201,6 +204,7 @@ struct ComparisonRow {
     chosen_generator: Option<String>,
     rejected_generator: Option<String>,
     user_id: i64,
+    decided: bool,
     pseudonym_key: String,
     beaten: bool,
 }
@@ -211,6 +215,8 @@ impl ComparisonRow {
         Ok(ComparedRow {
             id: self.id,
             annotation: AnnotationId(self.annotation_id),
+            annotator: UserId(self.user_id),
+            decided: self.decided,
             prompt: PromptId(self.prompt_id),
             chosen: CompletionId(self.chosen_id),
             beaten: self.beaten,
@@ -220,6 +226,7 @@ impl ComparisonRow {
                 chosen: vec![Message::assistant(self.chosen_text)],
                 rejected: vec![Message::assistant(self.rejected_text)],
                 tie: self.tie,
+                weight: None,
                 provenance: Some(RowProvenance {
                     prompt_id: PromptId(self.prompt_id),
                     annotation_id: AnnotationId(self.annotation_id),

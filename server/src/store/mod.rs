@@ -30,6 +30,7 @@ pub mod projects;
 pub mod prompts;
 pub mod review;
 pub mod rounds;
+mod row_weights;
 pub mod scorings;
 mod selection;
 pub mod snapshots;

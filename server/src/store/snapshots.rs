@@ -4,7 +4,9 @@
 use super::{
     Db, Result,
     comparisons::{self, Which},
-    prompts, text, written,
+    prompts,
+    row_weights::{self, Weights},
+    text, written,
 };
 use laurel_protocol::{
     AnnotationId, CompletionId, ExampleRow, ProjectId, PromptId, PromptRow, RoundKind, RoundSpec, Snapshot,
@@ -30,6 +32,7 @@ pub(super) async fn freeze(
     spec: &RoundSpec,
     now: Timestamp,
 ) -> Result<Option<Snapshot>> {
+    let weights = row_weights::weights(db, project, spec).await?;
     let mut moment = db.read().begin().await?;
     let n_ties = match spec.hyper.loss.trains_ties() || spec.kind == RoundKind::Ppo {
         true => 0, // none is left out
@@ -37,7 +40,7 @@ pub(super) async fn freeze(
     };
     let mut hash = Sha256::new();
     let mut n_rows = 0_i64;
-    let mut rows = Rows::new(project, spec);
+    let mut rows = Rows::new(project, spec, weights.as_ref());
     while let Some(page) = rows.next_page(&mut moment).await? {
         for (_, line) in &page {
             hash.update(line.as_bytes());
@@ -63,7 +66,7 @@ pub(super) async fn freeze(
     }
     let id = begin(db, project, n_ties, now).await?;
     let mut first = 0;
-    let mut rows = Rows::new(project, spec);
+    let mut rows = Rows::new(project, spec, weights.as_ref());
     while let Some(page) = rows.next_page(&mut moment).await? {
         add(db, id, first, &page).await?;
         first += page.len() as i64;
@@ -93,13 +96,14 @@ enum Origin {
 /// For SFT a row teaches its chosen answer alone, so each best answer of an annotation comes once, and what the
 /// annotator put below another answer, or called unacceptable, does not come; demonstrations follow. The same holds for a
 /// PPO round that imitates chosen answers; every prompt without such a row comes by itself then.
-struct Rows {
+struct Rows<'a> {
     project: ProjectId,
     which: Which,
     has_comparisons: bool,
     has_demonstrations: bool,
     has_prompts: bool,
     teaches_chosen: bool,
+    weights: Option<&'a Weights>,
     taught: HashSet<(PromptId, CompletionId)>,
     /// Prompts of lines that have been given, where prompts follow.
     seen: HashSet<PromptId>,
@@ -107,8 +111,8 @@ struct Rows {
     after: i64,
 }
 
-impl Rows {
-    fn new(project: ProjectId, spec: &RoundSpec) -> Self {
+impl<'a> Rows<'a> {
+    fn new(project: ProjectId, spec: &RoundSpec, weights: Option<&'a Weights>) -> Self {
         let imitates = spec.hyper.ppo.as_ref().is_some_and(|ppo| ppo.sft_weight > 0.0);
         Self {
             project,
@@ -120,6 +124,7 @@ impl Rows {
             has_demonstrations: spec.kind == RoundKind::Sft || imitates,
             has_prompts: spec.kind == RoundKind::Ppo,
             teaches_chosen: spec.kind == RoundKind::Sft || imitates,
+            weights,
             taught: HashSet::new(),
             seen: HashSet::new(),
             after: 0,
@@ -153,7 +158,7 @@ impl Rows {
         };
         self.after = last.id;
         let mut lines = Vec::with_capacity(page.len());
-        for compared in page {
+        for mut compared in page {
             let teaches = (compared.prompt, compared.chosen);
             let is_best = compared.acceptable && !compared.beaten;
             if self.teaches_chosen && !(is_best && self.taught.insert(teaches)) {
@@ -162,6 +167,7 @@ impl Rows {
             if self.has_prompts {
                 self.seen.insert(compared.prompt);
             }
+            compared.row.weight = self.weights.map(|weights| weights.of(&compared));
             let line = text::to_json(&compared.row)?;
             lines.push((Origin::Annotation(compared.annotation), line));
         }

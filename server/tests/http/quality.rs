@@ -1,7 +1,7 @@
 //! How far annotators agree, over the API: what is counted, in which order of the answers, and by whom it is seen.
 
 use crate::{
-    app::Caller,
+    app::{Answered, Caller},
     scene::{Scene, order, pick, plain, settings},
 };
 use laurel_protocol::*;
@@ -248,4 +248,80 @@ async fn a_period_leaves_out_what_lies_outside_and_must_run_forward() {
     assert_eq!(of("since=yesterday").await.code(), ErrorCode::BadRequest);
     let nowhere = scene.admin.get("/projects/999/agreement").await;
     assert_eq!(nowhere.code(), ErrorCode::NotFound);
+}
+
+async fn order_weighted(scene: &Scene, loss: &str, weights: &str) -> Answered {
+    let hyper = serde_json::json!({"loss": loss, "row_weights": weights});
+    let kind = if loss == "cross_entropy" { "sft" } else { "reward" };
+    let new = serde_json::json!({"spec": {"kind": kind, "hyper": hyper}});
+    scene.admin.post(&scene.path("/rounds"), &new).await
+}
+
+#[tokio::test]
+async fn a_round_may_weigh_its_rows_by_how_reliable_their_annotators_are() {
+    let scene = scene(shared(LabelType::Pick, 2, 4), 40).await;
+    let people = people(&scene, ["ada", "bob", "cyn", "eve"]).await;
+    for _ in 0..40 {
+        for (at, who) in people.iter().enumerate() {
+            // Eve throws a coin, as it were; the others agree.
+            let answer = |shown_now: &Assignment| {
+                let number = shown(shown_now).0;
+                let said = if at == 3 { number / 2 } else { number };
+                picks((said % 2) as u8, shown_now)
+            };
+            scene.answer(who, answer).await;
+        }
+    }
+    let known = quality(&scene).await;
+    let weighted: Round = order_weighted(&scene, "bradley_terry", "reliability")
+        .await
+        .json();
+    let rows = scene.admin.get(&format!("/rounds/{}/rows", weighted.id)).await;
+    let mut weights = BTreeMap::<String, Vec<f64>>::new();
+    for row in rows.lines::<PreferenceRow>() {
+        let annotator = row.provenance.unwrap().annotator;
+        weights.entry(annotator).or_default().push(row.weight.unwrap());
+    }
+    let mut weights: Vec<f64> = weights
+        .into_values()
+        .map(|each| {
+            assert_eq!(each, vec![each[0]; 40], "a person's rows weigh the same");
+            each[0]
+        })
+        .collect();
+    weights.sort_by(f64::total_cmp);
+    let mut expected: Vec<f64> = known
+        .annotators
+        .iter()
+        .map(|one| (2.0 * one.reliability.unwrap().value - 1.0).max(0.0))
+        .collect();
+    expected.sort_by(f64::total_cmp);
+    for (weight, expected) in weights.iter().zip(&expected) {
+        assert!((weight - expected).abs() < 1e-4, "{weights:?} {expected:?}");
+    }
+    assert!(weights[0] < 0.3 && weights[1] > 0.8, "{weights:?}");
+
+    // Without weights the rows are what they were, and their snapshot is another one.
+    let alike: Round = order_weighted(&scene, "bradley_terry", "none").await.json();
+    assert_ne!(alike.snapshot.hash, weighted.snapshot.hash);
+    let rows = scene.admin.get(&format!("/rounds/{}/rows", alike.id)).await;
+    assert!(!rows.text().contains("\"weight\""));
+}
+
+#[tokio::test]
+async fn weights_that_cannot_be_told_are_refused() {
+    let scene = scene(shared(LabelType::Pick, 2, 2), 3).await;
+    let ada = scene.app.person("ada", Role::Annotator).await;
+    scene.answer(&ada, |shown_now| picks(0, shown_now)).await;
+    for (loss, weights, said) in [
+        ("bradley_terry", "reliability", "raise the overlap"),
+        ("bradley_terry", "column", "must be \"none\" or \"reliability\""),
+        ("cross_entropy", "reliability", "is not used by the loss"),
+    ] {
+        let refused = order_weighted(&scene, loss, weights).await;
+        assert_eq!(refused.status, 422, "{loss}");
+        let error = &refused.problem().fields[0];
+        assert_eq!(error.field, "hyper.row_weights");
+        assert!(error.reason.contains(said), "{}", error.reason);
+    }
 }

@@ -44,12 +44,21 @@ pub struct Label {
     pub tie: bool,
     /// TRL's column `margin`.
     pub margin: Option<f32>,
+    /// The column `weight`, from 0; in a round's trained rows relative to their mean.
+    pub weight: Option<f32>,
     /// 1 slightly to 4 far better; 0 where nobody was asked.
     pub strength: u8,
     /// The annotation that it comes from: rows of one share it, a ranking's pairs among them.
     pub annotation: Option<u64>,
     /// Of a completion that was judged by itself: whether it is desirable.
     pub desirable: Option<bool>,
+}
+
+impl Label {
+    /// How much the row counts in a loss.
+    pub fn weight(&self) -> f32 {
+        self.weight.unwrap_or(1.0)
+    }
 }
 
 /// A prompt with a completion to imitate, or one that was judged by itself.

@@ -1,6 +1,6 @@
 //! Losses of direct preference optimisation, which measure the policy from a reference. In all of them
-//! ρ = log π(y|x) - log π_ref(y|x) is a completion's log-ratio and Δ = ρ(y_w) - ρ(y_l) the pair's margin; a mean is
-//! over the pairs.
+//! ρ = log π(y|x) - log π_ref(y|x) is a completion's log-ratio and Δ = ρ(y_w) - ρ(y_l) the pair's margin. Each gives
+//! the loss of every pair, `(pairs,)`; a batch's is their mean ([`super::mean`]).
 
 use super::smoothed;
 use candle_core::{Result, Tensor};
@@ -32,14 +32,14 @@ impl PairLogps<'_> {
     }
 }
 
-/// DPO: the mean of `-log σ(β Δ)`. Rafailov et al. 2023 (arXiv:2305.18290), equation 7.
-/// With `smoothing` ε it is conservative DPO, the mean of `-(1 - ε) log σ(β Δ) - ε log σ(-β Δ)` (Mitchell 2023, "A
+/// DPO: `-log σ(β Δ)`. Rafailov et al. 2023 (arXiv:2305.18290), equation 7.
+/// With `smoothing` ε it is conservative DPO, `-(1 - ε) log σ(β Δ) - ε log σ(-β Δ)` (Mitchell 2023, "A
 /// note on DPO with noisy preferences"; eric-mitchell/direct-preference-optimization).
 pub fn dpo_sigmoid(logps: &PairLogps<'_>, beta: f64, smoothing: f64) -> Result<Tensor> {
     smoothed(&(logps.margin()? * beta)?, smoothing)
 }
 
-/// DPO with log-ratios averaged over the tokens, Δ = ρ(y_w)/|y_w| - ρ(y_l)/|y_l|: the mean of `-log σ(β Δ)`.
+/// DPO with log-ratios averaged over the tokens, Δ = ρ(y_w)/|y_w| - ρ(y_l)/|y_l|: `-log σ(β Δ)`.
 /// TRL's `sigmoid_norm`; Lambert et al. 2024 (Tülu 3, arXiv:2411.15124). Smoothing as in [`dpo_sigmoid`].
 pub fn dpo_sigmoid_norm(
     logps: &PairLogps<'_>,
@@ -50,24 +50,22 @@ pub fn dpo_sigmoid_norm(
     smoothed(&(logps.mean_margin(n_tokens)? * beta)?, smoothing)
 }
 
-/// SLiC's hinge on DPO's margin: the mean of `max(0, 1 - β Δ)`. Zhao et al. 2023 (arXiv:2305.10425); in this form
+/// SLiC's hinge on DPO's margin: `max(0, 1 - β Δ)`. Zhao et al. 2023 (arXiv:2305.10425); in this form
 /// Liu et al. 2024 (RSO, arXiv:2309.06657), and TRL's `hinge`.
 pub fn dpo_hinge(logps: &PairLogps<'_>, beta: f64) -> Result<Tensor> {
     let short = (1.0 - (logps.margin()? * beta)?)?;
     // By a constant mask: candle's relu has slope 1 at 0, PyTorch's 0.
     let active = short.detach().gt(0.0)?.to_dtype(short.dtype())?;
-    (short * active)?.mean_all()
+    short * active
 }
 
-/// IPO: the mean of `(Δ - 1/(2τ))²` with log-ratios averaged over the tokens, as the authors computed it and TRL
+/// IPO: `(Δ - 1/(2τ))²` with log-ratios averaged over the tokens, as the authors computed it and TRL
 /// does; `tau` is the round's β. Azar et al. 2023 (arXiv:2310.12036), equation 17.
 pub fn dpo_ipo(logps: &PairLogps<'_>, n_tokens: &PairTokens<'_>, tau: f64) -> Result<Tensor> {
-    (logps.mean_margin(n_tokens)? - 1.0 / (2.0 * tau))?
-        .sqr()?
-        .mean_all()
+    (logps.mean_margin(n_tokens)? - 1.0 / (2.0 * tau))?.sqr()
 }
 
-/// Robust DPO, without bias under labels that are flipped with probability ε (`flips`, below 1/2): the mean of
+/// Robust DPO, without bias under labels that are flipped with probability ε (`flips`, below 1/2):
 /// `(-(1 - ε) log σ(β Δ) + ε log σ(-β Δ)) / (1 - 2ε)`. Chowdhury et al. 2024 (arXiv:2403.00409).
 pub fn dpo_robust(logps: &PairLogps<'_>, beta: f64, flips: f64) -> Result<Tensor> {
     let margin = (logps.margin()? * beta)?;

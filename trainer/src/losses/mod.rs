@@ -24,6 +24,14 @@ pub use reward::{
 
 use candle_core::{Result, Tensor};
 
+/// `(1/n) Σ wᵢ lᵢ`: the mean of a batch's losses, all alike or by weights whose mean over the data is 1. Both `(n,)`.
+pub fn mean(each: &Tensor, weight: Option<&Tensor>) -> Result<Tensor> {
+    match weight {
+        None => each.mean_all(),
+        Some(weight) => (each * weight)?.mean_all(),
+    }
+}
+
 /// Mean negative log-likelihood of the trained tokens: `-(1/n) Σ log p(token)`. Shape: `(tokens,)`.
 pub fn cross_entropy(logps: &Tensor) -> Result<Tensor> {
     logps.mean_all()?.neg()
@@ -37,14 +45,8 @@ pub fn log_sigmoid(x: &Tensor) -> Result<Tensor> {
     (x * below)? - (size.neg()?.exp()? + 1.0)?.log()?
 }
 
-/// The mean of `-log σ(x)` where labels are wrong with probability `smoothing` (ε): the mean of
-/// `-(1 - ε) log σ(x) - ε log σ(-x)`. Shape: `(pairs,)`.
+/// `-log σ(x)` where labels are wrong with probability `smoothing` (ε): `-(1 - ε) log σ(x) - ε log σ(-x)`. Any shape.
 fn smoothed(x: &Tensor, smoothing: f64) -> Result<Tensor> {
-    smoothed_each(x, smoothing)?.mean_all()
-}
-
-/// The same without the mean.
-fn smoothed_each(x: &Tensor, smoothing: f64) -> Result<Tensor> {
     let right = log_sigmoid(x)?.neg()?;
     if smoothing == 0.0 {
         return Ok(right);

@@ -1,23 +1,22 @@
 //! Losses of preferences without a reference. They compare `m(y) = log π(y|x) / |y|`, a completion's mean
-//! log-probability a token, which is below 0; all shapes are `(pairs,)`.
+//! log-probability a token, which is below 0; all shapes are `(pairs,)`, those of the losses
+//! too: a batch's is their mean ([`super::mean`]).
 
 use super::{log_sigmoid, smoothed};
 use candle_core::{Result, Tensor};
 
-/// SimPO: the mean of `-log σ(β (m(y_w) - m(y_l)) - γ)`. Meng et al. 2024 (arXiv:2405.14734), equation 6; with
+/// SimPO: `-log σ(β (m(y_w) - m(y_l)) - γ)`. Meng et al. 2024 (arXiv:2405.14734), equation 6; with
 /// smoothing as in TRL's `CPOTrainer`, whose `simpo_gamma` is γ.
 pub fn simpo(chosen: &Tensor, rejected: &Tensor, beta: f64, gamma: f64, smoothing: f64) -> Result<Tensor> {
     smoothed(&(((chosen - rejected)? * beta)? - gamma)?, smoothing)
 }
 
-/// ORPO's odds-ratio term: the mean of `-log σ(log odds(y_w) - log odds(y_l))` with
+/// ORPO's odds-ratio term: `-log σ(log odds(y_w) - log odds(y_l))` with
 /// `odds(y) = P / (1 - P)`, `P = e^m(y)`. The whole loss is the chosen answer's NLL plus λ times this. Hong et al.
 /// 2024 (arXiv:2403.07691), equations 4, 6 and 7.
 pub fn orpo_odds_ratio(chosen: &Tensor, rejected: &Tensor) -> Result<Tensor> {
     let log_odds = |mean_logps: &Tensor| mean_logps - log_complement(mean_logps)?;
-    log_sigmoid(&(log_odds(chosen)? - log_odds(rejected)?)?)?
-        .mean_all()?
-        .neg()
+    log_sigmoid(&(log_odds(chosen)? - log_odds(rejected)?)?)?.neg()
 }
 
 /// `log(1 - e^x)` for x below 0, through `1 - e^x = -2t / (1 - t)` with `t = tanh(x/2)`, which keeps its digits near

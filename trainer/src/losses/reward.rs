@@ -1,7 +1,7 @@
 //! Losses of a reward model r, from scores of completions. Each is a weighted sum over pairs, so that a caller can
 //! average over pairs or over whole rankings, and add up passes: weights of a batch sum to 1.
 
-use super::{log_sigmoid, smoothed_each};
+use super::{log_sigmoid, smoothed};
 use candle_core::{Result, Tensor};
 
 /// Scored pairs; all `(pairs,)`.
@@ -34,7 +34,7 @@ impl Pairs<'_> {
 /// al. 2017 (arXiv:1706.03741), section 2.2.3; margins: Touvron et al. 2023 (arXiv:2307.09288), equation 2. With
 /// `smoothing` ε, `-(1 - ε) log σ(…) - ε log σ(-…)`. A tie has no probability here: the caller leaves ties out.
 pub fn bradley_terry(pairs: &Pairs<'_>, smoothing: f64) -> Result<Tensor> {
-    (smoothed_each(&pairs.distance()?, smoothing)? * pairs.weight)?.sum_all()
+    (smoothed(&pairs.distance()?, smoothing)? * pairs.weight)?.sum_all()
 }
 
 /// Rao-Kupper: a difference must pass a threshold η = log θ to be seen, so with d = r_w - r_l - m

@@ -13,7 +13,7 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};
 use laurel_protocol::{
-    Margin,
+    Margin, RowWeights,
     round::{LogLevel, RoundKind, RoundSpec},
 };
 use sha2::{Digest, Sha256};
@@ -194,6 +194,7 @@ pub(super) fn about_rows(rows: &[PreferencePair], spec: &RoundSpec, model: &Conf
         sentences.join(", ")
     );
     check_margins(&kept, spec.hyper.margin)?;
+    check_weights(&kept, spec.hyper.row_weights)?;
     Ok(sentences)
 }
 
@@ -212,6 +213,44 @@ fn check_margins(rows: &[&PreferencePair], margin: Margin) -> Result<()> {
             rows.iter().any(|row| row.label.strength > 0),
             "no row has a \"strength\" to take a margin from"
         ),
+    }
+    Ok(())
+}
+
+/// Weights that are asked for must be in the data, and some of them above 0.
+fn check_weights(rows: &[&PreferencePair], weights: RowWeights) -> Result<()> {
+    if weights == RowWeights::None {
+        return Ok(());
+    }
+    let n = rows.iter().filter(|row| row.label.weight.is_none()).count();
+    ensure!(n == 0, "{n} rows have no number from 0 in the column \"weight\"");
+    ensure!(
+        rows.iter().any(|row| row.label.weight() > 0.0),
+        "every row has the weight 0: nothing would be learnt"
+    );
+    Ok(())
+}
+
+/// Makes the weights of the rows that are trained relative to their mean, so that the learning rate means what it does
+/// without weights. Held-out rows count alike: rounds with and without weights can be compared.
+pub(super) fn weigh(
+    train: &mut [PreferencePair],
+    eval: &mut [PreferencePair],
+    weights: RowWeights,
+) -> Result<()> {
+    eval.iter_mut().for_each(|row| row.label.weight = None);
+    if weights == RowWeights::None {
+        train.iter_mut().for_each(|row| row.label.weight = None);
+        return Ok(());
+    }
+    let sum: f64 = train.iter().map(|row| f64::from(row.label.weight())).sum();
+    ensure!(
+        sum > 0.0,
+        "every row that is trained has the weight 0: nothing would be learnt"
+    );
+    let mean = sum / train.len() as f64;
+    for row in train {
+        row.label.weight = Some((f64::from(row.label.weight()) / mean) as f32);
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
-use laurel_protocol::{Loss, round::Split};
+use laurel_protocol::{Loss, RowWeights, round::Split};
 
 pub fn run(session: &mut Session<'_>) -> Result<()> {
     // 1. The reference is a frozen copy of the adapter that the policy starts from. Its log-probabilities never
@@ -134,8 +134,15 @@ fn pass_loss(
         }
         other => bail!("{} is no loss of a DPO round", other.as_str()),
     };
+    let weights: Vec<f32> = pairs.iter().map(|pair| pair.label.weight()).collect();
+    let weight = match hyper.row_weights {
+        RowWeights::None => None,
+        RowWeights::Column | RowWeights::Reliability => {
+            Some(Tensor::from_slice(&weights, weights.len(), device)?)
+        }
+    };
     let share = pairs.len() as f64 / whole.n_pairs as f64;
-    let mut loss = (pair_loss * share)?;
+    let mut loss = (losses::mean(&pair_loss, weight.as_ref())? * share)?;
     // ORPO is the chosen answer's NLL with the odds ratio as its companion.
     let nll_weight = match hyper.loss {
         Loss::Orpo => 1.0,
@@ -143,8 +150,17 @@ fn pass_loss(
     };
     if nll_weight > 0.0 {
         // The chosen completions' tokens come first.
-        let n_tokens: usize = logps.counts[..pairs.len()].iter().sum();
-        let nll = losses::cross_entropy(&logps.values.narrow(0, 0, n_tokens)?)?;
+        let counts = &logps.counts[..pairs.len()];
+        let n_tokens: usize = counts.iter().sum();
+        let chosen = logps.values.narrow(0, 0, n_tokens)?;
+        let nll = match weight {
+            None => losses::cross_entropy(&chosen)?,
+            Some(_) => {
+                let each = weights.iter().zip(counts);
+                let each: Vec<f32> = each.flat_map(|(weight, n)| vec![*weight; *n]).collect();
+                losses::mean(&chosen.neg()?, Some(&Tensor::from_vec(each, n_tokens, device)?))?
+            }
+        };
         let nll_share = n_tokens as f64 / whole.n_chosen as f64;
         loss = (loss + (nll * (nll_weight * nll_share))?)?;
     }

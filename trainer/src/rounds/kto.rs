@@ -114,7 +114,7 @@ fn pass_loss(
         sign: &numbers(rows.iter().map(sign).collect())?,
         weight: &numbers(
             rows.iter()
-                .map(|row| (weight(row) / n_rows as f64) as f32)
+                .map(|row| (weight(row) / n_rows as f64) as f32 * row.label.weight())
                 .collect(),
         )?,
     };

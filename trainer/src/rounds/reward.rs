@@ -135,7 +135,7 @@ impl Columns {
                 columns.rejected.push((first + pair.rejected) as u32);
                 columns.margin.push(margin(hyper, pair.label));
                 columns.tie.push(f32::from(u8::from(pair.label.tie)));
-                columns.weight.push(weight);
+                columns.weight.push(weight * pair.label.weight());
             }
             first += ranking.completions.len();
         }
@@ -161,12 +161,15 @@ fn plackett_luce(
     device: &Device,
 ) -> Result<Tensor> {
     let mut choices: Vec<Vec<u32>> = Vec::new();
+    let mut weights: Vec<f32> = Vec::new();
     let mut first = 0;
     for ranking in pass {
         for (best, below) in ranking.below()?.into_iter().enumerate() {
             if !below.is_empty() {
                 let among = std::iter::once(best).chain(below);
                 choices.push(among.map(|at| (first + at) as u32).collect());
+                // The pairs of a ranking are one annotation's: they weigh the same.
+                weights.push(ranking.pairs[0].label.weight() / n_rankings as f32);
             }
         }
         first += ranking.completions.len();
@@ -183,7 +186,7 @@ fn plackett_luce(
     Ok(losses::plackett_luce(&Stages {
         scores: &scores.index_select(&places, 0)?.reshape((n, width))?, // (choices, width)
         present: &Tensor::from_vec(present, (n, width), device)?,
-        weight: &Tensor::from_vec(vec![1.0 / n_rankings as f32; n], n, device)?,
+        weight: &Tensor::from_vec(weights, n, device)?,
     })?)
 }
 

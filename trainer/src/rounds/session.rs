@@ -6,7 +6,7 @@ mod saving;
 
 use super::{
     Input,
-    accept::{fingerprint, is_finished, settings, take_folder, usable},
+    accept::{fingerprint, is_finished, settings, take_folder, usable, weigh},
     by_prompt::{elements_by_prompt, groups_by_prompt},
     ppo::Carried,
     rankings::{Ranking, elements},
@@ -130,7 +130,8 @@ impl<'a> Session<'a> {
             _ => rows,
         };
         let rng = Rng::new(spec.seed);
-        let (train, eval) = hold_out(rows, spec.hyper.held_out, rng);
+        let (mut train, mut eval) = hold_out(rows, spec.hyper.held_out, rng);
+        weigh(&mut train, &mut eval, spec.hyper.row_weights)?;
 
         let mut adapter = match starting_adapter {
             Some(adapter) => {

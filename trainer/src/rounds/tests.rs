@@ -8,6 +8,7 @@ mod losses;
 mod memory;
 mod ppo;
 mod ppo_step;
+mod weights;
 
 use super::*;
 use crate::{

@@ -8,7 +8,7 @@ use super::{
 use crate::components::field::number;
 use laurel_protocol::{
     Adapter, AdapterConfig, AdapterId, BatchBy, FieldError, Hyper, Keep, KlEstimator, LoraConfig, Loss,
-    Margin, NewRound, Precision, RoundKind, RoundSpec, Schedule, Setting,
+    Margin, NewRound, Precision, RoundKind, RoundSpec, RowWeights, Schedule, Setting,
 };
 use leptos::prelude::*;
 
@@ -30,6 +30,7 @@ pub struct Draft {
     pub kind: RwSignal<String>,
     pub loss: RwSignal<String>,
     pub margin: RwSignal<String>,
+    pub row_weights: RwSignal<String>,
     pub batch_by: RwSignal<String>,
     pub keep: RwSignal<String>,
     pub precision: RwSignal<String>,
@@ -63,6 +64,7 @@ impl Draft {
             kind: text(RoundKind::Dpo.as_str()),
             loss: text(Loss::default_of(RoundKind::Dpo).as_str()),
             margin: text("none"),
+            row_weights: text("none"),
             batch_by: text("pair"),
             keep: text("last"),
             precision: text("f32"),
@@ -111,6 +113,9 @@ impl Draft {
         );
         if loss.uses(Setting::Margin) {
             hyper.margin = choice(self.margin, &[Margin::None, Margin::Strength]);
+        }
+        if loss.uses(Setting::RowWeights) {
+            hyper.row_weights = choice(self.row_weights, &[RowWeights::None, RowWeights::Reliability]);
         }
         if loss.uses(Setting::BatchBy) {
             hyper.batch_by = choice(self.batch_by, &[BatchBy::Pair, BatchBy::Ranking]);

@@ -21,6 +21,12 @@ pub const MARGIN: Field = Field {
     help: "How much higher the chosen answer is to score.",
     hook: "round-margin",
 };
+pub const ROW_WEIGHTS: Field = Field {
+    name: "hyper.row_weights",
+    label: "Annotations count",
+    help: "By reliability: who often contradicts what the others make likely counts less, a coin nothing.",
+    hook: "round-row-weights",
+};
 pub const BATCH_BY: Field = Field {
     name: "hyper.batch_by",
     label: "A batch counts",

@@ -65,6 +65,16 @@ pub fn reliabilities(tasks: Vec<Vec<Contest>>, n_people: usize) -> Vec<Option<Es
         .collect()
 }
 
+/// The η of each alone, without intervals.
+pub fn values(tasks: Vec<Vec<Contest>>, n_people: usize) -> Vec<Option<f64>> {
+    let tasks = Sample::merged(tasks);
+    let contests = Contests::of(tasks.kinds());
+    let times = tasks.original();
+    let model = contests.fit(&contests.weights(&times), Model::new(n_people), MAX_STEPS);
+    let told = contests.n_verdicts(&times, n_people).into_iter().zip(model.eta);
+    told.map(|(n, eta)| (n >= MIN_VERDICTS).then_some(eta)).collect()
+}
+
 fn intervals(tasks: &Sample<Vec<Contest>>, contests: &Contests, model: &Model) -> Option<Vec<Interval>> {
     let n_votes: usize = contests.distinct.iter().map(|contest| contest.0.len()).sum();
     let n_resamples = (MAX_VOTES / STEPS_OF_A_RESAMPLE / n_votes.max(1)).min(MAX_RESAMPLES);

@@ -23,6 +23,7 @@ struct Columns {
     annotation_id: Option<serde_json::Value>,
     tie: Option<serde_json::Value>,
     margin: Option<serde_json::Value>,
+    weight: Option<serde_json::Value>,
     strength: Option<serde_json::Value>,
     label: Option<serde_json::Value>,
 }
@@ -31,12 +32,15 @@ impl Columns {
     /// Other data sets may mean something else by these names: what is not of our type counts as absent.
     fn label(&self) -> Label {
         let number = |column: &Option<serde_json::Value>| column.as_ref().and_then(serde_json::Value::as_u64);
-        let margin = self.margin.as_ref().and_then(serde_json::Value::as_f64);
+        let float = |column: &Option<serde_json::Value>| column.as_ref().and_then(serde_json::Value::as_f64);
         Label {
             tie: self.tie.as_ref().and_then(serde_json::Value::as_bool) == Some(true),
-            margin: margin
+            margin: float(&self.margin)
                 .map(|margin| margin as f32)
                 .filter(|margin| margin.is_finite()),
+            weight: float(&self.weight)
+                .map(|weight| weight as f32)
+                .filter(|weight| weight.is_finite() && *weight >= 0.0),
             strength: number(&self.strength).filter(|it| *it <= 4).unwrap_or(0) as u8,
             annotation: number(&self.annotation_id),
             desirable: None,
@@ -299,18 +303,19 @@ mod tests {
     #[test]
     fn a_row_carries_its_tie_margin_strength_and_annotation() {
         let row = preference(
-            r#"{"prompt":"a","chosen":" b","rejected":" c","tie":true,"margin":0.5,"strength":3,"annotation_id":9}"#,
+            r#"{"prompt":"a","chosen":" b","rejected":" c","tie":true,"margin":0.5,"weight":0.25,"strength":3,"annotation_id":9}"#,
         );
         let expected = Label {
             tie: true,
             margin: Some(0.5),
+            weight: Some(0.25),
             strength: 3,
             annotation: Some(9),
             desirable: None,
         };
         assert_eq!(row.label, expected);
         let row = preference(
-            r#"{"prompt":"a","chosen":" b","rejected":" c","strength":"strong","tie":0,"margin":null}"#,
+            r#"{"prompt":"a","chosen":" b","rejected":" c","strength":"strong","tie":0,"margin":null,"weight":-1}"#,
         );
         assert_eq!(row.label, Label::default());
     }
