@@ -30,7 +30,7 @@ pub struct WorkTaskCompletion {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Uncertainties {
-    /// Comparisons that the heads learnt from.
+    /// Comparisons that the head learnt from.
     pub n_comparisons: u64,
     pub tasks: Vec<TaskUncertainty>,
 }
@@ -39,7 +39,8 @@ pub struct Uncertainties {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskUncertainty {
     pub task_id: TaskId,
-    /// The heads' mutual information with the answer, in nats: 0 to ln 2.
+    /// The share of what is uncertain about all open pairs that this task's answer would settle, behind the answers to
+    /// the tasks that have more: 0 to 1.
     pub uncertainty: f64,
 }
 
@@ -48,8 +49,7 @@ impl Uncertainties {
     pub const MOST_TASKS: usize = 5000;
 
     pub fn validate(&self) -> Validation {
-        let most = std::f64::consts::LN_2 + 1e-9;
-        let is_sound = |task: &TaskUncertainty| (0.0..=most).contains(&task.uncertainty);
+        let is_sound = |task: &TaskUncertainty| (0.0..=1.0).contains(&task.uncertainty);
         Check::default()
             .ensure(
                 self.tasks.len() <= Self::MOST_TASKS,
@@ -59,7 +59,7 @@ impl Uncertainties {
             .ensure(
                 self.tasks.iter().all(is_sound),
                 "tasks",
-                "must each have an uncertainty from 0 to 0.6931, the natural logarithm of 2",
+                "must each have an uncertainty from 0 to 1",
             )
             .finish()
     }
@@ -81,9 +81,9 @@ mod tests {
     }
 
     #[test]
-    fn an_uncertainty_is_that_of_one_answer_at_most() {
-        assert!(of(&[0.0, 0.3, std::f64::consts::LN_2]).validate().is_ok());
-        for wrong in [-0.1, 0.7, f64::NAN, f64::INFINITY] {
+    fn an_uncertainty_is_a_share() {
+        assert!(of(&[0.0, 0.3, 1.0]).validate().is_ok());
+        for wrong in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
             assert_eq!(of(&[0.1, wrong]).validate().unwrap_err()[0].field, "tasks");
         }
         assert!(of(&[0.1; Uncertainties::MOST_TASKS + 1]).validate().is_err());

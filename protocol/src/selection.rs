@@ -72,7 +72,7 @@ pub struct Scoring {
     pub n_total: Option<u64>,
     /// Tasks that have their uncertainty from it.
     pub n_tasks: u64,
-    /// Comparisons that the heads learnt from; 0 until the first task has its uncertainty.
+    /// Comparisons that the head learnt from; 0 until the first task has its uncertainty.
     pub n_comparisons: u64,
     pub seconds_left: Option<f64>,
     pub worker: Option<String>,

@@ -308,8 +308,8 @@ async fn what_is_no_uncertainty_of_an_open_task_is_refused_with_the_reason() {
         tasks: vec![TaskUncertainty { task_id, uncertainty }],
     };
     for (wrong, words) in [
-        (one(id, 0.7), "from 0 to 0.6931"),
-        (one(id, -0.1), "from 0 to 0.6931"),
+        (one(id, 1.1), "from 0 to 1"),
+        (one(id, -0.1), "from 0 to 1"),
         (
             one(TaskId(99_999), 0.1),
             "task 99999, which is none of this project's",

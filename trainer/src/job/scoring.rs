@@ -1,5 +1,5 @@
-//! A scoring: what was compared and the open tasks in, features of every completion through the model, heads that learn
-//! from the comparisons, and each task's uncertainty out. Features are kept in the work folder, so that a scoring that was
+//! A scoring: what was compared and the open tasks in, features of every completion through the model, a head that
+//! learns from the comparisons, and each task's uncertainty out. Features are kept in the work folder, so that a scoring that was
 //! broken off goes on, and the next one computes those of new completions alone.
 
 use super::{client::JobClient, heart::Wishes};
@@ -12,11 +12,11 @@ use crate::{
     },
     model::Model,
     rounds,
-    select::{Cache, Comparison, Ensemble, Scale, Sequence, features, spread_over_prompts, uncertainty},
+    select::{Cache, Comparison, Posterior, Sequence, Space, features, worth},
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use laurel_protocol::{
-    AdapterRef, Directive, Message, Outcome, Precision, PromptId, Report, ScoringId, TaskId, TaskUncertainty,
+    AdapterRef, Directive, Message, Outcome, Precision, Report, ScoringId, TaskId, TaskUncertainty,
     Uncertainties, WorkTask,
 };
 use sha2::{Digest, Sha256};
@@ -59,7 +59,7 @@ struct Material {
     sequences: Vec<Sequence>,
     places: BTreeMap<[u8; 32], usize>,
     compared: Vec<Compared>,
-    open: Vec<(TaskId, PromptId, Vec<usize>)>,
+    open: Vec<(TaskId, Vec<usize>)>,
 }
 
 /// Runs the scoring. `None` when it was stopped without an end of its own.
@@ -102,7 +102,7 @@ impl Material {
             };
             let chosen = material.place(task.model, sequence(pair.chosen.clone()));
             let rejected = material.place(task.model, sequence(pair.rejected.clone()));
-            // What the model cannot read teaches its heads nothing.
+            // What the model cannot read teaches its head nothing.
             if let (Some(chosen), Some(rejected)) = (chosen, rejected) {
                 material.compared.push(Compared {
                     chosen,
@@ -142,7 +142,7 @@ impl Material {
                 None => return Ok(()), // too long for the model: the task has no score
             }
         }
-        self.open.push((open.task_id, open.prompt_id, places));
+        self.open.push((open.task_id, places));
         Ok(())
     }
 
@@ -243,14 +243,14 @@ fn score(task: &Task<'_>, material: &Material, states: &[Vec<f32>]) -> Result<Op
     let judged = compared
         .iter()
         .map(|one| (state(one.chosen), state(one.rejected)));
-    let open = material.open.iter().flat_map(move |(_, _, places)| {
+    let open = material.open.iter().flat_map(move |(_, places)| {
         let pairs = places
             .iter()
             .enumerate()
             .flat_map(|(at, first)| places[at + 1..].iter().map(move |second| (*first, *second)));
         pairs.map(move |(first, second)| (state(first), state(second)))
     });
-    let scale = Scale::of(task.model.config.hidden, judged.chain(open));
+    let space = Space::of(task.model.config.hidden, judged.chain(open));
     let comparisons: Vec<Comparison<'_>> = compared
         .iter()
         .map(|one| Comparison {
@@ -262,27 +262,26 @@ fn score(task: &Task<'_>, material: &Material, states: &[Vec<f32>]) -> Result<Op
         .collect();
     let seed = task.scoring.0 as u64;
     let stop = task.wishes.clone();
-    let Some(ensemble) = Ensemble::fit(&comparisons, &scale, seed, &|| !stop.stop()) else {
+    let go_on = || !stop.stop();
+    let Some(posterior) = Posterior::fit(&comparisons, &space, seed, &go_on)? else {
         return Ok(None);
     };
     tracing::info!(
         n_comparisons = comparisons.len(),
-        spread = ensemble.spread,
-        "Heads learnt from {} comparisons",
+        spread = posterior.spread,
+        "A head learnt from {} comparisons",
         comparisons.len()
     );
-    let (mut ids, mut scored) = (Vec::new(), Vec::new());
-    for (id, prompt, places) in &material.open {
-        let completions: Vec<&[f32]> = places.iter().map(|place| state(*place)).collect();
-        if let Some(uncertainty) = uncertainty(&ensemble, &completions) {
-            ids.push(*id);
-            scored.push((prompt.0, uncertainty));
-        }
-    }
-    spread_over_prompts(&mut scored);
-    let told = ids
-        .into_iter()
-        .zip(scored)
-        .map(|(task_id, (_, uncertainty))| TaskUncertainty { task_id, uncertainty });
+    let of_task = |(_, places): &(TaskId, Vec<usize>)| places.iter().map(|place| state(*place)).collect();
+    let tasks: Vec<Vec<&[f32]>> = material.open.iter().map(of_task).collect();
+    let Some(worths) = worth(&posterior, &space, &tasks, &go_on)? else {
+        return Ok(None);
+    };
+    let told = material.open.iter().zip(worths).filter_map(|((id, _), worth)| {
+        Some(TaskUncertainty {
+            task_id: *id,
+            uncertainty: worth?,
+        })
+    });
     Ok(Some(told.collect()))
 }

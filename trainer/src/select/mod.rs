@@ -1,14 +1,18 @@
 //! Active selection: which open tasks would teach a reward model most. Comparisons and tasks come in as features of
-//! their completions ([`features`]), a small ensemble of reward heads learns from the comparisons ([`heads`]), and how far
-//! the heads disagree about a task ([`disagreement`]) goes out as its uncertainty.
+//! their completions ([`features`]), a reward head and how sure it is follow from the comparisons ([`posterior`]), and the
+//! tasks are ordered by how much of what is left open their labels would settle together ([`design`]).
 
 pub mod cache;
-pub mod disagreement;
+mod cholesky;
+pub mod design;
 pub mod features;
-pub mod heads;
+mod matrix;
 mod newton;
+pub mod posterior;
+pub mod space;
 
 pub use cache::Cache;
-pub use disagreement::{spread_over_prompts, uncertainty};
+pub use design::worth;
 pub use features::{Sequence, features};
-pub use heads::{Comparison, Ensemble, Scale};
+pub use posterior::{Comparison, Posterior};
+pub use space::Space;

@@ -1,15 +1,13 @@
 //! The maximum of a head's penalised likelihood, by Newton's method with conjugate gradients inside: no matrix is ever
 //! formed, so that wide features cost no more than a pass over the comparisons.
 
-use super::{disagreement::sigmoid, heads::softplus};
-
 /// Steps of Newton's method and of conjugate gradients within one, at most.
 const MAX_STEPS: usize = 40;
 const MAX_INNER: usize = 250;
 /// The gradient at the end, as a share of that at the start.
 const TOLERANCE: f64 = 1e-3;
 
-/// The loss of a head w: Σ c (softplus(m) − y m) + λ/2 ‖w − w₀‖², with the margins m = X w. It is strictly convex.
+/// The loss of a head w: Σ c (softplus(m) − y m) + λ/2 ‖w‖², with the margins m = X w. It is strictly convex.
 pub(super) struct Problem<'a> {
     /// X, row by row: `(comparisons, width)`.
     pub rows: &'a [f32],
@@ -18,15 +16,13 @@ pub(super) struct Problem<'a> {
     pub targets: &'a [f64],
     /// c: how often each comparison counts.
     pub counts: &'a [f64],
-    /// w₀.
-    pub prior: &'a [f64],
     /// λ.
     pub precision: f64,
 }
 
 impl Problem<'_> {
     pub fn solve(&self) -> Vec<f64> {
-        let mut weights = self.prior.to_vec();
+        let mut weights = vec![0.0; self.width];
         let mut margins = self.margins(&weights);
         let mut first = None;
         for _ in 0..MAX_STEPS {
@@ -79,14 +75,12 @@ impl Problem<'_> {
     fn loss(&self, weights: &[f64], margins: &[f64]) -> f64 {
         let of = |at: usize| self.counts[at] * (softplus(margins[at]) - self.targets[at] * margins[at]);
         let likelihood: f64 = self.counted().map(of).sum();
-        let away = weights.iter().zip(self.prior).map(|(w, p)| (w - p).powi(2));
-        likelihood + self.precision / 2.0 * away.sum::<f64>()
+        likelihood + self.precision / 2.0 * product(weights, weights)
     }
 
-    /// Xᵀ c (σ(m) − y) + λ (w − w₀)
+    /// Xᵀ c (σ(m) − y) + λ w
     fn gradient(&self, weights: &[f64], margins: &[f64]) -> Vec<f64> {
-        let away = weights.iter().zip(self.prior);
-        let mut gradient: Vec<f64> = away.map(|(w, p)| self.precision * (w - p)).collect();
+        let mut gradient: Vec<f64> = weights.iter().map(|w| self.precision * w).collect();
         for at in self.counted() {
             let residual = self.counts[at] * (sigmoid(margins[at]) - self.targets[at]);
             add(&mut gradient, residual, self.row(at));
@@ -127,6 +121,18 @@ impl Problem<'_> {
         }
         step
     }
+}
+
+pub(super) fn sigmoid(x: f64) -> f64 {
+    match x >= 0.0 {
+        true => 1.0 / (1.0 + (-x).exp()),
+        false => x.exp() / (1.0 + x.exp()),
+    }
+}
+
+/// log(1 + eˣ)
+pub(super) fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
 /// In eight sums side by side, which the processor takes at once.
@@ -172,7 +178,6 @@ mod tests {
         rows: Vec<f32>,
         targets: Vec<f64>,
         counts: Vec<f64>,
-        prior: Vec<f64>,
     }
 
     impl Numbers {
@@ -182,7 +187,6 @@ mod tests {
                 rows: (0..n * WIDTH).map(|_| draws.normal() as f32).collect(),
                 targets: (0..n).map(|at| [1.0, 1.0, 0.5][at % 3]).collect(),
                 counts: (0..n).map(|at| [1.0, 0.0, 3.0, 1.0][at % 4]).collect(),
-                prior: (0..WIDTH).map(|_| draws.normal()).collect(),
             }
         }
 
@@ -192,7 +196,6 @@ mod tests {
                 width: WIDTH,
                 targets: &self.targets,
                 counts: &self.counts,
-                prior: &self.prior,
                 precision,
             }
         }
@@ -221,12 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_pulls_at_the_solution_whatever_the_prior() {
+    fn nothing_pulls_at_the_solution() {
         let numbers = Numbers::new(40);
         for precision in [1e-3, 0.1, 4.0] {
             let problem = numbers.problem(precision);
             let solution = problem.solve();
-            let start = norm(&problem.gradient(&numbers.prior, &problem.margins(&numbers.prior)));
+            let zero = vec![0.0; WIDTH];
+            let start = norm(&problem.gradient(&zero, &problem.margins(&zero)));
             let pull = norm(&problem.gradient(&solution, &problem.margins(&solution)));
             assert!(pull <= TOLERANCE * start, "{precision}: {pull} of {start}");
         }
@@ -240,7 +244,6 @@ mod tests {
             width: 1,
             targets: &[1.0],
             counts: &[1.0],
-            prior: &[0.0],
             precision: 0.25,
         };
         let weight = problem.solve()[0];

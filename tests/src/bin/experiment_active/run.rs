@@ -1,5 +1,6 @@
 //! One seed: a truth, a crowd that labels tasks batch by batch, and how well what was learnt orders fresh pairs. Both ways
-//! of choosing begin with the same batch, and a task has the same label in both.
+//! of choosing begin with the same batch, and a task has the same label in both. What comes out depends on the order in
+//! which the tasks lie, so that several orders are tried and their mean is told.
 
 use crate::{
     answers::{Answer, Answers},
@@ -8,7 +9,10 @@ use crate::{
 use anyhow::{Context, Result};
 use fastrand::Rng;
 use laurel_protocol::{Scoring, Selection};
-use laurel_trainer::select::{Comparison, Ensemble, Scale, spread_over_prompts, uncertainty};
+use laurel_trainer::select::{Comparison, Posterior, Space, worth};
+
+/// Orders of the tasks that a seed's figures are the means over.
+const N_ORDERS: usize = 4;
 
 pub struct Size {
     /// Answers to each prompt: each two of them are a task.
@@ -59,7 +63,7 @@ struct Bench<'a> {
     tasks: Vec<Task<'a>>,
     /// Held-out pairs, the better answer first.
     fresh: Vec<[&'a Answer; 2]>,
-    scale: Scale,
+    space: Space,
     seed: u64,
 }
 
@@ -75,16 +79,25 @@ pub fn run(answers: &Answers, kind: Kind, seed: u64, size: &Size) -> Result<Outc
         )
     });
     let bench = Bench {
-        scale: Scale::of(width, sides),
+        space: Space::of(width, sides),
         fresh: fresh(answers, &worths),
         tasks,
         seed,
     };
-    let mut order: Vec<usize> = (0..bench.tasks.len()).collect();
-    rng.shuffle(&mut order);
+    let n_batches = size.n_labels.div_ceil(size.n_batch);
+    let (mut active, mut random) = (vec![0.0; n_batches], vec![0.0; n_batches]);
+    for _ in 0..N_ORDERS {
+        let mut order: Vec<usize> = (0..bench.tasks.len()).collect();
+        rng.shuffle(&mut order);
+        for (sums, is_active) in [(&mut active, true), (&mut random, false)] {
+            for (sum, accuracy) in sums.iter_mut().zip(bench.labelled(&order, size, is_active)?) {
+                *sum += accuracy / N_ORDERS as f64;
+            }
+        }
+    }
     Ok(Outcome {
-        active: bench.labelled(&order, size, true)?,
-        random: bench.labelled(&order, size, false)?,
+        active,
+        random,
         n_labels: size.n_labels,
         n_tasks: bench.tasks.len(),
         n_held_out: bench.fresh.len(),
@@ -98,32 +111,33 @@ impl Bench<'_> {
         let mut open = order.to_vec();
         let mut done: Vec<usize> = Vec::new();
         let mut curve = Vec::new();
-        let mut scored: Option<Ensemble> = None;
+        let mut scored: Option<Posterior> = None;
         while done.len() < size.n_labels {
             let batch = match (&scored, active) {
-                (Some(ensemble), true) => self.chosen(&open, ensemble, size.n_batch)?,
+                (Some(posterior), true) => self.chosen(&open, posterior, size.n_batch)?,
                 _ => open[..size.n_batch].to_vec(),
             };
             open.retain(|task| !batch.contains(task));
             done.extend(batch);
-            let ensemble = self.learn(&done, done.len() as u64)?;
-            curve.push(self.accuracy(&ensemble));
-            scored = Some(ensemble);
+            let posterior = self.learn(&done, done.len() as u64)?;
+            curve.push(self.accuracy(&posterior));
+            scored = Some(posterior);
         }
         Ok(curve)
     }
 
     /// What the server would hand out: the most uncertain ones, and the usual share in the usual order.
-    fn chosen(&self, open: &[usize], ensemble: &Ensemble, n: usize) -> Result<Vec<usize>> {
-        let mut uncertain = Vec::with_capacity(open.len());
-        for &task in open {
-            let sides = self.tasks[task].sides.map(|side| side.features.as_slice());
-            let uncertainty = uncertainty(ensemble, &sides).context("a pair has an uncertainty")?;
-            uncertain.push((self.tasks[task].group as i64, uncertainty));
-        }
-        spread_over_prompts(&mut uncertain);
-        let of = |((_, uncertainty), task): ((i64, f64), &usize)| (uncertainty, *task);
-        let mut scored: Vec<(f64, usize)> = uncertain.into_iter().zip(open).map(of).collect();
+    fn chosen(&self, open: &[usize], posterior: &Posterior, n: usize) -> Result<Vec<usize>> {
+        let sides = |task: &usize| {
+            self.tasks[*task]
+                .sides
+                .map(|side| side.features.as_slice())
+                .to_vec()
+        };
+        let sides: Vec<Vec<&[f32]>> = open.iter().map(sides).collect();
+        let worths = worth(posterior, &self.space, &sides, &|| true)?.context("nobody asked it to stop")?;
+        let of = |(worth, task): (Option<f64>, &usize)| Ok((worth.context("a pair has a worth")?, *task));
+        let mut scored: Vec<(f64, usize)> = worths.into_iter().zip(open).map(of).collect::<Result<_>>()?;
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));
         let share = usize::from(Selection::default().explore_percent);
         let n_explored = (n * share).div_ceil(100);
@@ -141,7 +155,7 @@ impl Bench<'_> {
         Ok(batch)
     }
 
-    fn learn(&self, done: &[usize], number: u64) -> Result<Ensemble> {
+    fn learn(&self, done: &[usize], number: u64) -> Result<Posterior> {
         let compared: Vec<Comparison<'_>> = done
             .iter()
             .map(|&at| {
@@ -160,11 +174,11 @@ impl Bench<'_> {
             })
             .collect();
         let seed = self.seed * 1000 + number;
-        Ensemble::fit(&compared, &self.scale, seed, &|| true).context("nobody asked it to stop")
+        Posterior::fit(&compared, &self.space, seed, &|| true)?.context("nobody asked it to stop")
     }
 
-    fn accuracy(&self, ensemble: &Ensemble) -> f64 {
-        let score = |answer: &Answer| ensemble.best_score(&answer.features);
+    fn accuracy(&self, posterior: &Posterior) -> f64 {
+        let score = |answer: &Answer| posterior.best_score(&answer.features);
         let right = self
             .fresh
             .iter()
