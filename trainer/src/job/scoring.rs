@@ -16,8 +16,8 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use laurel_protocol::{
-    AdapterRef, Directive, Message, Outcome, Precision, Report, ScoringId, TaskId, TaskUncertainty,
-    Uncertainties, WorkTask,
+    AdapterRef, Directive, Message, Outcome, Precision, Report, TaskId, TaskUncertainty, Uncertainties,
+    WorkTask,
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -37,7 +37,6 @@ pub struct Task<'a> {
     pub tokenizer: &'a Tokenizer,
     /// The reward model, where there is one.
     pub adapter: Option<(&'a AdapterRef, &'a Adapter)>,
-    pub scoring: ScoringId,
     /// Keeps features.
     pub folder: &'a Path,
     pub wishes: &'a Wishes,
@@ -50,7 +49,6 @@ struct Compared {
     chosen: usize,
     rejected: usize,
     tie: bool,
-    group: u64,
 }
 
 /// All that is read, every sequence once.
@@ -108,7 +106,6 @@ impl Material {
                     chosen,
                     rejected,
                     tie: pair.label.tie,
-                    group: pair.group,
                 });
             }
         }
@@ -257,13 +254,11 @@ fn score(task: &Task<'_>, material: &Material, states: &[Vec<f32>]) -> Result<Op
             chosen: state(one.chosen),
             rejected: state(one.rejected),
             tie: one.tie,
-            group: one.group,
         })
         .collect();
-    let seed = task.scoring.0 as u64;
     let stop = task.wishes.clone();
     let go_on = || !stop.stop();
-    let Some(posterior) = Posterior::fit(&comparisons, &space, seed, &go_on)? else {
+    let Some(posterior) = Posterior::fit(&comparisons, &space, &go_on)? else {
         return Ok(None);
     };
     tracing::info!(

@@ -150,13 +150,12 @@ impl Worker {
                 &talk,
             ),
             Work::Chat { .. } => bail!("a turn of a chat was answered before"),
-            Work::Scoring { scoring_id } => scoring::run(&scoring::Task {
+            Work::Scoring { .. } => scoring::run(&scoring::Task {
                 client,
                 model: &loaded.model,
                 precision: loaded.precision,
                 tokenizer: &tokenizer,
                 adapter: job.adapter.as_ref().zip(adapter.as_ref()),
-                scoring: *scoring_id,
                 folder: &worker.work_dir.join("features"),
                 wishes,
                 talk: &talk,

@@ -1,45 +1,59 @@
-//! The inverse of a symmetric positive definite matrix, by Cholesky's decomposition. Matrices are square, row by row.
+//! Cholesky's decomposition of a symmetric positive definite matrix. Matrices are square, row by row.
 
 use rayon::prelude::*;
 
-/// H⁻¹ of a matrix of `n` rows. `None` where H is not positive definite.
-pub(super) fn inverse(matrix: &[f64], n: usize) -> Option<Vec<f64>> {
-    let lower = decompose(matrix, n)?;
-    // The columns of H⁻¹ one by one: L y = e, then Lᵀ x = y. It is symmetric, so that a column is a row.
-    let columns = (0..n).into_par_iter().map(|column| {
-        let mut x = vec![0.0; n];
-        for row in column..n {
-            let known: f64 = dot(&lower[row * n + column..row * n + row], &x[column..row]);
-            let unit = if row == column { 1.0 } else { 0.0 };
-            x[row] = (unit - known) / lower[row * n + row];
-        }
-        for row in (0..n).rev() {
-            x[row] /= lower[row * n + row];
-            let done = x[row];
-            for (rest, l) in x[..row].iter_mut().zip(&lower[row * n..row * n + row]) {
-                *rest -= l * done;
-            }
-        }
-        x
-    });
-    Some(columns.collect::<Vec<_>>().concat())
+/// L of H = L Lᵀ.
+pub(super) struct Cholesky {
+    lower: Vec<f64>,
+    n: usize,
 }
 
-/// L of H = L Lᵀ.
-fn decompose(matrix: &[f64], n: usize) -> Option<Vec<f64>> {
-    let mut lower = vec![0.0; n * n];
-    for row in 0..n {
-        for column in 0..=row {
-            let (a, b) = (&lower[row * n..][..column], &lower[column * n..][..column]);
-            let rest = matrix[row * n + column] - dot(a, b);
-            lower[row * n + column] = match row == column {
-                true if rest > 0.0 => rest.sqrt(),
-                true => return None,
-                false => rest / lower[column * n + column],
-            };
+impl Cholesky {
+    /// Of a matrix of `n` rows. `None` where it is not positive definite.
+    pub fn of(matrix: &[f64], n: usize) -> Option<Self> {
+        let mut lower = vec![0.0; n * n];
+        for row in 0..n {
+            for column in 0..=row {
+                let (a, b) = (&lower[row * n..][..column], &lower[column * n..][..column]);
+                let rest = matrix[row * n + column] - dot(a, b);
+                lower[row * n + column] = match row == column {
+                    true if rest > 0.0 => rest.sqrt(),
+                    true => return None,
+                    false => rest / lower[column * n + column],
+                };
+            }
         }
+        Some(Self { lower, n })
     }
-    Some(lower)
+
+    /// log |H|
+    pub fn log_determinant(&self) -> f64 {
+        let diagonal = self.lower.iter().step_by(self.n + 1);
+        2.0 * diagonal.map(|x| x.ln()).sum::<f64>()
+    }
+
+    /// H⁻¹
+    pub fn inverse(&self) -> Vec<f64> {
+        let (lower, n) = (&self.lower, self.n);
+        // Its columns one by one: L y = e, then Lᵀ x = y. It is symmetric, so that a column is a row.
+        let columns = (0..n).into_par_iter().map(|column| {
+            let mut x = vec![0.0; n];
+            for row in column..n {
+                let known: f64 = dot(&lower[row * n + column..row * n + row], &x[column..row]);
+                let unit = if row == column { 1.0 } else { 0.0 };
+                x[row] = (unit - known) / lower[row * n + row];
+            }
+            for row in (0..n).rev() {
+                x[row] /= lower[row * n + row];
+                let done = x[row];
+                for (rest, l) in x[..row].iter_mut().zip(&lower[row * n..row * n + row]) {
+                    *rest -= l * done;
+                }
+            }
+            x
+        });
+        columns.collect::<Vec<_>>().concat()
+    }
 }
 
 /// In eight sums side by side, which the processor takes at once.
@@ -78,7 +92,7 @@ mod tests {
                 matrix[a * N + b] = dot(&row(&factor, a), &row(&factor, b)) + unit;
             }
         }
-        let inverse = inverse(&matrix, N).unwrap();
+        let inverse = Cholesky::of(&matrix, N).unwrap().inverse();
         for a in 0..N {
             for b in 0..N {
                 let product = dot(&row(&matrix, a), &row(&inverse, b));
@@ -89,8 +103,15 @@ mod tests {
     }
 
     #[test]
+    fn the_logarithm_of_a_determinant() {
+        let matrix = [4.0, 2.0, 2.0, 3.0];
+        let told = Cholesky::of(&matrix, 2).unwrap().log_determinant();
+        assert!((told - 8f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
     fn what_is_not_positive_definite_has_none() {
-        assert!(inverse(&[1.0, 2.0, 2.0, 1.0], 2).is_none());
-        assert!(inverse(&[f64::NAN], 1).is_none());
+        assert!(Cholesky::of(&[1.0, 2.0, 2.0, 1.0], 2).is_none());
+        assert!(Cholesky::of(&[f64::NAN], 1).is_none());
     }
 }

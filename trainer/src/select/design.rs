@@ -233,7 +233,10 @@ fn shares(tasks: &[Vec<&[f32]>], first: &[(usize, f64)], alone: &[f64], total: f
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::{rng::Rng, select::Comparison};
+    use crate::{
+        rng::Rng,
+        select::{Comparison, cholesky::Cholesky},
+    };
 
     pub const WIDTH: usize = 12;
 
@@ -257,13 +260,12 @@ pub(super) mod tests {
     }
 
     pub fn comparisons<'a>(pairs: &'a [[Vec<f32>; 2]], first: &[bool]) -> Vec<Comparison<'a>> {
-        let sides = pairs.iter().zip(first).enumerate();
+        let sides = pairs.iter().zip(first);
         sides
-            .map(|(at, ([a, b], first))| Comparison {
+            .map(|([a, b], first)| Comparison {
                 chosen: if *first { a } else { b },
                 rejected: if *first { b } else { a },
                 tie: false,
-                group: at as u64,
             })
             .collect()
     }
@@ -277,7 +279,7 @@ pub(super) mod tests {
 
     fn worths(pairs: &[[Vec<f32>; 2]], learnt: &[Comparison<'_>], tasks: &[Vec<&[f32]>]) -> Vec<Option<f64>> {
         let space = space(pairs);
-        let posterior = Posterior::fit(learnt, &space, 7, &|| true).unwrap().unwrap();
+        let posterior = Posterior::fit(learnt, &space, &|| true).unwrap().unwrap();
         worth(&posterior, &space, tasks, &|| true).unwrap().unwrap()
     }
 
@@ -294,7 +296,7 @@ pub(super) mod tests {
         };
         let all: Vec<f64> = (0..pairs.len()).map(information).collect();
         let fisher = matrix::gram(&rows, WIDTH, &all).unwrap();
-        let mut precision = cholesky::inverse(&posterior.covariance, WIDTH).unwrap();
+        let mut precision = Cholesky::of(&posterior.covariance, WIDTH).unwrap().inverse();
         for &at in labelled {
             let row = &rows[at * WIDTH..][..WIDTH];
             for a in 0..WIDTH {
@@ -303,7 +305,7 @@ pub(super) mod tests {
                 }
             }
         }
-        let covariance = cholesky::inverse(&precision, WIDTH).unwrap();
+        let covariance = Cholesky::of(&precision, WIDTH).unwrap().inverse();
         let product = matrix::product(&fisher, &covariance, WIDTH).unwrap();
         product.iter().step_by(WIDTH + 1).sum()
     }
@@ -312,7 +314,7 @@ pub(super) mod tests {
     fn each_task_is_worth_what_it_takes_off_the_objective_behind_those_before_it() {
         let (pairs, first) = world(40, WIDTH, 3);
         let (space, learnt) = (space(&pairs), comparisons(&pairs[..10], &first[..10]));
-        let posterior = Posterior::fit(&learnt, &space, 7, &|| true).unwrap().unwrap();
+        let posterior = Posterior::fit(&learnt, &space, &|| true).unwrap().unwrap();
         let open = &pairs[10..];
         let worths = worth(&posterior, &space, &tasks(open), &|| true)
             .unwrap()

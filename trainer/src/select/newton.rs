@@ -7,15 +7,13 @@ const MAX_INNER: usize = 250;
 /// The gradient at the end, as a share of that at the start.
 const TOLERANCE: f64 = 1e-3;
 
-/// The loss of a head w: Σ c (softplus(m) − y m) + λ/2 ‖w‖², with the margins m = X w. It is strictly convex.
+/// The loss of a head w: Σ (softplus(m) − y m) + λ/2 ‖w‖², with the margins m = X w. It is strictly convex.
 pub(super) struct Problem<'a> {
     /// X, row by row: `(comparisons, width)`.
     pub rows: &'a [f32],
     pub width: usize,
     /// y: 1 where the first side is better, ½ for a tie.
     pub targets: &'a [f64],
-    /// c: how often each comparison counts.
-    pub counts: &'a [f64],
     /// λ.
     pub precision: f64,
 }
@@ -59,41 +57,38 @@ impl Problem<'_> {
         &self.rows[at * self.width..][..self.width]
     }
 
-    /// Rows that a resample left out are not looked at.
-    fn counted(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.targets.len()).filter(|at| self.counts[*at] > 0.0)
+    fn margins(&self, weights: &[f64]) -> Vec<f64> {
+        let of = |at: usize| dot(self.row(at), weights);
+        (0..self.targets.len()).map(of).collect()
     }
 
-    fn margins(&self, weights: &[f64]) -> Vec<f64> {
-        let mut margins = vec![0.0; self.targets.len()];
-        for at in self.counted() {
-            margins[at] = dot(self.row(at), weights);
-        }
-        margins
+    /// The loss at a head.
+    pub fn loss_at(&self, weights: &[f64]) -> f64 {
+        self.loss(weights, &self.margins(weights))
     }
 
     fn loss(&self, weights: &[f64], margins: &[f64]) -> f64 {
-        let of = |at: usize| self.counts[at] * (softplus(margins[at]) - self.targets[at] * margins[at]);
-        let likelihood: f64 = self.counted().map(of).sum();
+        let of = |(margin, target): (&f64, &f64)| softplus(*margin) - target * margin;
+        let likelihood: f64 = margins.iter().zip(self.targets).map(of).sum();
         likelihood + self.precision / 2.0 * product(weights, weights)
     }
 
-    /// Xᵀ c (σ(m) − y) + λ w
+    /// Xᵀ (σ(m) − y) + λ w
     fn gradient(&self, weights: &[f64], margins: &[f64]) -> Vec<f64> {
         let mut gradient: Vec<f64> = weights.iter().map(|w| self.precision * w).collect();
-        for at in self.counted() {
-            let residual = self.counts[at] * (sigmoid(margins[at]) - self.targets[at]);
+        for at in 0..margins.len() {
+            let residual = sigmoid(margins[at]) - self.targets[at];
             add(&mut gradient, residual, self.row(at));
         }
         gradient
     }
 
-    /// (Xᵀ c σ' X + λ) v
+    /// (Xᵀ σ' X + λ) v
     fn curvature(&self, direction: &[f64], margins: &[f64]) -> Vec<f64> {
         let mut product: Vec<f64> = direction.iter().map(|x| self.precision * x).collect();
-        for at in self.counted() {
+        for at in 0..margins.len() {
             let share = sigmoid(margins[at]);
-            let factor = self.counts[at] * share * (1.0 - share);
+            let factor = share * (1.0 - share);
             add(&mut product, factor * dot(self.row(at), direction), self.row(at));
         }
         product
@@ -177,7 +172,6 @@ mod tests {
     struct Numbers {
         rows: Vec<f32>,
         targets: Vec<f64>,
-        counts: Vec<f64>,
     }
 
     impl Numbers {
@@ -186,7 +180,6 @@ mod tests {
             Self {
                 rows: (0..n * WIDTH).map(|_| draws.normal() as f32).collect(),
                 targets: (0..n).map(|at| [1.0, 1.0, 0.5][at % 3]).collect(),
-                counts: (0..n).map(|at| [1.0, 0.0, 3.0, 1.0][at % 4]).collect(),
             }
         }
 
@@ -195,7 +188,6 @@ mod tests {
                 rows: &self.rows,
                 width: WIDTH,
                 targets: &self.targets,
-                counts: &self.counts,
                 precision,
             }
         }
@@ -243,19 +235,9 @@ mod tests {
             rows: &[1.0],
             width: 1,
             targets: &[1.0],
-            counts: &[1.0],
             precision: 0.25,
         };
         let weight = problem.solve()[0];
         assert!((weight - 4.0 * sigmoid(-weight)).abs() < 1e-2, "{weight}");
-    }
-
-    #[test]
-    fn a_comparison_that_does_not_count_changes_nothing() {
-        let mut numbers = Numbers::new(24);
-        let before = numbers.problem(0.5).solve();
-        let left_out = numbers.counts.iter().position(|count| *count == 0.0).unwrap();
-        numbers.rows[left_out * WIDTH] += 10.0;
-        assert_eq!(numbers.problem(0.5).solve(), before);
     }
 }

@@ -55,7 +55,6 @@ pub struct Outcome {
 /// Two answers to a prompt and what the annotator who gets them says.
 struct Task<'a> {
     sides: [&'a Answer; 2],
-    group: u64,
     first_is_better: bool,
 }
 
@@ -64,7 +63,6 @@ struct Bench<'a> {
     /// Held-out pairs, the better answer first.
     fresh: Vec<[&'a Answer; 2]>,
     space: Space,
-    seed: u64,
 }
 
 pub fn run(answers: &Answers, kind: Kind, seed: u64, size: &Size) -> Result<Outcome> {
@@ -82,7 +80,6 @@ pub fn run(answers: &Answers, kind: Kind, seed: u64, size: &Size) -> Result<Outc
         space: Space::of(width, sides),
         fresh: fresh(answers, &worths),
         tasks,
-        seed,
     };
     let n_batches = size.n_labels.div_ceil(size.n_batch);
     let (mut active, mut random) = (vec![0.0; n_batches], vec![0.0; n_batches]);
@@ -119,7 +116,7 @@ impl Bench<'_> {
             };
             open.retain(|task| !batch.contains(task));
             done.extend(batch);
-            let posterior = self.learn(&done, done.len() as u64)?;
+            let posterior = self.learn(&done)?;
             curve.push(self.accuracy(&posterior));
             scored = Some(posterior);
         }
@@ -155,7 +152,7 @@ impl Bench<'_> {
         Ok(batch)
     }
 
-    fn learn(&self, done: &[usize], number: u64) -> Result<Posterior> {
+    fn learn(&self, done: &[usize]) -> Result<Posterior> {
         let compared: Vec<Comparison<'_>> = done
             .iter()
             .map(|&at| {
@@ -169,12 +166,10 @@ impl Bench<'_> {
                     chosen,
                     rejected,
                     tie: false,
-                    group: task.group,
                 }
             })
             .collect();
-        let seed = self.seed * 1000 + number;
-        Posterior::fit(&compared, &self.space, seed, &|| true)?.context("nobody asked it to stop")
+        Posterior::fit(&compared, &self.space, &|| true)?.context("nobody asked it to stop")
     }
 
     fn accuracy(&self, posterior: &Posterior) -> f64 {
@@ -190,7 +185,7 @@ impl Bench<'_> {
 /// The tasks, each with a draw from Bradley-Terry's probability, and how often that names the better answer.
 fn tasks<'a>(answers: &'a Answers, worths: &Worths, rng: &mut Rng) -> (Vec<Task<'a>>, f64) {
     let (mut tasks, mut n_right) = (Vec::new(), 0);
-    for (group, (answers, worths)) in answers.tasks.iter().zip(&worths.tasks).enumerate() {
+    for (answers, worths) in answers.tasks.iter().zip(&worths.tasks) {
         for first in 0..answers.len() {
             for second in first + 1..answers.len() {
                 if answers[first].text == answers[second].text {
@@ -201,7 +196,6 @@ fn tasks<'a>(answers: &'a Answers, worths: &Worths, rng: &mut Rng) -> (Vec<Task<
                 n_right += usize::from(first_is_better == (gap > 0.0));
                 tasks.push(Task {
                     sides: [&answers[first], &answers[second]],
-                    group: group as u64,
                     first_is_better,
                 });
             }
