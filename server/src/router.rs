@@ -6,8 +6,8 @@ use crate::{
     error::{Failure, REQUEST_ID},
     guards,
     routes::{
-        accounts, arena, audit, chat, completion_jobs, events, health, labelling, lines, members, projects,
-        quality, review, rounds, scorings, worker,
+        accounts, arena, audit, chat, completion_jobs, events, figures, health, labelling, lines, members,
+        projects, quality, review, rounds, scorings, worker,
     },
     state::AppState,
     static_files,
@@ -91,7 +91,8 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(rounds::pause))
         .routes(routes!(rounds::resume))
         .routes(routes!(rounds::abort))
-        .routes(routes!(rounds::list_metrics))
+        .routes(routes!(figures::list_metrics))
+        .routes(routes!(figures::file))
         .routes(routes!(rounds::log))
         .routes(routes!(rounds::samples))
         .routes(routes!(rounds::preview))

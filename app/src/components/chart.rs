@@ -186,9 +186,9 @@ fn drawing(chart: Chart, lines: &[Series]) -> AnyView {
     });
     let paths = lines.iter().filter(|line| !line.points.is_empty()).map(|line| {
         let mut path = String::new();
-        for (at, (x, y)) in line.points.iter().enumerate() {
+        for (at, (x, y)) in drawn(chart, &line.points).into_iter().enumerate() {
             let verb = if at == 0 { 'M' } else { 'L' };
-            path.push_str(&format!("{verb}{:.1} {:.1}", frame.left(*x), frame.top(*y)));
+            path.push_str(&format!("{verb}{:.1} {:.1}", frame.left(x), frame.top(y)));
         }
         // A line of one point has no length: a dot stands for it. The last dot is larger: that is where it stands.
         let last = line.points.len() - 1;
@@ -210,6 +210,24 @@ fn drawing(chart: Chart, lines: &[Series]) -> AnyView {
     });
     let (rows, columns, paths) = (rows.collect_view(), columns.collect_view(), paths.collect_view());
     view! { {rows} {columns} {paths} }.into_any()
+}
+
+/// Of more points than the chart has room for, the lowest and the highest of each stretch: the line looks the same.
+fn drawn(chart: Chart, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let n_stretches = WIDTH as usize;
+    if chart.has_dots || points.len() <= 2 * n_stretches {
+        return points.to_vec();
+    }
+    let ends = |stretch: &[(f64, f64)]| {
+        let order = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
+        let low = stretch.iter().min_by(order).copied();
+        let high = stretch.iter().max_by(order).copied();
+        let mut ends: Vec<(f64, f64)> = low.into_iter().chain(high).collect();
+        ends.sort_by(|a, b| a.0.total_cmp(&b.0));
+        ends
+    };
+    let stretches = points.chunks(points.len().div_ceil(n_stretches));
+    stretches.flat_map(ends).chain(points.last().copied()).collect()
 }
 
 /// The values under the pointer, or the last ones.
@@ -262,6 +280,24 @@ mod tests {
     fn ticks_are_round_numbers_inside_the_range() {
         assert_eq!(ticks((0.0, 10.0), 4.0), [0.0, 5.0, 10.0]);
         assert_eq!(ticks((-3.0, 47.0), 5.0), [0.0, 10.0, 20.0, 30.0, 40.0]);
+    }
+
+    #[test]
+    fn a_line_of_a_hundred_thousand_points_is_drawn_with_few_and_keeps_its_spikes() {
+        let chart = Chart::over_steps("Loss", "test");
+        let value = |at: u32| {
+            if at == 4321 {
+                500.0
+            } else {
+                f64::from(at * 7919 % 97)
+            }
+        };
+        let points: Vec<(f64, f64)> = (0..100_000).map(|at| (f64::from(at), value(at))).collect();
+        let drawn = drawn(chart, &points);
+        assert!(drawn.len() <= 2 * WIDTH as usize + 1, "{}", drawn.len());
+        assert!(drawn.is_sorted_by(|a, b| a.0 <= b.0));
+        assert!(drawn.contains(&(99_999.0, value(99_999))) && drawn.contains(&(4321.0, 500.0)));
+        assert!(super::drawn(chart, &points[..800]).len() == 800);
     }
 
     #[test]

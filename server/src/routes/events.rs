@@ -9,6 +9,7 @@ use crate::{
     guards::Watcher,
     state::AppState,
     store::{self, completion_jobs, metrics, projects, rounds, scorings},
+    thin::thin,
 };
 use axum::{
     extract::State,
@@ -16,7 +17,8 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt, stream};
 use laurel_protocol::{
-    JobStatus, LogLine, MetricPoint, Preview, ProjectEvent, ProjectId, RoundEvent, RoundId, Sample, Split,
+    FiguresQuery, JobStatus, LogLine, MetricPoint, Preview, ProjectEvent, ProjectId, RoundEvent, RoundId,
+    Sample, Split,
 };
 use serde::Serialize;
 use std::{
@@ -170,24 +172,45 @@ pub async fn round(
 /// What a listener has been sent.
 #[derive(Default)]
 struct Seen {
+    /// Where figures may still come or change: the last step that had any, or that the round is back at.
+    from: Option<u64>,
+    /// The figures from there on.
     points: HashMap<(u64, Split), MetricPoint>,
     log: Vec<LogLine>,
     samples: Option<Vec<Sample>>,
     preview: Option<Preview>,
 }
 
+impl Seen {
+    /// What of these points, those from a step on, the listener has not been sent; a long round's first ones thinned out.
+    fn news(&mut self, mut points: Vec<MetricPoint>, from: Option<u64>) -> Vec<MetricPoint> {
+        let next = points.iter().map(|point| point.step).max().or(from);
+        let is_recent = |point: &&MetricPoint| Some(point.step) >= next;
+        let recent: HashMap<_, _> = points
+            .iter()
+            .filter(is_recent)
+            .map(|point| ((point.step, point.split), point.clone()))
+            .collect();
+        match self.from {
+            None => points = thin(points, FiguresQuery::OF_A_CHART as usize),
+            // A resumed round repeats steps: a point with other values is news.
+            Some(_) => points.retain(|point| self.points.get(&(point.step, point.split)) != Some(point)),
+        }
+        self.from = Some(next.unwrap_or(0));
+        self.points = recent;
+        points
+    }
+}
+
 async fn read_round(app: &AppState, id: RoundId, seen: &mut Seen) -> store::Result<Vec<RoundEvent>> {
     // All is read before any of it counts as seen: a read that fails is made good by the next.
     let round = rounds::get(&app.db, id).await?;
-    let mut points = metrics::list(&app.db, id).await?;
+    let from = seen.from.map(|from| from.min(round.step));
+    let points = metrics::since(&app.db, id, from.unwrap_or(0)).await?;
     let log = metrics::log(&app.db, id).await?;
     let samples = rounds::samples(&app.db, id).await?;
     let preview = rounds::preview(&app.db, id).await?;
-    // A resumed round repeats steps: a point with other values is news.
-    points.retain(|point| {
-        let earlier = seen.points.insert((point.step, point.split), point.clone());
-        earlier.as_ref() != Some(point)
-    });
+    let points = seen.news(points, from);
     let lines: Vec<_> = log
         .iter()
         .filter(|line| !seen.log.contains(line))

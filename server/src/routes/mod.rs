@@ -7,6 +7,7 @@ pub mod audit;
 pub mod chat;
 pub mod completion_jobs;
 pub mod events;
+pub mod figures;
 pub mod health;
 pub mod labelling;
 pub mod lines;

@@ -22,8 +22,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use laurel_protocol::{
-    Adapter, AdapterId, Agreement, ApiError, LogLine, MetricPoint, NewRound, Preview, ProjectId, Round,
-    RoundId, Sample,
+    Adapter, AdapterId, Agreement, ApiError, LogLine, NewRound, Preview, ProjectId, Round, RoundId, Sample,
 };
 use tokio_util::io::ReaderStream;
 
@@ -102,17 +101,6 @@ async fn give(app: &AppState, id: RoundId, order: Order, by: Person) -> Answer<R
     }
     app.events.round(round.project_id, id);
     Ok(Json(round))
-}
-
-/// All figures so far.
-#[utoipa::path(get, path = "/rounds/{id}/metrics", tag = "rounds", params(("id" = i64, Path)),
-    responses((status = 200, body = [MetricPoint])))]
-pub async fn list_metrics(
-    State(app): State<AppState>,
-    _: Admin,
-    Path(id): Path<RoundId>,
-) -> Answer<Vec<MetricPoint>> {
-    Ok(Json(metrics::list(&app.db, id).await?))
 }
 
 /// The last log lines.

@@ -35,20 +35,29 @@ pub async fn report(
 /// All figures of a round, in the order of its steps.
 pub async fn list(db: &Db, round: RoundId) -> Result<Vec<MetricPoint>> {
     rounds::require(db, round).await?;
-    let rows: Vec<(i64, String, String)> = sqlx::query_as(
-        r#"select step, split, "values" from metric where round_id = ?1 order by step, split desc"#,
+    since(db, round, 0).await
+}
+
+/// The figures of the steps from this one on.
+pub async fn since(db: &Db, round: RoundId, step: u64) -> Result<Vec<MetricPoint>> {
+    let rows: Vec<PointRow> = sqlx::query_as(
+        r#"select step, split, "values" from metric where round_id = ?1 and step >= ?2 order by step, split desc"#,
     )
     .bind(round.0)
+    .bind(step.try_into().unwrap_or(i64::MAX))
     .fetch_all(db.read())
     .await?;
-    let point = |(step, split, values): (i64, String, String)| {
-        Ok(MetricPoint {
-            step: text::count(step),
-            split: text::from_name(&split)?,
-            values: text::from_json(&values)?,
-        })
-    };
     rows.into_iter().map(point).collect()
+}
+
+type PointRow = (i64, String, String);
+
+fn point((step, split, values): PointRow) -> Result<MetricPoint> {
+    Ok(MetricPoint {
+        step: text::count(step),
+        split: text::from_name(&split)?,
+        values: text::from_json(&values)?,
+    })
 }
 
 /// The last log lines of a round, oldest first.

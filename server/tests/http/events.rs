@@ -104,3 +104,105 @@ async fn watchers_hear_of_a_job_that_another_trainers_lease_took_back() {
     assert_eq!(nothing.status, 204);
     stream.until(r#""status":"failed""#).await;
 }
+
+/// Train points of the steps, with a spike at 700.
+fn figures(steps: std::ops::RangeInclusive<u64>) -> Report {
+    let point = |step: u64| MetricPoint {
+        step,
+        split: Split::Train,
+        values: [("loss".to_owned(), if step == 700 { 9.0 } else { 0.5 })].into(),
+    };
+    Report {
+        step: Some(*steps.end()),
+        metrics: steps.map(point).collect(),
+        ..Report::default()
+    }
+}
+
+#[tokio::test]
+async fn a_long_rounds_listener_gets_its_figures_thinned_and_files_have_them_all() {
+    let scene = Scene::with_tasks(1).await;
+    scene
+        .answer(&scene.admin, |shown| pick(Choice::First, shown))
+        .await;
+    let (job, holder) = scene.lease_round().await;
+    let round = match &job.work {
+        Work::Round { round_id, .. } => *round_id,
+        other => panic!("{other:?}"),
+    };
+    let report = format!("/worker/jobs/{}/report", job.job_id);
+    for from in (1..3000).step_by(500) {
+        assert_eq!(
+            holder.post(&report, &figures(from..=from + 499)).await.status,
+            200
+        );
+    }
+    let mut listener = scene.admin.watch(&format!("/rounds/{round}/events")).await;
+    listener.until("\"type\":\"round\"").await;
+    // What comes now comes as it is.
+    assert_eq!(holder.post(&report, &figures(3001..=3002)).await.status, 200);
+    listener.until("\"step\":3002").await;
+    scene.app.stop();
+    let said = listener.end().await;
+    let sent: Vec<MetricPoint> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .filter_map(|data| match serde_json::from_str(data) {
+            Ok(RoundEvent::Metrics { points }) => Some(points),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    assert!(sent.len() < 1000, "{}", sent.len());
+    assert!(
+        sent.iter()
+            .any(|point| point.step == 700 && point.values["loss"] == 9.0)
+    );
+    let late: Vec<u64> = sent
+        .iter()
+        .map(|point| point.step)
+        .filter(|step| *step > 3000)
+        .collect();
+    assert_eq!(late, [3001, 3002]);
+}
+
+#[tokio::test]
+async fn figures_come_as_a_table_as_lines_as_an_event_file_and_thinned() {
+    let scene = Scene::with_tasks(1).await;
+    scene
+        .answer(&scene.admin, |shown| pick(Choice::First, shown))
+        .await;
+    let (job, holder) = scene.lease_round().await;
+    let round = match &job.work {
+        Work::Round { round_id, .. } => *round_id,
+        other => panic!("{other:?}"),
+    };
+    let report = format!("/worker/jobs/{}/report", job.job_id);
+    assert_eq!(holder.post(&report, &figures(1..=900)).await.status, 200);
+    let file = |format: &str| format!("/rounds/{round}/metrics/file?format={format}");
+    let table = scene.admin.get(&file("csv")).await;
+    assert_eq!(table.text().lines().count(), 901);
+    assert_eq!(table.text().lines().nth(700), Some("700,train,9"));
+    assert!(
+        table
+            .header("content-disposition")
+            .contains(&format!("round-{round}.csv"))
+    );
+    let lines: Vec<MetricPoint> = scene.admin.get(&file("json_lines")).await.lines();
+    let all: Vec<MetricPoint> = scene.admin.get(&format!("/rounds/{round}/metrics")).await.json();
+    assert_eq!((lines.len(), &lines), (900, &all));
+    let events = scene.admin.get(&file("tensorboard")).await;
+    assert!(
+        events
+            .header("content-disposition")
+            .contains("events.out.tfevents.")
+    );
+    assert!(events.bytes().len() > 900 * 16);
+    let path = format!("/rounds/{round}/metrics?stretches=10");
+    let thinned: Vec<MetricPoint> = scene.admin.get(&path).await.json();
+    assert!(thinned.len() <= 30 && thinned.iter().any(|point| point.step == 700));
+    for wrong in ["?stretches=0", "/file?format=xlsx", "/file"] {
+        let refused = scene.admin.get(&format!("/rounds/{round}/metrics{wrong}")).await;
+        assert!(refused.status.is_client_error(), "{wrong}: {}", refused.status);
+    }
+}

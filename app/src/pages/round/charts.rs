@@ -5,7 +5,7 @@ use crate::{
     components::chart::{Chart, Series, line_chart},
     words::{later, t},
 };
-use laurel_protocol::{RoundKind, Split};
+use laurel_protocol::{RoundId, RoundKind, Split};
 use leptos::prelude::*;
 
 /// One line of a chart: which figure of which split, and how it is called and coloured.
@@ -205,6 +205,22 @@ pub fn view(live: Live, kind: RoundKind) -> AnyView {
     let rest = panels.iter().skip(1).chain(OPTIMISER);
     let rest = rest.map(|panel| over_steps(panel, false)).collect_view();
     view! { <section class="charts" aria-label=t("Charts")>{first} {path} {rest}</section> }.into_any()
+}
+
+/// The figures as files.
+pub fn files(id: RoundId) -> AnyView {
+    let formats = [
+        ("csv", later("CSV")),
+        ("json_lines", later("JSON Lines")),
+        ("tensorboard", later("TensorBoard")),
+    ];
+    let links = formats.map(|(format, name)| {
+        let href = format!("/api/v1/rounds/{id}/metrics/file?format={format}");
+        let hook = format!("round-figures-{format}");
+        view! { <a href=href download="" rel="external" data-test=hook>{t(name)}</a> " " }
+    });
+    view! { <p class="fine">{t("All figures as a file:")} " " {links.into_iter().collect_view()}</p> }
+        .into_any()
 }
 
 fn over_steps(live: Live, (title, hook, lines): &'static Panel, always: bool) -> AnyView {

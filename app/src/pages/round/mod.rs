@@ -128,6 +128,7 @@ fn body(live: Live) -> AnyView {
         {alarms::view(live)}
         {after(live, first.spec.kind)}
         {charts::view(live, first.spec.kind)}
+        {charts::files(first.id)}
         {health::view(live, first.id, first.spec.kind)}
         {preview::view(live, first.spec.kind)}
         {record::samples(live, first.spec.kind)}
