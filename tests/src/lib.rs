@@ -12,6 +12,7 @@ pub mod experiment;
 pub mod process;
 pub mod scene;
 pub mod scripted;
+pub mod seed;
 pub mod server;
 pub mod trainer;
 pub mod wait;

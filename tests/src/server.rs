@@ -22,6 +22,7 @@ pub struct TestServer {
     program: PathBuf,
     port: u16,
     lease_seconds: u32,
+    data: PathBuf,
     folder: TempDir,
 }
 
@@ -33,14 +34,25 @@ impl TestServer {
     /// A server whose trainers lose a job after so many silent seconds.
     pub fn with_leases(lease_seconds: u32) -> Result<Self> {
         let folder = tempfile::tempdir()?;
+        let data = folder.path().join("data");
+        Self::begin(folder, data, lease_seconds)
+    }
+
+    /// A server on a data folder that stays when it ends.
+    pub fn over(data: &Path) -> Result<Self> {
+        Self::begin(tempfile::tempdir()?, data.to_owned(), 60)
+    }
+
+    fn begin(folder: TempDir, data: PathBuf, lease_seconds: u32) -> Result<Self> {
         let program = given("LAUREL_BIN")?;
         let port = free_port()?;
-        let process = serve(&program, folder.path(), port, lease_seconds)?;
+        let process = serve(&program, (folder.path(), &data), port, lease_seconds)?;
         let mut server = Self {
             process,
             program,
             port,
             lease_seconds,
+            data,
             folder,
         };
         server.wait_until_ready()?;
@@ -78,7 +90,12 @@ impl TestServer {
 
     /// A new process on the same port and data, after the old one was killed.
     pub fn restart(&mut self) -> Result<()> {
-        self.process = serve(&self.program, self.folder.path(), self.port, self.lease_seconds)?;
+        self.process = serve(
+            &self.program,
+            (self.folder.path(), &self.data),
+            self.port,
+            self.lease_seconds,
+        )?;
         self.wait_until_ready()
     }
 
@@ -96,7 +113,7 @@ impl TestServer {
     /// Runs `laurel WORDS --data …` beside the server.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(words).arg("--data").arg(self.data());
+        command.args(words).arg("--data").arg(&self.data);
         command
     }
 
@@ -125,7 +142,8 @@ impl TestServer {
         self.token("worker", None)
     }
 
-    fn script_access(&self, name: &str) -> Result<Api> {
+    /// The access of a person who is there already.
+    pub fn script_access(&self, name: &str) -> Result<Api> {
         let file = self.token("script", Some(name))?;
         let secret = fs::read_to_string(file)?;
         Ok(Api::new(&self.url(), Some(secret.trim())))
@@ -145,10 +163,6 @@ impl TestServer {
         Ok(file)
     }
 
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
     fn wait_until_ready(&mut self) -> Result<()> {
         let ready = format!("{}/readyz", self.url());
         until(60, "the server to become ready", || {
@@ -159,12 +173,13 @@ impl TestServer {
     }
 }
 
-fn serve(program: &Path, folder: &Path, port: u16, lease_seconds: u32) -> Result<Process> {
+/// `log` is the folder of its log.
+fn serve(program: &Path, (log, data): (&Path, &Path), port: u16, lease_seconds: u32) -> Result<Process> {
     let mut command = Command::new(program);
     command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
     command.args(["--lease-seconds", &lease_seconds.to_string()]);
-    command.arg("--data").arg(folder.join("data"));
+    command.arg("--data").arg(data);
     command.arg("--dist").arg(given("LAUREL_DIST")?);
     command.arg("--sample").arg(given("LAUREL_SAMPLE")?);
-    Process::start("the server", &mut command, &folder.join("server.log"))
+    Process::start("the server", &mut command, &log.join("server.log"))
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask bench …`: measurements; each prints one line of JSON on standard output.
 
-use crate::{build, parity, place::Place, shell, test::Built};
+use crate::{build, parity, place::Place, seed, shell, test::Built};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use std::{path::PathBuf, process::Command};
@@ -23,8 +23,20 @@ enum What {
     Generate(Generate),
     /// 200 annotators at once through a SIGKILL of the server: answers a second, times, and that nothing is lost.
     Labels(Labels),
+    /// What the server takes for what the dashboard's pages ask, in a large project (see `seed`).
+    Dashboard(Dashboard),
     /// Seconds and memory of a PPO step on the default model: 8 prompts, 128 new tokens, one epoch.
     Ppo(Ppo),
+}
+
+#[derive(Args)]
+struct Dashboard {
+    /// Of each kind
+    #[arg(long, default_value_t = 40)]
+    requests: u32,
+    /// A seeded data folder; else one is made in the cache folder and kept
+    #[arg(long)]
+    data: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -100,6 +112,7 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
         What::Page => Built::make(place)?.program(place, "bench_page"),
         What::Keys => Built::make(place)?.program(place, "bench_keys"),
         What::Labels(labels) => labels_bench(place, labels)?,
+        What::Dashboard(dashboard) => dashboard_bench(place, dashboard)?,
         What::Ppo(ppo) => {
             let mut bench = Built::make(place)?.program(place, "bench_ppo");
             bench.arg(folder);
@@ -130,6 +143,23 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
         }
     };
     shell::run(&mut bench)
+}
+
+fn dashboard_bench(place: &Place, dashboard: &Dashboard) -> Result<Command> {
+    let data = match &dashboard.data {
+        Some(data) => std::path::absolute(data)?,
+        None => seed::kept(place)?,
+    };
+    let binaries = build::binaries_and_tests(place)?;
+    let mut bench = Command::new(place.native_target.join("debug").join("bench_dashboard"));
+    bench
+        .current_dir(&place.root)
+        .env("LAUREL_BIN", binaries.server)
+        .env("LAUREL_DIST", place.dist())
+        .env("LAUREL_SAMPLE", place.sample())
+        .arg(data)
+        .arg(dashboard.requests.to_string());
+    Ok(bench)
 }
 
 /// It needs neither pages nor a model.

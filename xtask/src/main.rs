@@ -20,6 +20,7 @@ mod place;
 mod run;
 mod say;
 mod screenshots;
+mod seed;
 mod shell;
 mod split;
 mod test;
@@ -53,6 +54,8 @@ enum Task {
     Wasm,
     /// Make the README's screenshots from the running app.
     Screenshots,
+    /// Fill a new data folder with a large project, to see what is slow.
+    Seed(seed::Options),
     /// Measure something and print one line of JSON.
     Bench(bench::Options),
     /// Train on data whose truth is known, and print how near the models come to it.
@@ -86,6 +89,7 @@ fn perform(task: Task) -> Result<()> {
             Ok(())
         }
         Task::Screenshots => screenshots::run(&place),
+        Task::Seed(options) => seed::run(&place, &options),
         Task::Bench(options) => bench::run(&place, &options),
         Task::Experiment(options) => experiment::run(&place, &options),
         Task::Parity(options) => parity::run(&place, &options),
