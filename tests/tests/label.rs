@@ -218,6 +218,49 @@ fn a_gold_item_is_made_by_an_admin_and_tells_the_annotator_what_is_right() -> Re
 }
 
 #[test]
+fn gold_items_come_in_from_a_file_whose_bad_lines_are_named() -> Result<()> {
+    let settings = ProjectSettings {
+        checks: Checks {
+            qualification: 1,
+            gold_feedback: true,
+            qualification_percent: 100,
+            ..Checks::default()
+        },
+        ..scene::pick(2)
+    };
+    let scripted = Scripted::start()?;
+    let project = scripted.project(&settings, 1)?;
+    let admin = Browser::start(&scripted.server.url())?;
+    admin.sign_in(ADMIN, PASSWORD)?;
+    admin.open(&format!("/projects/{project}/gold"))?;
+    let table = "prompt,completion_1,completion_2,best,explanation\n\"Name a fruit, please\",An apple,A hammer,1,Nobody eats one.\n";
+    admin.fill("import-text", &format!("{table}only a prompt\n"))?;
+    admin.click("import-submit")?;
+    admin.reads("import-report", "line 3")?;
+    admin.reads("import-report", "must have 2 completions")?;
+    assert_eq!(scripted.counts(project)?.n_prompts, 1);
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("gold.csv");
+    std::fs::write(&file, table)?;
+    admin.choose_file("import-file", &file)?;
+    admin.click("import-submit")?;
+    admin.reads("import-report", "1 gold item imported")?;
+    admin.reads("gold-item", "A is better")?;
+    let violations = admin.accessibility_violations()?;
+    assert!(violations.is_empty(), "{violations:#?}");
+    admin.must_be_quiet()?;
+
+    scripted.server.add_user("ada", "annotator")?;
+    let browser = Browser::start(&scripted.server.url())?;
+    browser.sign_in("ada", PASSWORD)?;
+    browser.open(&format!("/projects/{project}/label"))?;
+    browser.reads("task", "Name a fruit, please")?;
+    browser.press("4")?;
+    browser.reads("feedback", "Nobody eats one.")?;
+    browser.must_be_quiet()
+}
+
+#[test]
 fn undo_after_a_lost_response_changes_what_the_server_stored() -> Result<()> {
     let desk = Desk::open(&scene::pick(1), 3)?;
     let browser = &desk.browser;
