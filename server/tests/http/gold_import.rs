@@ -215,6 +215,8 @@ async fn rows_of_a_table_that_cannot_be_read_are_named_by_the_line_on_which_they
     let bad = refused(&scene, "question,answer\nq,a\n").await;
     assert_eq!(bad[0].0, "line 1");
     assert!(bad[0].1.contains("completion_1"), "{bad:?}");
+    let bad = refused(&scene, "prompt,completion_2,completion_1,best\nq,a,b,1\n").await;
+    assert!(bad[0].1.ends_with("in this order"), "{bad:?}");
     assert!(items(&scene).await.is_empty());
 }
 

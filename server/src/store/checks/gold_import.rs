@@ -126,7 +126,7 @@ impl Place<'_> {
         .bind(prompt.0)
         .fetch_all(conn)
         .await?;
-        let hashes: Vec<String> = item.completions.iter().map(hash).collect();
+        let hashes: Vec<String> = item.completions.iter().map(|answer| hash(answer)).collect();
         for (gold, known) in open {
             let known: Vec<String> = text::from_json(&known)?;
             let places: Option<Vec<usize>> = hashes
@@ -147,7 +147,7 @@ impl Place<'_> {
         conn: &mut SqliteConnection,
         prompt: PromptId,
         position: i64,
-        answer: &String,
+        answer: &str,
     ) -> Result<i64> {
         let known: Option<i64> = sqlx::query_scalar(
             "select id from completion where prompt_id = ?1 and text = ?2 and imported_by is not null limit 1",
@@ -177,7 +177,7 @@ impl Place<'_> {
 }
 
 /// As completions of trainers are hashed.
-fn hash(answer: &String) -> String {
+fn hash(answer: &str) -> String {
     text::sha256_hex(answer.trim())
 }
 

@@ -83,10 +83,10 @@ fn of_table(body: &[u8]) -> Vec<(u64, Read)> {
     let Some(head) = rows.next() else {
         return Vec::new();
     };
-    let columns = head.cells.map_err(str::to_owned).and_then(|names| {
-        let columns: Result<Vec<Column>, String> = names.iter().map(|name| Column::of(name)).collect();
-        columns
-    });
+    let columns = head
+        .cells
+        .map_err(str::to_owned)
+        .and_then(|names| Column::all(&names));
     match columns {
         Err(reason) => vec![(head.line, Err(reason))],
         Ok(columns) => rows
@@ -100,7 +100,8 @@ fn of_table(body: &[u8]) -> Vec<(u64, Read)> {
 
 enum Column {
     Prompt,
-    Completion,
+    /// Its number, from 1.
+    Completion(usize),
     Best,
     Worst,
     Ranks,
@@ -109,6 +110,21 @@ enum Column {
 }
 
 impl Column {
+    fn all(names: &[String]) -> Result<Vec<Self>, String> {
+        let columns: Vec<Self> = names
+            .iter()
+            .map(|name| Self::of(name))
+            .collect::<Result<_, _>>()?;
+        let numbers = columns.iter().filter_map(|column| match column {
+            Self::Completion(number) => Some(*number),
+            _ => None,
+        });
+        match numbers.enumerate().all(|(at, number)| number == at + 1) {
+            true => Ok(columns),
+            false => Err("must name completion_1, completion_2 … in this order".to_owned()),
+        }
+    }
+
     fn of(name: &str) -> Result<Self, String> {
         let name = name.trim();
         match name {
@@ -119,8 +135,11 @@ impl Column {
             "explanation" => return Ok(Self::Explanation),
             _ => {}
         }
-        if name.starts_with("completion_") {
-            return Ok(Self::Completion);
+        let number = name
+            .strip_prefix("completion_")
+            .and_then(|number| number.parse().ok());
+        if let Some(number) = number {
+            return Ok(Self::Completion(number));
         }
         let dimension = name.strip_prefix("rating:").map(|name| name.trim().to_owned());
         dimension.map(Self::Rating).ok_or_else(|| {
@@ -145,7 +164,7 @@ impl Line {
             let short = cell.trim();
             match column {
                 Column::Prompt => line.prompt = Value::String(cell),
-                Column::Completion => line.completions.push(cell),
+                Column::Completion(_) => line.completions.push(cell),
                 Column::Explanation => line.explanation = cell,
                 _ if short.is_empty() => {}
                 Column::Best => line.best = Some(best(short)?),
