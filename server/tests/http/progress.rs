@@ -251,11 +251,11 @@ async fn plain_count(scene: &Scene) -> [i64; 2] {
         scene
             .app
             .count(
-                "select count(*) from (
+                "select (select count(*) from (
                      select s.project_id, a.created_at / 3600000 as hour, count(*) as n
                      from annotation a join assignment s on s.id = a.assignment_id
                      where s.kind = 'label' and a.replaced_by is null and a.withdrawn = 0 group by 1, 2
-                     except select project_id, hour, n from given_hour)
+                     except select project_id, hour, n from given_hour))
                  + (select count(*) from given_hour g where g.n <> (
                      select count(*) from annotation a join assignment s on s.id = a.assignment_id
                      where s.kind = 'label' and a.replaced_by is null and a.withdrawn = 0
@@ -265,10 +265,10 @@ async fn plain_count(scene: &Scene) -> [i64; 2] {
         scene
             .app
             .count(
-                "select count(*) from (
+                "select (select count(*) from (
                      select project_id, n_annotations, overlap, status, count(*) as n from task where kind = 'label'
                      group by 1, 2, 3, 4
-                     except select project_id, n_annotations, overlap, status, n from task_tally)
+                     except select project_id, n_annotations, overlap, status, n from task_tally))
                  + (select count(*) from task_tally y where y.n <> (
                      select count(*) from task t where t.kind = 'label' and t.project_id = y.project_id
                        and t.n_annotations = y.n_annotations and t.overlap = y.overlap and t.status = y.status))",
