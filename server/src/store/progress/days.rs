@@ -31,9 +31,12 @@ pub struct Day {
 /// A project, how far the clock is ahead, and the day by that clock.
 type Key = (ProjectId, i64, i64);
 
-/// The days that were counted, each with how often its hours had changed then.
+/// Each day with how often its hours had changed when it was counted.
+type Counted = HashMap<Key, (i64, Arc<Day>)>;
+
+/// The days that were counted.
 #[derive(Clone, Debug, Default)]
-pub struct Days(Arc<Mutex<HashMap<Key, (i64, Arc<Day>)>>>);
+pub struct Days(Arc<Mutex<Counted>>);
 
 impl Days {
     fn known(&self, key: Key, n_changes: i64) -> Option<Arc<Day>> {
