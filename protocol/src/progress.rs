@@ -58,6 +58,9 @@ pub struct ProjectProgress {
     pub tasks: Vec<TasksWith>,
     /// Of the tasks that at least two people judged, whenever that was: equal parts by the time of the last answer.
     pub agreement: Vec<AgreementWindow>,
+    /// When agreement was looked at: of a project with 20 000 annotations or more, where answers have come since, up to 20
+    /// minutes ago.
+    pub agreement_as_of: Timestamp,
     /// What was answered in these days.
     pub given: Given,
 }

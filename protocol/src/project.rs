@@ -208,9 +208,9 @@ pub struct AnnotatorFigures {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ImportReport {
-    /// Prompts stored. 0 when a line was bad and bad lines were not to be skipped.
+    /// Prompts, or gold items, stored. 0 when a line was bad and bad lines were not to be skipped.
     pub n_imported: u64,
-    /// Prompts that the project already had.
+    /// Those that the project already had.
     pub n_duplicates: u64,
     pub n_bad: u64,
     /// The first hundred bad lines.
@@ -289,12 +289,15 @@ pub struct Completion {
     pub prompt_id: PromptId,
     pub text: String,
     pub html: String,
-    /// 0 where a person wrote it.
+    /// 0 where a person wrote or imported it.
     pub n_tokens: u32,
-    /// Null where a person wrote it.
+    /// Null where a person wrote or imported it.
     pub origin: Option<crate::completion::CompletionOrigin>,
-    /// Who wrote it, if a person did.
+    /// Who wrote or imported it, if a person did.
     pub author: Option<String>,
+    /// It came with a gold item.
+    #[serde(default)]
+    pub imported: bool,
 }
 
 #[cfg(test)]

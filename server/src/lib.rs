@@ -4,6 +4,7 @@ pub mod adapter_files;
 pub mod chats;
 pub mod cli;
 pub mod clock;
+pub mod csv;
 pub mod document;
 pub mod error;
 pub mod events;

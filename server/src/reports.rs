@@ -1,24 +1,60 @@
-//! Reports of progress that were made a short while ago. Of a large project one takes a second or two, and every lead
-//! who looks at it while people label would ask for a new one with each answer.
+//! Reports of progress that were made a short while ago, and what goes into new ones: every lead who looks at a large
+//! project while people label would ask for a new one with each answer. Agreement over time takes longest, a second or two
+//! of a large project, so that it is looked at in between, and nobody waits for it.
 
+use crate::{quality::progress::OverTime, store::progress::Days};
 use laurel_protocol::{ProgressQuery, ProjectId, ProjectProgress, Timestamp};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 /// Of a smaller project each report is made anew.
-const LARGE: u64 = 20_000;
+pub const LARGE: u64 = 20_000;
 const MAX_AGE_MS: i64 = 60 * 1000;
+/// Agreement over time of a large project is looked at again after so long, if answers have come.
+pub const AGREEMENT_EVERY: Duration = Duration::from_secs(10 * 60);
+/// If it is older, whoever asks waits for a new one.
+const MAX_AGREEMENT_AGE_MS: i64 = 2 * AGREEMENT_EVERY.as_millis() as i64;
 /// Reports that are kept.
 const MAX_KEPT: usize = 64;
 
 type Key = (ProjectId, ProgressQuery);
 
 #[derive(Clone, Default)]
-pub struct Reports(Arc<Mutex<HashMap<Key, ProjectProgress>>>);
+pub struct Reports {
+    kept: Arc<Mutex<HashMap<Key, ProjectProgress>>>,
+    /// By project, with how often its answers had changed.
+    agreement: Arc<Mutex<HashMap<ProjectId, (i64, OverTime)>>>,
+    pub days: Days,
+}
 
 impl Reports {
+    /// Agreement over time of a project whose answers changed so often; as long as none has changed since it was looked
+    /// at, it is as good as new.
+    pub fn agreement(&self, project: ProjectId, n_changes: i64, now: Timestamp) -> Option<OverTime> {
+        let known = self.agreement.lock().unwrap_or_else(PoisonError::into_inner);
+        let (then, over_time) = known.get(&project)?;
+        let is_same = *then == n_changes;
+        let is_recent = (0..MAX_AGREEMENT_AGE_MS).contains(&(now.0 - over_time.as_of.0));
+        (is_same || is_recent).then(|| OverTime {
+            as_of: if is_same { now } else { over_time.as_of },
+            windows: over_time.windows.clone(),
+        })
+    }
+
+    /// Whether an answer has changed since agreement was looked at.
+    pub fn is_behind(&self, project: ProjectId, n_changes: i64) -> bool {
+        let known = self.agreement.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&project).is_none_or(|(then, _)| *then != n_changes)
+    }
+
+    pub fn keep_agreement(&self, project: ProjectId, n_changes: i64, over_time: &OverTime) {
+        let mut known = self.agreement.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(project, (n_changes, over_time.clone()));
+    }
+
     /// The one that was made for this question, if it is good enough still.
     pub fn recent(
         &self,
@@ -26,7 +62,7 @@ impl Reports {
         query: ProgressQuery,
         now: Timestamp,
     ) -> Option<ProjectProgress> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let report = kept.get(&(project, query))?;
         is_recent(report, now).then(|| report.clone())
     }
@@ -35,7 +71,7 @@ impl Reports {
         if report.n_annotations < LARGE {
             return;
         }
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|_, other| is_recent(other, report.as_of));
         if kept.len() < MAX_KEPT {
             kept.insert((project, query), report.clone());
@@ -65,6 +101,7 @@ mod tests {
             queue: Queue::default(),
             tasks: Vec::new(),
             agreement: Vec::new(),
+            agreement_as_of: Timestamp(as_of),
             given: Given::default(),
         }
     }
@@ -85,6 +122,24 @@ mod tests {
     }
 
     #[test]
+    fn agreement_serves_while_no_answer_changes_and_a_while_after_one_did() {
+        let reports = Reports::default();
+        let looked_at = OverTime {
+            as_of: Timestamp(1000),
+            windows: Vec::new(),
+        };
+        reports.keep_agreement(PROJECT, 7, &looked_at);
+        let at = |n_changes, now| {
+            let known = reports.agreement(PROJECT, n_changes, Timestamp(now));
+            known.map(|known| known.as_of.0)
+        };
+        let late = 1000 + MAX_AGREEMENT_AGE_MS;
+        assert_eq!([at(7, 2000), at(7, late)], [Some(2000), Some(late)]);
+        assert_eq!([at(8, 2000), at(8, late)], [Some(1000), None]);
+        assert!(reports.is_behind(PROJECT, 8) && !reports.is_behind(PROJECT, 7));
+    }
+
+    #[test]
     fn a_small_projects_report_is_made_anew_each_time() {
         let reports = Reports::default();
         let query = ProgressQuery::default();
@@ -99,8 +154,8 @@ mod tests {
         for project in 0..100 {
             reports.keep(ProjectId(project), query, &report(LARGE, 1000));
         }
-        assert_eq!(reports.0.lock().unwrap().len(), MAX_KEPT);
+        assert_eq!(reports.kept.lock().unwrap().len(), MAX_KEPT);
         reports.keep(ProjectId(200), query, &report(LARGE, 100_000));
-        assert_eq!(reports.0.lock().unwrap().len(), 1);
+        assert_eq!(reports.kept.lock().unwrap().len(), 1);
     }
 }

@@ -78,7 +78,6 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(labelling::own_answers))
         .routes(routes!(labelling::reopen))
         .routes(routes!(labelling::make_gold))
-        .routes(routes!(labelling::gold_items))
         .routes(routes!(labelling::close_gold))
         .routes(routes!(review::page))
         .routes(routes!(review::decide, review::take_back))
@@ -145,6 +144,7 @@ fn table() -> OpenApiRouter<AppState> {
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(projects::list_prompts, projects::import_prompts))
+                .routes(routes!(labelling::gold_items, labelling::import_gold))
                 .layer(DefaultBodyLimit::max(MAX_IMPORT_BYTES)),
         )
         .merge(

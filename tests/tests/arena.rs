@@ -167,6 +167,68 @@ fn two_hidden_streams_are_judged_by_keyboard_and_mouse_and_the_conversation_goes
 }
 
 #[test]
+fn in_korean_and_by_touch_the_arena_is_reached_from_labelling_and_voted_in() -> Result<()> {
+    let scripted = Scripted::start()?;
+    let project = scripted.project(&pick_with_strength(), 2)?;
+    scripted.answer(project, 1)?;
+    let adapter = scripted.train(project, RoundKind::Dpo)?;
+    scripted.server.annotator("ada")?;
+    let browser = Browser::start(&scripted.server.url())?;
+    browser.sign_in("ada", PASSWORD)?;
+    browser.open(&format!("/projects/{project}/label"))?;
+    browser.sees("task")?;
+    assert_eq!(browser.count("arena-link")?, 0, "the arena is closed");
+    open_arena(&scripted, project, adapter.id, 64)?;
+    browser.run(
+        "const menu = document.querySelector('[data-test=language]'); menu.value = 'ko';
+         menu.dispatchEvent(new Event('change', {bubbles: true}))",
+    )?;
+    until(30, "the page in Korean", || {
+        Ok(browser.run("return document.documentElement.lang")? == "ko" && browser.count("arena-link")? == 1)
+    })?;
+    browser.fingers(true)?;
+    browser.resize(360, 800)?;
+    browser.tap("[data-test=arena-link]")?;
+    browser.fill("arena-text", "벌은 무엇인가요?")?;
+    browser.tap("[data-test=arena-send]")?;
+    browser.attribute_becomes("battle", "data-status", "asked", 30)?;
+    let job = scripted.lease()?;
+    let whole = report(
+        ["꿀을 만드는 곤충입니다.", "글자입니다."],
+        Some(FinishReason::Stop),
+    );
+    scripted.send(&job, "chat", &whole)?;
+    scripted.send(&job, "finish", &Outcome::Done { made_with: None })?;
+    browser.attribute_becomes("battle", "data-status", "answered", 30)?;
+    let english = |what: &str| -> Result<()> {
+        let words = browser.run(
+            "const own = [...document.querySelectorAll('.arena button, .arena summary, .arena label, .arena h2, .arena .notice')];
+             const known = [/Enter/g, /Shift/g, /base model/g];
+             return own.map(e => known.reduce((text, word) => text.replace(word, ''), e.textContent))
+                 .filter(text => /[A-Za-z]{3,}/.test(text))",
+        )?;
+        assert_eq!(words, serde_json::json!([]), "{what}");
+        Ok(())
+    };
+    english("the vote")?;
+    browser.tap("[data-test=choose-second]")?;
+    browser.sees("strength-2")?;
+    english("how much better")?;
+    browser.tap("[data-test=strength-2]")?;
+    browser.attribute_becomes("battle", "data-status", "judged", 30)?;
+    browser.sees("arena-reveal")?;
+    let overflow = browser.run("return document.documentElement.scrollWidth - innerWidth")?;
+    assert!(overflow.as_i64() <= Some(0), "{overflow} px too wide");
+    let rankings = scripted.rankings(project)?;
+    let last = rankings.last().context("the vote is exported")?;
+    assert_eq!(
+        (last.strength, last.prompt[0].content.as_str()),
+        (Some(2), "벌은 무엇인가요?")
+    );
+    browser.must_be_quiet()
+}
+
+#[test]
 fn a_battle_is_stopped_skipped_and_asked_again_after_a_restart() -> Result<()> {
     let mut scripted = Scripted::start()?;
     let project = scripted.project(&scene::pick(1), 1)?;

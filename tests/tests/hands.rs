@@ -190,6 +190,69 @@ fn an_answer_is_rated_by_keyboard_mouse_and_touch() -> Result<()> {
 }
 
 #[test]
+fn a_passage_is_marked_by_touch_on_a_phone() -> Result<()> {
+    let settings = ProjectSettings {
+        questions: Questions {
+            span_labels: vec!["wrong".into(), "unsafe".into()],
+            ..Questions::default()
+        },
+        ..scene::pick(1)
+    };
+    let desk = Desk::open(&settings, 2)?;
+    let browser = &desk.browser;
+    browser.fingers(true)?;
+    browser.resize(360, 800)?;
+    browser.tap(&card(1, "[data-test=spans] summary"))?;
+    let marks = || browser.count("span");
+    // Without a selection it says what is missing.
+    browser.tap(&card(1, "[data-label=unsafe]"))?;
+    until(30, "the reason", || {
+        let script = format!(
+            "return document.querySelector(\"{}\").textContent",
+            card(1, "[data-test=spans] .form-error")
+        );
+        Ok(browser.run(&script)? == "Select a passage in the text first.")
+    })?;
+    assert_eq!(marks()?, 0);
+    // What the handles of a phone's own selection do; taps on labels must leave it as it is.
+    let select = |start: u32, end: u32| {
+        let source = card(1, ".sheet-source");
+        browser.run(&format!(
+            "const source = document.querySelector(\"{source}\"); source.focus(); source.setSelectionRange({start}, {end})"
+        ))
+    };
+    select(0, 6)?;
+    browser.tap(&card(1, "[data-label=unsafe]"))?;
+    browser.tap(&card(1, "[data-label=wrong]"))?;
+    until(30, "two marks", || Ok(marks()? == 2))?;
+    select(7, 8)?;
+    browser.tap(&card(1, "[data-label=wrong]"))?;
+    until(30, "three marks", || Ok(marks()? == 3))?;
+    browser.tap(&card(1, "[data-test=span]:nth-child(2) button"))?; // taken away again
+    until(30, "two marks that are left", || Ok(marks()? == 2))?;
+    let overflow = browser.run("return document.documentElement.scrollWidth - innerWidth")?;
+    assert!(overflow.as_i64() <= Some(0), "{overflow} px too wide");
+    let violations = browser.accessibility_violations()?;
+    assert!(violations.is_empty(), "{violations:#?}");
+    let first = desk.task()?;
+    browser.tap("[data-test=choose-first]")?;
+    browser.reads("submit", "Submit")?;
+    browser.tap("[data-test=submit]")?;
+    desk.moves_on(&first)?;
+    desk.has_annotations(1)?;
+    let rows = desk.scripted.rankings(desk.project)?;
+    let row = rows.last().context("an answer is stored")?;
+    let mut spans: Vec<_> = row
+        .spans
+        .iter()
+        .map(|span| (span.start, span.end, span.label.as_str()))
+        .collect();
+    spans.sort_unstable();
+    assert_eq!(spans, [(0, 6, "unsafe"), (7, 8, "wrong")]);
+    browser.must_be_quiet()
+}
+
+#[test]
 fn letters_of_the_shortcuts_are_changed_kept_and_reset() -> Result<()> {
     let desk = Desk::open(&scene::pick(1), 3)?;
     let browser = &desk.browser;

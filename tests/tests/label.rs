@@ -1,12 +1,8 @@
 //! The labelling page in a browser: what a person does, what goes wrong, and what of it the server has afterwards.
 
 use anyhow::{Context, Result};
-use laurel_protocol::{Answer, Checks, Choice, Held, Hold, Judgement, ProjectSettings, Session};
-use laurel_tests::{
-    Browser, Desk, Scripted, scene, scripted,
-    server::{ADMIN, PASSWORD},
-    until,
-};
+use laurel_protocol::{Answer, Choice, Held, Hold, Judgement, Session};
+use laurel_tests::{Browser, Desk, scene, scripted, until};
 use serde_json::Value;
 
 const SHIFT_UP: &str = "\u{e008}\u{e013}";
@@ -162,58 +158,6 @@ fn an_earlier_answer_is_looked_up_in_the_list_and_changed() -> Result<()> {
     browser.click("own-answers")?;
     browser.reads("own-said", "Tie")?;
     assert_eq!(browser.run(said)?, serde_json::json!(["Tie", "B is better"]));
-    browser.must_be_quiet()
-}
-
-#[test]
-fn a_gold_item_is_made_by_an_admin_and_tells_the_annotator_what_is_right() -> Result<()> {
-    let settings = ProjectSettings {
-        checks: Checks {
-            qualification: 1,
-            gold_feedback: true,
-            qualification_percent: 100,
-            ..Checks::default()
-        },
-        ..scene::pick(2)
-    };
-    let scripted = Scripted::start()?;
-    let project = scripted.project(&settings, 3)?;
-    let admin = Browser::start(&scripted.server.url())?;
-    admin.sign_in(ADMIN, PASSWORD)?;
-    admin.open(&format!("/projects/{project}/label"))?;
-    admin.sees("task")?;
-    admin.press("4")?; // both bad, which is so in any order
-    admin.attribute_becomes("save-state", "data-state", "saved", 60)?;
-    admin.click("own-answers")?;
-    admin.click("to-gold")?;
-    admin.fill("gold-explanation", "Both are made up.")?;
-    admin.click("make-gold")?;
-    admin.reads("gold-item", "Both bad")?;
-    let violations = admin.accessibility_violations()?;
-    assert!(violations.is_empty(), "{violations:#?}");
-
-    scripted.server.add_user("ada", "annotator")?;
-    let browser = Browser::start(&scripted.server.url())?;
-    browser.sign_in("ada", PASSWORD)?;
-    browser.open(&format!("/projects/{project}/label"))?;
-    browser.sees("task")?;
-    browser.press("1")?;
-    browser.reads("feedback", "The right answer was: Both bad.")?;
-    browser.reads("feedback", "Both are made up.")?;
-    browser.sees("not-qualified")?;
-    let violations = browser.accessibility_violations()?;
-    assert!(violations.is_empty(), "{violations:#?}");
-    browser.click("feedback-look")?;
-    browser.sees("task")?;
-    browser.click("feedback-read")?;
-    browser.sees_no("feedback")?;
-    admin.open(&format!("/projects/{project}/quality"))?;
-    let right =
-        "return [...document.querySelectorAll('[data-test=gold-right]')].map(cell => cell.textContent)";
-    until(30, "the figures of both", || {
-        Ok(admin.run(right)? == serde_json::json!(["–", "0 of 1"]))
-    })?;
-    admin.must_be_quiet()?;
     browser.must_be_quiet()
 }
 

@@ -17,7 +17,8 @@ const MAY_BE_LATIN: &str = "Laurel English Enter Esc Tab Shift ada admin PEFT TR
     SFTTrainer JSON Lines prompt chosen rejected completion label SFT DPO PPO GRPO RLOO KTO APO zero IPO SimPO ORPO SLiC LoRA \
     DoRA IA3 HTTP API Top SmolLM2 AdamW NLL GAE AVX CPU LLaMA Factory Alpaca ChatML Jinja json tokenizer config messages add \
     generation bos eos token wrong unsafe helpful harmless honest role user content nat docs TRAINING Bradley Terry Rao Kupper \
-    Davidson Plackett Luce log worker trainer script priority";
+    Davidson Plackett Luce log worker trainer script priority CSV completions best worst ranks ratings rating tie \
+    both bad explanation";
 
 fn language(browser: &Browser) -> Result<String> {
     let language = browser.run("return document.documentElement.lang")?;

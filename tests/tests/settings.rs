@@ -4,11 +4,12 @@
 use anyhow::{Context, Result};
 use laurel_protocol::{
     AdapterConfig, Answer, Choice, Held, Hold, Hyper, Judgement, LabelType, LoraConfig, Loss, Precision,
-    Project, ProjectId, Questions, Round, RoundKind, RoundSpec, Template,
+    Project, ProjectId, ProjectSettings, Questions, Round, RoundKind, RoundSpec, Template,
 };
 use laurel_tests::{
     Browser, Scripted, TestTrainer, scene,
     server::{ADMIN, PASSWORD},
+    until,
 };
 use serde_json::json;
 
@@ -196,6 +197,56 @@ fn what_a_project_asks_beside_the_judgement_is_set_in_its_form() -> Result<()> {
     };
     assert_eq!(settings.questions, expected);
     Ok(())
+}
+
+#[test]
+fn the_arena_is_opened_in_the_form_for_two_contenders_or_more() -> Result<()> {
+    let scripted = Scripted::start()?;
+    let project = scripted.project(&scene::pick(1), 1)?;
+    scripted.answer(project, 1)?;
+    let adapter = scripted.train(project, RoundKind::Dpo)?;
+    let browser = Browser::start(&scripted.server.url())?;
+    browser.sign_in(ADMIN, PASSWORD)?;
+    browser.open(&format!("/projects/{project}"))?;
+    browser.sees("arena-link")?;
+    browser.run("document.querySelector('details.fold').open = true")?;
+    browser.click("arena-on")?;
+    browser.fill("arena-max-turns", "11")?;
+    browser.click("save-project")?;
+    let reason = reason_beside(&browser, "arena-max-turns")?;
+    assert!(reason.contains("1 to 10"), "{reason}");
+    browser.fill("arena-max-turns", "3")?;
+    browser.click("save-project")?;
+    // The base model alone has nobody to meet.
+    let refusal = "return document.querySelector('fieldset .form-error')?.textContent ?? ''";
+    until(30, "the refusal", || {
+        Ok(browser
+            .run(refusal)?
+            .as_str()
+            .is_some_and(|text| text.contains("contender")))
+    })?;
+    browser.click(&format!("arena-adapter-{}", adapter.id))?;
+    browser.fill("arena-max-tokens", "99")?;
+    browser.fill("arena-temperature", "0.5")?;
+    browser.click("save-project")?;
+    let violations = browser.accessibility_violations()?;
+    assert!(violations.is_empty(), "{violations:#?}");
+    let settings = || -> Result<ProjectSettings> {
+        Ok(scripted
+            .admin
+            .get::<Project>(&format!("/projects/{project}"))?
+            .settings)
+    };
+    until(30, "the arena to be open", || Ok(settings()?.arena.on))?;
+    let arena = settings()?.arena;
+    assert_eq!(
+        (arena.max_turns, arena.base_model, arena.adapters),
+        (3, true, vec![adapter.id])
+    );
+    assert_eq!((arena.sampling.max_tokens, arena.sampling.temperature), (99, 0.5));
+    browser.click("arena-link")?;
+    browser.sees("arena-text")?;
+    browser.must_be_quiet()
 }
 
 /// A new project by the form, with a template.

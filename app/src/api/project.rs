@@ -59,16 +59,26 @@ pub async fn set_priority(id: ProjectId, wanted: &PromptPriority) -> Result<Prio
     put(&format!("/projects/{id}/prompts/priority"), wanted).await
 }
 
-/// JSON Lines to import, each `{"prompt": "text"}` or `{"prompt": [{"role", "content"} …]}`.
+/// Lines to import.
 pub enum Lines {
     Text(String),
     /// Sent as it is: whether it is UTF-8 is for the server to say.
     File(web_sys::File),
 }
 
+/// JSON Lines, each `{"prompt": "text"}` or `{"prompt": [{"role", "content"} …]}`.
 pub async fn import_prompts(id: ProjectId, lines: Lines, skip_bad_lines: bool) -> Result<ImportReport> {
+    import(&format!("/projects/{id}/prompts"), lines, skip_bad_lines).await
+}
+
+/// Gold items as JSON Lines or as a table of comma-separated values; the server sees which it is.
+pub async fn import_gold(id: ProjectId, lines: Lines, skip_bad_lines: bool) -> Result<ImportReport> {
+    import(&format!("/projects/{id}/gold"), lines, skip_bad_lines).await
+}
+
+async fn import(path: &str, lines: Lines, skip_bad_lines: bool) -> Result<ImportReport> {
     const JSON_LINES: &str = "application/jsonl";
-    let path = format!("/projects/{id}/prompts?skip_bad_lines={skip_bad_lines}");
+    let path = format!("{path}?skip_bad_lines={skip_bad_lines}");
     let payload = match &lines {
         Lines::Text(text) => Payload::text(text, JSON_LINES),
         Lines::File(file) => Payload::file(file, JSON_LINES),

@@ -7,6 +7,7 @@ pub mod chart;
 pub mod copy;
 pub mod dialog;
 pub mod field;
+pub mod import;
 pub mod label;
 pub mod notice;
 pub mod plot;

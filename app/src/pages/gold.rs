@@ -1,10 +1,11 @@
-//! The gold items of a project: made of one's own answers, with what people said to them.
+//! The gold items of a project: made of one's own answers or imported, with what people said to them.
 
 use crate::{
     api,
     components::{
         action::Action,
         field::{Errors, Field, area_field},
+        import::Import,
         label::spoken::spoken,
     },
     format,
@@ -20,6 +21,14 @@ const EXPLANATION: Field = Field {
     label: "Why this is the right answer",
     help: "Shown to people after their answer, where the project tells them.",
     hook: "gold-explanation",
+};
+
+const LINES: Field = Field {
+    name: "lines",
+    label: "Or paste lines",
+    help: "JSON objects, one a line: {\"prompt\": \"text\", \"completions\": [\"one\", \"two\"], \"best\": 1, \"explanation\": \"why\"}. Or a table \
+           whose first line names its columns: prompt, completion_1, completion_2, best, explanation.",
+    hook: "import-text",
 };
 
 pub fn page(id: ProjectId) -> AnyView {
@@ -38,6 +47,7 @@ pub fn page(id: ProjectId) -> AnyView {
             </p>
             {form}
             {list}
+            {import(id, items)}
         </div>
     }
     .into_any()
@@ -80,6 +90,36 @@ fn form(from: AssignmentId, items: Loaded<Vec<GoldItem>>) -> AnyView {
                 </div>
             </form>
         </section>
+    }
+    .into_any()
+}
+
+fn import(id: ProjectId, items: Loaded<Vec<GoldItem>>) -> AnyView {
+    let import = Import {
+        title: t("Import gold items"),
+        file_label: t("A JSON Lines or CSV file"),
+        accept: ".jsonl,.json,.csv,.txt,application/jsonl,text/csv",
+        lines: LINES,
+        counted: |n| format::counted(n, t("{0} gold item imported."), t("{0} gold items imported.")),
+        send: move |lines, skip| api::project::import_gold(id, lines, skip),
+        done: move || items.reload(),
+    };
+    view! {
+        {import.view()}
+        <details class="card">
+            <summary>{t("How a line says what is right")}</summary>
+            <ul>
+                <li>{t("Completions have places from 1 in the order of the line; annotators see them in an order of their own.")}</li>
+                <li>{t("Pick: \"best\" is 1, 2, \"tie\" or \"both_bad\".")}</li>
+                <li>{t("Rank: \"ranks\" has a rank for each completion, 1 is best, equal numbers are ties: [2, 1, 2]. In a table: 2 1 2.")}</li>
+                <li>{t("Best-worst: \"best\" and \"worst\" are places.")}</li>
+                <li>
+                    {t("Rate: \"ratings\" has a number for each completion, by dimension: {\"helpful\": [5, 1]}. In a table the \
+                     column rating:helpful has 5 1. Other projects may have them too.")}
+                </li>
+                <li>{t("A prompt may be a list of messages, as in the import of prompts. Explanations may be left out.")}</li>
+            </ul>
+        </details>
     }
     .into_any()
 }

@@ -7,9 +7,9 @@ use crate::{
     clock,
     events::Events,
     listen::{self, Patience},
-    reports::Reports,
+    reports::{self, Reports},
     router,
-    routes::{chat, worker},
+    routes::{chat, quality, worker},
     state::{AppState, Settings},
     store::{self, Db, accounts, audit::Person, chat_jobs, invites, jobs, leases, snapshots},
 };
@@ -112,6 +112,7 @@ pub async fn run(options: Options) -> Result<()> {
     }
     let signals = signals()?;
     let sweeper = tokio::spawn(sweep(state.clone()));
+    let looker = tokio::spawn(look_ahead(state.clone()));
     let begin_to_stop = || {
         // Nobody listens to it once every stream has ended.
         let _ = stop.send(true);
@@ -125,6 +126,7 @@ pub async fn run(options: Options) -> Result<()> {
     )
     .await;
     sweeper.abort();
+    looker.abort();
     // A request that was cut off may hold a connection; what was committed is on disk either way.
     if tokio::time::timeout(Duration::from_secs(2), db.close())
         .await
@@ -156,6 +158,17 @@ async fn sweep(app: AppState) {
             Err(error) => tracing::warn!(%error, "Jobs could not be looked through"),
         }
         chat::tidy(&app).await;
+    }
+}
+
+/// Figures of large projects that take long, before anybody asks for them.
+async fn look_ahead(app: AppState) {
+    let mut every = tokio::time::interval(reports::AGREEMENT_EVERY);
+    loop {
+        every.tick().await;
+        if quality::look_ahead(&app).await.is_err() {
+            tracing::warn!("Agreement over time could not be looked at");
+        }
     }
 }
 

@@ -53,6 +53,11 @@ impl Calendar {
         Timestamp(hours_begin.min(self.days_begin().0))
     }
 
+    /// Whether this day is told of.
+    pub fn has(self, day: i64) -> bool {
+        self.day(day).is_some()
+    }
+
     /// The place of a day that is told of.
     fn day(self, day: i64) -> Option<usize> {
         let at = usize::try_from(day - self.first_day).ok()?;
@@ -95,6 +100,8 @@ pub struct Window {
 #[derive(Clone, Debug, Default)]
 pub struct Counted {
     pub n_annotations: u64,
+    /// How often any of them changed, so far.
+    pub n_changes: i64,
     pub people: BTreeMap<UserId, String>,
     pub in_hours: Vec<InHour>,
     pub took: Vec<Took>,
@@ -105,10 +112,16 @@ pub struct Counted {
     pub queue: Queue,
     /// How many were given in the 24 hours up to now, in those before them, and so on.
     pub by_day_ago: [u64; N_DAYS],
-    pub windows: Vec<Window>,
 }
 
-pub fn report(counted: &Counted, calendar: Calendar) -> ProjectProgress {
+/// Agreement over time, and when it was looked at.
+#[derive(Clone, Debug)]
+pub struct OverTime {
+    pub as_of: Timestamp,
+    pub windows: Vec<AgreementWindow>,
+}
+
+pub fn report(counted: &Counted, over_time: OverTime, calendar: Calendar) -> ProjectProgress {
     ProjectProgress {
         as_of: calendar.now,
         n_annotations: counted.n_annotations,
@@ -121,7 +134,8 @@ pub fn report(counted: &Counted, calendar: Calendar) -> ProjectProgress {
             ..counted.queue
         },
         tasks: counted.tasks.clone(),
-        agreement: counted.windows.iter().map(window).collect(),
+        agreement: over_time.windows,
+        agreement_as_of: over_time.as_of,
         given: given::given(
             &counted.said,
             &counted.rated,
@@ -226,6 +240,10 @@ fn finish(found: Forecast, now: Timestamp) -> Finish {
     }
 }
 
+pub fn over_time(windows: &[Window]) -> Vec<AgreementWindow> {
+    windows.iter().map(window).collect()
+}
+
 fn window(window: &Window) -> AgreementWindow {
     AgreementWindow {
         since: window.since,
@@ -253,6 +271,13 @@ mod tests {
         Calendar::of(query, NOW)
     }
 
+    fn no_windows() -> OverTime {
+        OverTime {
+            as_of: NOW,
+            windows: Vec::new(),
+        }
+    }
+
     /// So many annotations of person 1, so many hours ago.
     fn ago(hours: i64, n: u64, calendar: Calendar) -> InHour {
         let at = NOW.0 - hours * HOUR_MS + calendar.ahead_ms;
@@ -270,14 +295,14 @@ mod tests {
                 in_hours: vec![ago(0, 1, calendar), ago(1, 10, calendar), ago(40, 100, calendar)],
                 ..Counted::default()
             };
-            let days = report(&counted, calendar).days;
+            let days = report(&counted, no_windows(), calendar).days;
             days.iter().map(|day| day.n_annotations).collect()
         };
         assert_eq!(in_days(calendar(0, 3)), [100, 0, 11]);
         assert_eq!(in_days(calendar(540, 3)), [100, 10, 1]);
         assert_eq!(in_days(calendar(540, 1)), [1]);
         let seoul = calendar(540, 3);
-        let today = report(&Counted::default(), seoul).days[2].starts;
+        let today = report(&Counted::default(), no_windows(), seoul).days[2].starts;
         assert_eq!(NOW.0 - today.0, HOUR_MS / 2);
     }
 
@@ -290,7 +315,7 @@ mod tests {
             people: [(UserId(1), "ada".to_owned())].into(),
             ..Counted::default()
         };
-        let found = report(&counted, calendar);
+        let found = report(&counted, no_windows(), calendar);
         assert_eq!((found.hours.len(), found.hours[0].n_annotations), (48, 5));
         assert_eq!(found.hours[47].n_annotations, 1);
         let ada = &found.annotators[0];
@@ -316,7 +341,10 @@ mod tests {
             by_day_ago: [10; N_DAYS],
             ..Counted::default()
         };
-        let found = report(&counted, calendar(0, 1)).queue.estimate.unwrap();
+        let found = report(&counted, no_windows(), calendar(0, 1))
+            .queue
+            .estimate
+            .unwrap();
         assert_eq!(found.at.0 - NOW.0, 5 * DAY_MS);
         let range = found.range.unwrap();
         assert_eq!((range.earliest, range.latest), (found.at, Some(found.at)));
@@ -337,11 +365,7 @@ mod tests {
             n_read: 6,
             judged: (0..6).flat_map(same).collect(),
         };
-        let counted = Counted {
-            windows: vec![window],
-            ..Counted::default()
-        };
-        let found = report(&counted, calendar(0, 1)).agreement.remove(0);
+        let found = over_time(&[window]).remove(0);
         let measures: Vec<_> = found.figures.iter().map(|figure| figure.measure).collect();
         assert_eq!(measures, [Measure::Percent, Measure::AlphaNominal]);
         assert_eq!(found.figures[0].estimate.unwrap().value, 1.0);

@@ -1,23 +1,24 @@
 //! Labelling: hold, answer, skip, renew, undo, one's own answers; gold items. An annotator sees
 //! and changes what is their own, nothing else.
 
+use super::projects::{Import, all_or_nothing};
 use crate::{
     clock,
     error::Failure,
-    extract::{Body, Path, Query},
+    extract::{Body, Path, Query, RawBody},
     guards::{Admin, Caller, CurrentUser},
     state::AppState,
     store::{
         annotations,
         assignments::{self, Annotator},
-        checks::gold,
+        checks::{gold, gold_import},
         own, undo,
     },
 };
 use axum::{Json, extract::State, http::StatusCode};
 use laurel_protocol::{
-    Answer, ApiError, Assignment, AssignmentId, FieldError, GoldItem, Held, Hold, NewGold, OwnAnswers,
-    ProjectId, Skip, TaskId,
+    Answer, ApiError, Assignment, AssignmentId, FieldError, GoldItem, Held, Hold, ImportReport, NewGold,
+    OwnAnswers, ProjectId, Skip, TaskId,
 };
 use serde::Deserialize;
 
@@ -158,6 +159,25 @@ pub async fn make_gold(
     Ok(Json(
         gold::make(&app.db, id, &new, &caller.person(), clock::now()).await?,
     ))
+}
+
+/// Imports gold items from JSON Lines or a table of comma-separated values.
+#[utoipa::path(post, path = "/projects/{id}/gold", tag = "labelling",
+    params(("id" = i64, Path), ("skip_bad_lines" = Option<bool>, Query)),
+    request_body(content = String, content_type = "application/jsonl"),
+    responses((status = 200, body = ImportReport), (status = 422, body = ApiError)))]
+pub async fn import_gold(
+    State(app): State<AppState>,
+    Admin(caller): Admin,
+    Path(id): Path<ProjectId>,
+    Query(import): Query<Import>,
+    RawBody(body): RawBody,
+) -> Result<Json<ImportReport>, Failure> {
+    let skip = import.skip_bad_lines;
+    let report = gold_import::import(&app.db, id, &body, skip, &caller.person(), clock::now()).await?;
+    let report = all_or_nothing(&import, report)?;
+    app.events.counts(id);
+    Ok(Json(report))
 }
 
 /// The gold items of a project, newest first.

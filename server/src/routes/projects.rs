@@ -150,7 +150,22 @@ pub async fn set_priority(
 #[derive(Deserialize)]
 pub struct Import {
     #[serde(default)]
-    skip_bad_lines: bool,
+    pub skip_bad_lines: bool,
+}
+
+/// An error that names the bad lines, unless they were to be skipped.
+pub(super) fn all_or_nothing(import: &Import, report: ImportReport) -> Result<ImportReport, Failure> {
+    if report.n_bad == 0 || import.skip_bad_lines {
+        return Ok(report);
+    }
+    let field = |bad: BadLine| FieldError::new(&format!("line {}", bad.line), bad.reason);
+    let fields: Vec<FieldError> = report.bad_lines.into_iter().map(field).collect();
+    let n_named = fields.len();
+    let detail = format!(
+        "{} lines are bad and nothing was imported. Correct them, or skip them; the first {n_named} are named.",
+        report.n_bad
+    );
+    Err(Failure::invalid(fields).with_detail(detail))
 }
 
 /// Imports prompts from JSON Lines.
@@ -167,16 +182,7 @@ pub async fn import_prompts(
 ) -> Answer<ImportReport> {
     let skip = import.skip_bad_lines;
     let report = prompts::import(&app.db, id, &body, skip, admin.person(), clock::now()).await?;
-    if report.n_bad > 0 && !import.skip_bad_lines {
-        let field = |bad: BadLine| FieldError::new(&format!("line {}", bad.line), bad.reason);
-        let fields: Vec<FieldError> = report.bad_lines.into_iter().map(field).collect();
-        let n_named = fields.len();
-        let detail = format!(
-            "{} lines are bad and nothing was imported. Correct them, or skip them; the first {n_named} are named.",
-            report.n_bad
-        );
-        return Err(Failure::invalid(fields).with_detail(detail));
-    }
+    let report = all_or_nothing(&import, report)?;
     app.events.counts(id);
     Ok(Json(report))
 }

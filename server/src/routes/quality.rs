@@ -5,7 +5,11 @@ use crate::{
     error::Failure,
     extract::{Path, Query},
     guards::Admin,
-    quality::{self, progress::Calendar},
+    quality::{
+        self,
+        progress::{Calendar, OverTime},
+    },
+    reports,
     state::AppState,
     store::{self, judgements},
 };
@@ -45,9 +49,41 @@ pub async fn progress(
         return Ok(Json(recent));
     }
     let calendar = Calendar::of(query, now);
-    let counted = store::progress::counted(&app.db, id, calendar).await?;
-    let report = tokio::task::spawn_blocking(move || quality::progress::report(&counted, calendar));
+    let counted = store::progress::counted(&app.db, &app.reports.days, id, calendar).await?;
+    let known = (counted.n_annotations >= reports::LARGE)
+        .then(|| app.reports.agreement(id, counted.n_changes, now))
+        .flatten();
+    let over_time = match known {
+        Some(known) => known,
+        None => over_time(&app, id, counted.n_changes).await?,
+    };
+    let report =
+        tokio::task::spawn_blocking(move || quality::progress::report(&counted, over_time, calendar));
     let report = report.await.map_err(Failure::internal)?;
     app.reports.keep(id, query, &report);
     Ok(Json(report))
+}
+
+/// Agreement over time as it is now.
+async fn over_time(app: &AppState, project: ProjectId, n_changes: i64) -> Result<OverTime, Failure> {
+    let now = clock::now();
+    let windows = store::progress::shared(&app.db, project).await?;
+    let windows = tokio::task::spawn_blocking(move || quality::progress::over_time(&windows));
+    let over_time = OverTime {
+        as_of: now,
+        windows: windows.await.map_err(Failure::internal)?,
+    };
+    // What changed while it was read makes it old by its number, so that it is looked at again.
+    app.reports.keep_agreement(project, n_changes, &over_time);
+    Ok(over_time)
+}
+
+/// Looks at the agreement of every large project in which answers have changed, so that nobody has to wait for it.
+pub async fn look_ahead(app: &AppState) -> Result<(), Failure> {
+    for (project, n_changes) in store::progress::large(&app.db, reports::LARGE).await? {
+        if app.reports.is_behind(project, n_changes) {
+            over_time(app, project, n_changes).await?;
+        }
+    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ use laurel_protocol::{
 use sqlx::SqliteConnection;
 
 /// The longest completion that is accepted.
-const MAX_TEXT_BYTES: usize = 512 * 1024;
+pub(super) const MAX_TEXT_BYTES: usize = 512 * 1024;
 
 /// What a trainer's call changed.
 pub struct Stored {
@@ -85,13 +85,15 @@ pub async fn of_prompt(db: &Db, prompt: PromptId) -> Result<Vec<Completion>> {
     known.ok_or(Error::NotFound)?;
     let rows: Vec<CompletionRow> = sqlx::query_as(
         "select c.id, c.prompt_id, c.text, c.n_tokens, c.model, c.adapter_id, a.hash as adapter_hash,
-                coalesce(json_extract(j.request, '$.sampling'), b.sampling) as sampling, u.name as author,
+                coalesce(json_extract(j.request, '$.sampling'), b.sampling) as sampling,
+                coalesce(u.name, i.name) as author, c.imported_by is not null as imported,
                 c.position, c.finish_reason, c.template_hash
          from completion c
          left join completion_job j on j.id = c.completion_job_id
          left join battle b on b.id = c.battle_id
          left join annotation n on n.id = c.annotation_id
          left join assignment s on s.id = n.assignment_id left join user u on u.id = s.user_id
+         left join user i on i.id = c.imported_by
          left join adapter a on a.id = c.adapter_id
          where c.prompt_id = ?1 order by c.id",
     )
@@ -167,6 +169,7 @@ struct CompletionRow {
     adapter_hash: Option<String>,
     sampling: Option<String>,
     author: Option<String>,
+    imported: bool,
     position: i64,
     finish_reason: String,
     template_hash: String,
@@ -185,6 +188,7 @@ impl TryFrom<CompletionRow> for Completion {
             text: row.text,
             n_tokens: row.n_tokens.try_into().unwrap_or(u32::MAX),
             author: row.author,
+            imported: row.imported,
             origin: sampling.map(|sampling| CompletionOrigin {
                 model: row.model,
                 adapter: row.adapter_id.map(AdapterId),

@@ -78,7 +78,8 @@ pub(super) async fn people(
     project: ProjectId,
 ) -> Result<BTreeMap<UserId, String>> {
     let people: Vec<(i64, String)> = sqlx::query_as(
-        "select id, name from user where id in (select user_id from assignment where project_id = ?1)",
+        "select id, name from user u
+         where exists (select 1 from assignment s where s.user_id = u.id and s.project_id = ?1)",
     )
     .bind(project.0)
     .fetch_all(conn)

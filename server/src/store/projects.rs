@@ -357,6 +357,10 @@ pub(super) async fn insert(
     Ok(ProjectId(id))
 }
 
+pub(super) async fn settings(conn: &mut SqliteConnection, id: ProjectId) -> Result<ProjectSettings> {
+    read(conn, id).await?.settings()
+}
+
 async fn read(conn: &mut SqliteConnection, id: ProjectId) -> Result<ProjectRow> {
     let row: Option<ProjectRow> = sqlx::query_as(
         "select id, name, guidelines, label_type, completions_per_task, overlap, ask_strength, questions,

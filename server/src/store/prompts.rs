@@ -3,20 +3,16 @@
 use super::{
     Db, Error, Result,
     audit::{Actor, Person},
-    projects, text,
+    import, projects, text,
 };
 use laurel_protocol::{
-    BadLine, FieldError, ImportReport, MAX_PRIORITY, Message, PriorityReport, ProjectId, Prompt, PromptId,
-    PromptPage, PromptPriority, PromptText, Timestamp, Verb, validate_prompt,
+    FieldError, ImportReport, MAX_PRIORITY, Message, PriorityReport, ProjectId, Prompt, PromptId, PromptPage,
+    PromptPriority, PromptText, Timestamp, Verb, validate_prompt,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
-/// The longest line of an import.
-const MAX_LINE_BYTES: usize = 1 << 20;
-/// Bad lines that a report names; the rest are counted.
-const MAX_BAD_LINES: usize = 100;
 /// Prompts that one statement stores.
 const CHUNK: usize = 100;
 
@@ -77,11 +73,7 @@ impl From<&[u8]> for Parsed {
             prompts: Vec::new(),
             report: ImportReport::default(),
         };
-        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body); // a byte-order mark of some editors
-        for (at, line) in body.split(|byte| *byte == b'\n').enumerate() {
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
+        for (number, line) in import::lines(body) {
             let prompt = parse(line).and_then(|(messages, priority)| {
                 let messages =
                     serde_json::to_string(&messages).map_err(|error| format!("cannot be stored: {error}"))?;
@@ -89,15 +81,7 @@ impl From<&[u8]> for Parsed {
             });
             match prompt {
                 Ok(prompt) => parsed.prompts.push(prompt),
-                Err(reason) => {
-                    parsed.report.n_bad += 1;
-                    if parsed.report.bad_lines.len() < MAX_BAD_LINES {
-                        parsed.report.bad_lines.push(BadLine {
-                            line: at as u64 + 1,
-                            reason,
-                        });
-                    }
-                }
+                Err(reason) => import::note_bad(&mut parsed.report, number, reason),
             }
         }
         parsed
@@ -106,12 +90,7 @@ impl From<&[u8]> for Parsed {
 
 /// One line and its priority, or the reason why it is bad.
 fn parse(line: &[u8]) -> std::result::Result<(Vec<Message>, i32), String> {
-    if line.len() > MAX_LINE_BYTES {
-        return Err("is longer than 1 MiB".to_owned());
-    }
-    let line = std::str::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
-    let value: Value = serde_json::from_str(line).map_err(|error| format!("is not JSON: {error}"))?;
-    let line: Line = serde_json::from_value(value).map_err(|_| {
+    let line: Line = serde_json::from_value(import::json(line)?).map_err(|_| {
         "must be an object with \"prompt\": a text, or a list of messages with \"role\" (system, user or assistant) \
          and \"content\""
             .to_owned()
@@ -126,14 +105,14 @@ fn parse(line: &[u8]) -> std::result::Result<(Vec<Message>, i32), String> {
         .filter(|priority| (-MAX_PRIORITY..=MAX_PRIORITY).contains(priority))
         .ok_or_else(|| "has a \"priority\" that is no whole number from -100 to 100".to_owned())?;
     let messages = line.prompt.into_messages();
-    validate_prompt(&messages).map_err(|errors| {
-        let reasons: Vec<String> = errors
-            .into_iter()
-            .map(|e| format!("{} {}", e.field, e.reason))
-            .collect();
-        reasons.join("; ")
-    })?;
+    validate_prompt(&messages).map_err(joined)?;
     Ok((messages, priority))
+}
+
+/// What is wrong with the parts of a line.
+pub(super) fn joined(errors: Vec<FieldError>) -> String {
+    let reasons = errors.into_iter().map(|e| format!("{} {}", e.field, e.reason));
+    reasons.collect::<Vec<String>>().join("; ")
 }
 
 /// Stores the prompts that the project does not have yet, many at a time; those that it has stay as they are. Gives how
@@ -163,6 +142,28 @@ pub(super) async fn insert(
         n_new += inserted.rows_affected();
     }
     Ok(n_new)
+}
+
+/// The project's prompt with these messages, stored now where there was none.
+pub(super) async fn keep(
+    conn: &mut SqliteConnection,
+    project: ProjectId,
+    messages: &[Message],
+    now: Timestamp,
+) -> Result<PromptId> {
+    let messages = text::to_json(&messages)?;
+    let hash = text::sha256_hex(&messages);
+    let new = NewPrompt {
+        messages,
+        priority: 0,
+    };
+    insert(conn, project, &[new], now).await?;
+    let id = sqlx::query_scalar("select id from prompt where project_id = ?1 and content_hash = ?2")
+        .bind(project.0)
+        .bind(&hash)
+        .fetch_one(conn)
+        .await?;
+    Ok(PromptId(id))
 }
 
 /// One page in the order of import, of those in which a text occurs if one is given; capital letters of English do not

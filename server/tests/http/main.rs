@@ -14,6 +14,7 @@ mod document;
 mod errors;
 mod events;
 mod exports;
+mod gold_import;
 mod members;
 mod old;
 mod origin;

@@ -2,6 +2,11 @@
 
 use crate::scene::{Scene, order, pick, plain, settings};
 use laurel_protocol::*;
+use laurel_server::{
+    clock::now,
+    quality::progress::{Calendar, OverTime, over_time, report},
+    store::progress::{Days, counted, shared},
+};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -238,4 +243,103 @@ async fn a_question_that_makes_no_sense_is_refused_by_its_field() {
     assert_eq!(ask("days=week").await.code(), ErrorCode::BadRequest);
     let nowhere = scene.admin.get("/projects/999/progress").await;
     assert_eq!(nowhere.code(), ErrorCode::NotFound);
+}
+
+/// Standing answers and tasks, counted anew.
+async fn plain_count(scene: &Scene) -> [i64; 2] {
+    [
+        scene
+            .app
+            .count(
+                "select (select count(*) from (
+                     select s.project_id, a.created_at / 3600000 as hour, count(*) as n
+                     from annotation a join assignment s on s.id = a.assignment_id
+                     where s.kind = 'label' and a.replaced_by is null and a.withdrawn = 0 group by 1, 2
+                     except select project_id, hour, n from given_hour))
+                 + (select count(*) from given_hour g where g.n <> (
+                     select count(*) from annotation a join assignment s on s.id = a.assignment_id
+                     where s.kind = 'label' and a.replaced_by is null and a.withdrawn = 0
+                       and s.project_id = g.project_id and a.created_at / 3600000 = g.hour))",
+            )
+            .await,
+        scene
+            .app
+            .count(
+                "select (select count(*) from (
+                     select project_id, n_annotations, overlap, status, count(*) as n from task where kind = 'label'
+                     group by 1, 2, 3, 4
+                     except select project_id, n_annotations, overlap, status, n from task_tally))
+                 + (select count(*) from task_tally y where y.n <> (
+                     select count(*) from task t where t.kind = 'label' and t.project_id = y.project_id
+                       and t.n_annotations = y.n_annotations and t.overlap = y.overlap and t.status = y.status))",
+            )
+            .await,
+    ]
+}
+
+/// The report, from days that are kept and from days that are counted anew.
+async fn both(scene: &Scene, days: &Days) -> [ProjectProgress; 2] {
+    let query = ProgressQuery {
+        tz_offset_minutes: 345,
+        days: 7,
+    };
+    let calendar = Calendar::of(query, now());
+    let windows = shared(&scene.app.db, scene.project).await.unwrap();
+    let over_time = OverTime {
+        as_of: calendar.now,
+        windows: over_time(&windows),
+    };
+    let mut reports = Vec::new();
+    for days in [days, &Days::default()] {
+        let counted = counted(&scene.app.db, days, scene.project, calendar)
+            .await
+            .unwrap();
+        reports.push(report(&counted, over_time.clone(), calendar));
+    }
+    reports.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn sums_and_days_that_are_kept_are_those_of_a_plain_count_whatever_happens() {
+    let scene = scene(LabelType::Pick, 2, 2, 8).await;
+    let ada = scene.app.person("ada", Role::Annotator).await;
+    let bob = scene.app.person("bob", Role::Reviewer).await;
+    let days = Days::default();
+    let mut seen = Vec::new();
+    for step in 0..8 {
+        match step {
+            0 | 1 => {
+                for who in [&ada, &bob] {
+                    scene.answer(who, |shown| pick(Choice::First, shown)).await;
+                }
+            }
+            2 => days_ago(&scene, ada.user, 2).await,
+            3 | 4 => {
+                // An old answer is replaced; then one is skipped after all.
+                let shown = scene.undo(&ada).await.json::<Held>().assignments.remove(0);
+                match step {
+                    3 => {
+                        let path = format!("/assignments/{}/annotation", shown.id);
+                        let _: Held = ada.make(&path, &pick(Choice::Tie, &shown)).await;
+                    }
+                    _ => {
+                        let skip = Skip {
+                            reason: SkipReason::Broken,
+                            comment: String::new(),
+                            revision: shown.revision,
+                        };
+                        let _: Held = ada.make(&format!("/assignments/{}/skip", shown.id), &skip).await;
+                    }
+                }
+            }
+            5 => days_ago(&scene, bob.user, 1).await,
+            6 => scene.import(9..=9).await,
+            _ => drop(scene.answer(&bob, |shown| pick(Choice::BothBad, shown)).await),
+        }
+        let [kept, anew] = both(&scene, &days).await;
+        assert_eq!(kept, anew, "step {step}");
+        assert_eq!(plain_count(&scene).await, [0, 0], "step {step}");
+        seen.push(kept.n_annotations);
+    }
+    assert_eq!(seen, [2, 4, 4, 4, 3, 3, 3, 4]);
 }

@@ -18,8 +18,14 @@ pub struct Top {
     pub undo: Callback<()>,
 }
 
-/// `mine` is the address of the person's own answers.
-pub fn top(name: String, mine: String, top: Top) -> AnyView {
+/// Where a person may go from here.
+pub struct Ways {
+    pub mine: String,
+    /// Where the project has one.
+    pub arena: Option<String>,
+}
+
+pub fn top(name: String, ways: Ways, top: Top) -> AnyView {
     let letters = use_letters();
     let share = move || {
         let n_left = top.progress.get().map_or(0, |progress| progress.n_left_for_me);
@@ -85,7 +91,8 @@ pub fn top(name: String, mine: String, top: Top) -> AnyView {
                 >
                     {t("Undo")}
                 </button>
-                <a class="label-tool" data-test="own-answers" href=mine>{t("Your answers")}</a>
+                <a class="label-tool" data-test="own-answers" href=ways.mine>{t("Your answers")}</a>
+                {ways.arena.map(|arena| view! { <a class="label-tool" data-test="arena-link" href=arena>{t("Arena")}</a> })}
                 {tool("skip", Panel::Skip, t("Skip"), 's')}
                 {tool("guidelines", Panel::Guidelines, t("Guidelines"), 'g')}
                 {tool("shortcuts", Panel::Shortcuts, t("Keys"), '?')}

@@ -21,7 +21,7 @@ use crate::{
             letters::{self, OwnLetters, Press, use_letters},
             sheet::{focus_demonstration, focus_unrated},
             spoken::spoken,
-            top::{Top, resting, top},
+            top::{Top, Ways, resting, top},
         },
         notice::notice,
     },
@@ -53,7 +53,14 @@ pub fn page(project: ProjectId) -> AnyView {
 }
 
 fn desk_view(project: &Project, user: UserId) -> AnyView {
-    let mine = format!("/projects/{}/mine", project.id);
+    let ways = Ways {
+        mine: format!("/projects/{}/mine", project.id),
+        arena: project
+            .settings
+            .arena
+            .on
+            .then(|| format!("/projects/{}/arena", project.id)),
+    };
     let desk = Desk::open(project.id, user, asked_for());
     let open = RwSignal::new(None);
     listen(desk, open);
@@ -80,7 +87,7 @@ fn desk_view(project: &Project, user: UserId) -> AnyView {
     };
     view! {
         <div class="label-page">
-            {top(project.settings.name.clone(), mine, bar)}
+            {top(project.settings.name.clone(), ways, bar)}
             {move || refused(desk)}
             {move || feedback(desk)}
             {main}

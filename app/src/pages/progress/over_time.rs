@@ -23,8 +23,11 @@ pub fn view(progress: &ProjectProgress) -> AnyView {
         .into_any(),
         false => {
             let pictures = subjects.into_iter().map(|subject| picture(windows, subject));
-            view! { <p class="fine">{parts(windows)}</p> <div class="charts">{pictures.collect_view()}</div> }
-                .into_any()
+            view! {
+                <p class="fine">{parts(windows)} " " {looked_at(progress)}</p>
+                <div class="charts">{pictures.collect_view()}</div>
+            }
+            .into_any()
         }
     };
     view! {
@@ -56,6 +59,12 @@ fn parts(windows: &[AgreementWindow]) -> String {
         true => words + &fill(" Of each part {0} tasks spread evenly were compared.", &[&n_read]),
         false => words,
     }
+}
+
+/// When it was looked at, where that was before the other figures.
+fn looked_at(progress: &ProjectProgress) -> Option<String> {
+    let is_older = progress.agreement_as_of < progress.as_of;
+    is_older.then(|| fill("As of {0}.", &[&format::moment(progress.agreement_as_of)]))
 }
 
 fn picture(windows: &[AgreementWindow], subject: &Subject) -> AnyView {

@@ -163,10 +163,14 @@ fn completions(completions: Vec<Completion>) -> AnyView {
     let rows = completions.into_iter().map(|completion| {
         let Some(origin) = completion.origin else {
             let author = completion.author.unwrap_or_default();
+            let origin = match completion.imported {
+                true => fill("imported by {0}", &[&author]),
+                false => fill("written by {0}", &[&author]),
+            };
             return view! {
                 <li class="row" data-test="completion-row">
                     <div class="prose" inner_html=completion.html></div>
-                    <p class="fine">{fill("written by {0}", &[&author])}</p>
+                    <p class="fine">{origin}</p>
                 </li>
             }
             .into_any();

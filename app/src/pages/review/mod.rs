@@ -2,6 +2,7 @@
 //! flagged.
 
 mod flagged;
+mod own;
 mod task;
 
 use crate::{

@@ -1,5 +1,6 @@
 //! A task under review: its completions, who said what, the decision, and the notes.
 
+use super::own::Own;
 use crate::{
     api,
     components::{
@@ -9,7 +10,7 @@ use crate::{
     format,
     words::{fill, t},
 };
-use laurel_protocol::{Choice, Decision, Judgement, NewDecision, ReviewTask, TaskId, Voice};
+use laurel_protocol::{Decision, Judgement, NewDecision, ReviewTask, TaskId, Voice};
 use leptos::prelude::*;
 use std::collections::BTreeMap;
 
@@ -17,9 +18,14 @@ pub fn card(task: ReviewTask) -> AnyView {
     let id = task.id;
     let task = RwSignal::new(task);
     let action = Action::default();
+    let own = task.with_untracked(|task| {
+        let said = task.voices.first().map(|voice| &voice.judgement);
+        Own::like(said, task.completions.len())
+    });
     let act = Act {
         task,
         action,
+        own,
         reason: RwSignal::new(String::new()),
     };
     let prompt = task.with_untracked(|task| {
@@ -54,9 +60,10 @@ pub fn card(task: ReviewTask) -> AnyView {
 
 /// What the buttons of a card work on.
 #[derive(Clone, Copy)]
-struct Act {
+pub(super) struct Act {
     task: RwSignal<ReviewTask>,
-    action: Action,
+    pub(super) action: Action,
+    own: Own,
     /// Why it is decided so, as far as it is typed.
     reason: RwSignal<String>,
 }
@@ -66,7 +73,7 @@ impl Act {
         self.task.with_untracked(|task| task.id)
     }
 
-    fn decide(self, judgement: Judgement, ratings: BTreeMap<String, Vec<u8>>) {
+    pub(super) fn decide(self, judgement: Judgement, ratings: BTreeMap<String, Vec<u8>>) {
         let id = self.id();
         let new = NewDecision {
             judgement,
@@ -95,17 +102,13 @@ impl Act {
 fn said(act: Act) -> AnyView {
     let task = act.task.get();
     let is_decided = task.decision.is_some();
-    let is_pick = task
-        .voices
-        .iter()
-        .any(|voice| matches!(voice.judgement, Judgement::Pick { .. }));
     let voices = task
         .voices
         .into_iter()
         .map(|voice| voice_row(act, voice, is_decided))
         .collect_view();
     let decision = task.decision.map(|decision| decided(act, &decision));
-    let own = (is_pick && !is_decided).then(|| own_choice(act));
+    let own = (!is_decided).then(|| act.own.view(act));
     let reason = (!is_decided).then(|| reason_field(act));
     view! {
         <ul class="rows">{voices}</ul>
@@ -188,33 +191,6 @@ fn decided(act: Act, decision: &Decision) -> AnyView {
         </p>
     }
     .into_any()
-}
-
-/// A reviewer may see it as nobody did.
-fn own_choice(act: Act) -> AnyView {
-    let buttons = [
-        (Choice::First, t("A is better")),
-        (Choice::Second, t("B is better")),
-        (Choice::Tie, t("Tie")),
-        (Choice::BothBad, t("Both bad")),
-    ]
-    .into_iter()
-    .map(|(choice, text)| {
-        let decide = move |_| {
-            let judgement = Judgement::Pick {
-                choice,
-                strength: None,
-            };
-            act.decide(judgement, BTreeMap::new());
-        };
-        view! {
-            <button type="button" class="button button-quiet" disabled=move || act.action.busy() on:click=decide>
-                {text}
-            </button>
-        }
-    })
-    .collect_view();
-    view! { <div class="actions" role="group" aria-label=t("Decide by yourself")>{buttons}</div> }.into_any()
 }
 
 fn notes(act: Act) -> AnyView {

@@ -2,7 +2,7 @@
 //! that follows from any annotation.
 
 use super::{Side, Stored, begin, read, set_status};
-use crate::store::{Db, Error, Result, annotations, assignments, audit::Person, text};
+use crate::store::{Db, Error, Result, annotations, assignments, audit::Person, scorings, text};
 use laurel_protocol::{
     Answer, AssignmentId, BattleId, BattleStatus, BattleVote, Choice, CompletionId, Extras, Judgement,
     LabelType, ProjectId, PromptId, TaskId, Timestamp,
@@ -66,6 +66,7 @@ pub async fn vote(
     .execute(&mut *tx)
     .await?;
     set_status(&mut tx, id, BattleStatus::Judged, now).await?;
+    scorings::due::order(&mut tx, stored.project, scorings::due::News::Answer, now).await?;
     tx.commit().await?;
     Ok(stored.project)
 }

@@ -1,4 +1,4 @@
-//! Gold items: made of an admin's own answer, listed with what people said, and closed.
+//! Gold items: made of an admin's own answer (or a file, see `gold_import.rs`), listed with what people said, and closed.
 
 use super::{EVERYONE, Kind, copy_completions, every_try, tries};
 use crate::store::{
@@ -6,7 +6,10 @@ use crate::store::{
     audit::{self, Person},
     own, projects, text,
 };
-use laurel_protocol::{AssignmentId, Gold, GoldItem, Message, NewGold, ProjectId, TaskId, Timestamp, Verb};
+use laurel_protocol::{
+    AssignmentId, Gold, GoldItem, Message, NewGold, ProjectId, PromptId, TaskId, Timestamp, Verb,
+};
+use sqlx::SqliteConnection;
 use std::collections::HashMap;
 
 /// Makes a gold item of this person's standing answer. Its task wants no more labels.
@@ -47,19 +50,14 @@ pub async fn make(
     let stored = tries::stored_order(&mut tx, slot.task).await?;
     let shown: Vec<i64> = slot.shown.iter().map(|id| id.0).collect();
     let gold = tries::gold_of(&stored, &shown, &answer, new.explanation.trim().to_owned(), user)?;
-    let id: i64 = sqlx::query_scalar(
-        "insert into task (project_id, prompt_id, overlap, status, created_at, kind, source_id, gold)
-         values (?1, ?2, ?3, 'open', ?4, 'gold', ?5, ?6) returning id",
-    )
-    .bind(slot.project.0)
-    .bind(slot.prompt.0)
-    .bind(EVERYONE)
-    .bind(now.0)
-    .bind(slot.task.0)
-    .bind(text::to_json(&gold)?)
-    .fetch_one(&mut *tx)
-    .await?;
-    copy_completions(&mut tx, slot.task.0, id).await?;
+    let new = NewTask {
+        project: slot.project,
+        prompt: slot.prompt,
+        source: Some(slot.task),
+        gold: &gold,
+    };
+    let id = insert(&mut tx, &new, now).await?;
+    copy_completions(&mut tx, slot.task.0, id.0).await?;
     // Whoever would label the task itself sees it as a gold item from now on; those who hold it may answer.
     sqlx::query(
         "update task set overlap = n_annotations + n_held, status = iif(n_held = 0, 'done', 'open')
@@ -68,14 +66,39 @@ pub async fn make(
     .bind(slot.task.0)
     .execute(&mut *tx)
     .await?;
-    let made = (slot.project, TaskId(id));
+    let made = (slot.project, id);
     audit::note_task(&mut tx, &by.clone().into(), Verb::GoldMade, made, now).await?;
     tx.commit().await?;
     let items = list(db, slot.project).await?;
     items
         .into_iter()
-        .find(|item| item.id == TaskId(id))
+        .find(|item| item.id == id)
         .ok_or(Error::NotFound)
+}
+
+/// A gold item that has no completions yet.
+pub(super) struct NewTask<'a> {
+    pub project: ProjectId,
+    pub prompt: PromptId,
+    /// The task that it shows again, where there is one.
+    pub source: Option<TaskId>,
+    pub gold: &'a Gold,
+}
+
+pub(super) async fn insert(conn: &mut SqliteConnection, new: &NewTask<'_>, now: Timestamp) -> Result<TaskId> {
+    let id = sqlx::query_scalar(
+        "insert into task (project_id, prompt_id, overlap, status, created_at, kind, source_id, gold)
+         values (?1, ?2, ?3, 'open', ?4, 'gold', ?5, ?6) returning id",
+    )
+    .bind(new.project.0)
+    .bind(new.prompt.0)
+    .bind(EVERYONE)
+    .bind(now.0)
+    .bind(new.source.map(|task| task.0))
+    .bind(text::to_json(new.gold)?)
+    .fetch_one(conn)
+    .await?;
+    Ok(TaskId(id))
 }
 
 /// The gold items of a project, newest first.

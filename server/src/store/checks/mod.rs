@@ -2,6 +2,8 @@
 //! came of them. A check is a task of its own that shows another one's prompt and completions.
 
 pub mod gold;
+pub mod gold_import;
+mod gold_lines;
 mod tries;
 
 pub(super) use tries::{Stored, Try, every_try, feedback, places, stored_order};
@@ -190,7 +192,7 @@ async fn expired(conn: &mut SqliteConnection, who: Annotator) -> Result<Option<T
 async fn unseen_gold(conn: &mut SqliteConnection, who: Annotator) -> Result<Option<TaskId>> {
     let task: Option<i64> = sqlx::query_scalar(
         "select t.id from task t
-         where t.project_id = ?2 and t.kind = 'gold' and t.status = 'open'
+         where t.project_id = ?2 and t.kind = 'gold' and t.status = 'open' and t.gold ->> 'author' <> ?1
            and not exists (select 1 from assignment a where a.user_id = ?1 and a.task_id in (t.id, t.source_id))
          order by t.id limit 1",
     )

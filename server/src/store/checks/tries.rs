@@ -1,11 +1,11 @@
 //! What people said in checks, beside what is right or what they had said before; all in the order in which the
 //! completions are stored.
 
+pub(super) use laurel_protocol::checks::moved;
+
 use super::{Kind, of_project};
 use crate::store::{Error, Result, assignments::Slot, text};
-use laurel_protocol::{
-    Answer, Choice, Extras, Feedback, Gold, Judgement, ProjectId, Said, TaskId, UserId, checks::moved,
-};
+use laurel_protocol::{Answer, Choice, Extras, Feedback, Gold, Judgement, ProjectId, Said, TaskId, UserId};
 use sqlx::SqliteConnection;
 use std::collections::BTreeMap;
 

@@ -6,7 +6,7 @@ mod refused;
 
 use crate::{
     app::{Answered, Caller},
-    scene::{Scene, done},
+    scene::{Scene, done, order, pick, plain},
 };
 use laurel_protocol::*;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use serde_json::Value;
 async fn open() -> (Scene, Adapter) {
     let scene = Scene::with_tasks(1).await;
     scene
-        .answer(&scene.admin, |shown| crate::scene::pick(Choice::First, shown))
+        .answer(&scene.admin, |shown| pick(Choice::First, shown))
         .await;
     let adapter = scene.train().await;
     set(&scene, |settings| {
@@ -272,6 +272,27 @@ async fn a_vote_is_exported_with_the_conversation_that_led_to_it() {
     assert!(own.answers.iter().all(|answer| answer.live));
     let project: Project = scene.admin.get(&scene.path("")).await.json();
     assert_eq!((project.counts.n_annotations, project.counts.n_tasks), (3, 1));
+}
+
+#[tokio::test]
+async fn a_vote_orders_a_scoring_where_it_is_the_answer_that_was_lacking() {
+    let (scene, _) = open().await;
+    set(&scene, |settings| settings.selection.active = true)
+        .await
+        .json::<Project>();
+    scene.import(2..=Scoring::MIN_COMPARISONS as usize + 5).await;
+    scene.complete(&order(2), plain).await;
+    let n_comparisons = scene.app.count("select count(*) from comparison").await;
+    let ada = scene.app.person("ada", Role::Annotator).await;
+    for _ in n_comparisons + 1..Scoring::MIN_COMPARISONS.cast_signed() {
+        scene.answer(&ada, |shown| pick(Choice::First, shown)).await;
+    }
+    let scorings = async || -> Vec<Scoring> { scene.admin.get(&scene.path("/scorings")).await.json() };
+    assert!(scorings().await.is_empty());
+    let (battle, _) = answered(&scene, &ada, &say("What is a bee?", None)).await;
+    let _: Battle = ada.make(&path(&battle, "vote"), &vote(Choice::Second)).await;
+    let ordered: Vec<_> = scorings().await.iter().map(|scoring| scoring.reason).collect();
+    assert_eq!(ordered, [ScoringReason::Labels]);
 }
 
 #[tokio::test]
