@@ -161,7 +161,7 @@ pub struct AnnotatorQuality {
 }
 
 /// Which annotations count, by when they were given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Period {
     #[serde(default)]
     pub since: Option<Timestamp>,

@@ -3,7 +3,8 @@
 //! of a large project, so that it is looked at in between, and nobody waits for it.
 
 use crate::{quality::progress::OverTime, store::progress::Days};
-use laurel_protocol::{ProgressQuery, ProjectId, ProjectProgress, Timestamp};
+use axum::body::Bytes;
+use laurel_protocol::{Period, ProgressQuery, ProjectId, ProjectProgress, Timestamp};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -28,6 +29,20 @@ pub struct Reports {
     /// By project, with how often its answers had changed.
     agreement: Arc<Mutex<HashMap<ProjectId, (i64, OverTime)>>>,
     pub days: Days,
+    written: Arc<Mutex<HashMap<(ProjectId, Question), Written>>>,
+}
+
+/// What else is asked of a project that takes seconds where it is large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    Quality(Period),
+    Annotators,
+}
+
+/// An answer as it was sent.
+struct Written {
+    as_of: Timestamp,
+    json: Bytes,
 }
 
 impl Reports {
@@ -55,6 +70,32 @@ impl Reports {
         known.insert(project, (n_changes, over_time.clone()));
     }
 
+    /// What was answered to this question less than a minute ago.
+    pub fn written(&self, project: ProjectId, question: Question, now: Timestamp) -> Option<Bytes> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = written.get(&(project, question))?;
+        is_young(known.as_of, now).then(|| known.json.clone())
+    }
+
+    /// Keeps an answer about a project of so many annotations, if it is a large one.
+    pub fn keep_written(
+        &self,
+        (project, n_annotations): (ProjectId, u64),
+        question: Question,
+        as_of: Timestamp,
+        json: &Bytes,
+    ) {
+        if n_annotations < LARGE {
+            return;
+        }
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.retain(|_, other| is_young(other.as_of, as_of));
+        if written.len() < MAX_KEPT {
+            let json = json.clone();
+            written.insert((project, question), Written { as_of, json });
+        }
+    }
+
     /// The one that was made for this question, if it is good enough still.
     pub fn recent(
         &self,
@@ -79,9 +120,13 @@ impl Reports {
     }
 }
 
-/// A clock that was put back makes none recent.
 fn is_recent(report: &ProjectProgress, now: Timestamp) -> bool {
-    (0..MAX_AGE_MS).contains(&(now.0 - report.as_of.0))
+    is_young(report.as_of, now)
+}
+
+/// A clock that was put back makes none young.
+fn is_young(as_of: Timestamp, now: Timestamp) -> bool {
+    (0..MAX_AGE_MS).contains(&(now.0 - as_of.0))
 }
 
 #[cfg(test)]
@@ -137,6 +182,30 @@ mod tests {
         assert_eq!([at(7, 2000), at(7, late)], [Some(2000), Some(late)]);
         assert_eq!([at(8, 2000), at(8, late)], [Some(1000), None]);
         assert!(reports.is_behind(PROJECT, 8) && !reports.is_behind(PROJECT, 7));
+    }
+
+    #[test]
+    fn what_was_answered_about_a_large_project_serves_for_a_minute() {
+        let reports = Reports::default();
+        let keep = |project, n| {
+            let json = Bytes::from_static(b"[]");
+            reports.keep_written(
+                (ProjectId(project), n),
+                Question::Annotators,
+                Timestamp(1000),
+                &json,
+            );
+        };
+        keep(1, LARGE);
+        keep(2, LARGE - 1);
+        let at = |project, question, now| {
+            reports
+                .written(ProjectId(project), question, Timestamp(now))
+                .is_some()
+        };
+        assert!(at(1, Question::Annotators, 60_999) && !at(1, Question::Annotators, 61_000));
+        assert!(!at(1, Question::Quality(Period::default()), 1000));
+        assert!(!at(2, Question::Annotators, 1000));
     }
 
     #[test]

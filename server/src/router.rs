@@ -56,7 +56,7 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(projects::create_sample))
         .routes(routes!(projects::get))
         .routes(routes!(projects::change))
-        .routes(routes!(projects::annotators))
+        .routes(routes!(quality::annotators))
         .routes(routes!(quality::agreement))
         .routes(routes!(quality::progress))
         .routes(routes!(members::list, members::replace))

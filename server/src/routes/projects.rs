@@ -90,17 +90,6 @@ pub async fn change(
     Ok(Json(projects::get(&app.db, id).await?))
 }
 
-/// Each annotator's share.
-#[utoipa::path(get, path = "/projects/{id}/annotators", tag = "projects", params(("id" = i64, Path)),
-    responses((status = 200, body = [AnnotatorFigures])))]
-pub async fn annotators(
-    State(app): State<AppState>,
-    _: Admin,
-    Path(id): Path<ProjectId>,
-) -> Answer<Vec<AnnotatorFigures>> {
-    Ok(Json(projects::annotators(&app.db, id).await?))
-}
-
 #[derive(Deserialize)]
 pub struct Page {
     #[serde(default)]

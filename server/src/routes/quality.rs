@@ -9,14 +9,23 @@ use crate::{
         self,
         progress::{Calendar, OverTime},
     },
-    reports,
+    reports::{self, Question},
     state::AppState,
     store::{self, judgements},
 };
-use axum::{Json, extract::State};
-use laurel_protocol::{ApiError, Period, ProgressQuery, ProjectId, ProjectProgress, Quality};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use laurel_protocol::{
+    AnnotatorFigures, ApiError, Period, ProgressQuery, ProjectId, ProjectProgress, Quality,
+};
+use serde::Serialize;
 
-/// Agreement and annotators' figures over the annotations that stand.
+/// Agreement and annotators' figures over the annotations that stand. Of a large project they are a minute old at most.
 #[utoipa::path(get, path = "/projects/{id}/agreement", tag = "projects",
     params(("id" = i64, Path), ("since" = Option<i64>, Query), ("until" = Option<i64>, Query)),
     responses((status = 200, body = Quality), (status = 404, body = ApiError), (status = 422, body = ApiError)))]
@@ -25,12 +34,49 @@ pub async fn agreement(
     _: Admin,
     Path(id): Path<ProjectId>,
     Query(period): Query<Period>,
-) -> Result<Json<Quality>, Failure> {
+) -> Result<Response, Failure> {
     period.validate()?;
+    let (question, now) = (Question::Quality(period), clock::now());
+    if let Some(written) = app.reports.written(id, question, now) {
+        return Ok(as_json(written));
+    }
     let judgements = judgements::standing(&app.db, id, period).await?;
     // Thousands of resamples: not on the threads that answer everybody.
     let report = tokio::task::spawn_blocking(move || quality::report(&judgements));
-    Ok(Json(report.await.map_err(Failure::internal)?))
+    let report = report.await.map_err(Failure::internal)?;
+    let json = written(&report)?;
+    app.reports
+        .keep_written((id, report.n_annotations), question, now, &json);
+    Ok(as_json(json))
+}
+
+/// Each annotator's share of the project, most annotations first. Of a large project it is a minute old at most.
+#[utoipa::path(get, path = "/projects/{id}/annotators", tag = "projects", params(("id" = i64, Path)),
+    responses((status = 200, body = [AnnotatorFigures])))]
+pub async fn annotators(
+    State(app): State<AppState>,
+    _: Admin,
+    Path(id): Path<ProjectId>,
+) -> Result<Response, Failure> {
+    let (question, now) = (Question::Annotators, clock::now());
+    if let Some(written) = app.reports.written(id, question, now) {
+        return Ok(as_json(written));
+    }
+    let figures = store::projects::annotators(&app.db, id).await?;
+    let n_annotations = figures.iter().map(|one| one.n_annotations).sum();
+    let json = written(&figures)?;
+    app.reports
+        .keep_written((id, n_annotations), question, now, &json);
+    Ok(as_json(json))
+}
+
+fn written(value: &impl Serialize) -> Result<Bytes, Failure> {
+    let json = serde_json::to_vec(value).map_err(Failure::internal)?;
+    Ok(json.into())
+}
+
+fn as_json(json: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], json).into_response()
 }
 
 /// Throughput by day and hour, what is left and until when, agreement over time, and what was answered.

@@ -246,8 +246,8 @@ pub async fn annotators(db: &Db, id: ProjectId) -> Result<Vec<AnnotatorFigures>>
     let rows: Vec<(i64, String, i64, i64)> = sqlx::query_as(
         "select u.id, u.name, sum(a.status = 'answered' and a.kind = 'label'),
                 sum(a.status = 'skipped' and a.kind = 'label')
-         from assignment a join task t on t.id = a.task_id join user u on u.id = a.user_id
-         where t.project_id = ?1 and t.kind <> 'review' and a.status in ('answered', 'skipped')
+         from assignment a join user u on u.id = a.user_id
+         where a.project_id = ?1 and a.kind <> 'review' and a.status in ('answered', 'skipped')
          group by u.id order by 3 desc, u.id",
     )
     .bind(id.0)
@@ -258,8 +258,8 @@ pub async fn annotators(db: &Db, id: ProjectId) -> Result<Vec<AnnotatorFigures>>
     for (user, name, n_annotations, n_skips) in rows {
         let answers: Vec<(f64, Option<String>)> = sqlx::query_as(
             "select n.seconds, json_extract(n.judgement, '$.choice')
-             from annotation n join assignment a on a.id = n.assignment_id join task t on t.id = a.task_id
-             where t.project_id = ?1 and t.kind = 'label' and a.user_id = ?2 and n.replaced_by is null and n.withdrawn = 0
+             from assignment a join annotation n on n.assignment_id = a.id
+             where a.project_id = ?1 and a.kind = 'label' and a.user_id = ?2 and n.replaced_by is null and n.withdrawn = 0
              order by n.seconds",
         )
         .bind(id.0)
