@@ -186,7 +186,7 @@ pub struct CloseContest {
 impl CloseContest {
     pub fn validate(&self) -> Validation {
         Check::default()
-            .ensure(self.reason.len() <= 2000, "reason", "is longer than 2000 bytes")
+            .ensure(self.reason.len() <= 2 * 1024, "reason", "is longer than 2 KiB")
             .finish()
     }
 }

@@ -57,7 +57,7 @@ impl NewPromotion {
     pub fn validate(&self) -> Validation {
         Check::default()
             .ensure(!self.reason.trim().is_empty(), "reason", "is empty")
-            .ensure(self.reason.len() <= 2000, "reason", "is longer than 2000 bytes")
+            .ensure(self.reason.len() <= 2 * 1024, "reason", "is longer than 2 KiB")
             .finish()
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         progress::{Amount, progress_bar},
     },
     format,
-    load::Loaded,
+    load::{Loaded, living},
     words::{fill, t, t_owned},
 };
 use laurel_protocol::{CloseContest, CompletionJob, Contest, ContestId, ContestStatus, ProjectId};
@@ -35,40 +35,54 @@ pub fn page(id: ContestId) -> AnyView {
             stream.set_value(Some(api::events::follow_project(project, again, |_| {})));
         }
     });
-    let body = contest.view(move |now| body(contest, &now));
+    let body = contest.view_once(move || body(contest));
     view! { <div class="page">{body}</div> }.into_any()
 }
 
-fn body(contest: Loaded<Contest>, now: &Contest) -> AnyView {
-    let project = now.project_id;
-    let (first, second) = (name(&now.first), name(&now.second));
-    let is_open = now.status == ContestStatus::Open;
-    let jobs = is_open.then(|| now.jobs.iter().map(job).collect_view());
-    let reason = now
-        .close_reason
-        .clone()
-        .filter(|reason| !reason.is_empty())
-        .map(|reason| view! { <p class="verbatim">{reason}</p> });
-    let status = match now.status {
+/// Built once: an answer that comes meanwhile closes no question.
+fn body(contest: Loaded<Contest>) -> AnyView {
+    // `view_once` builds this only once the contest is there.
+    let Some(begun) = untrack(|| contest.get()) else {
+        return ().into_any();
+    };
+    let is_over =
+        Memo::new(move |_| contest.with_ready(|now| now.status != ContestStatus::Open) != Some(false));
+    let standing = living(move || contest.with_ready(standing).into_any());
+    let status = move || contest.with_ready(|now| status_name(now.status));
+    view! {
+        {crumbs(begun.project_id)}
+        <div class="page-head">
+            <div>
+                <h1>{fill("{0} against {1}", &[&name(&begun.first), &name(&begun.second)])}</h1>
+                <p data-test="contest-status" data-status=status>{move || contest.with_ready(badge)}</p>
+            </div>
+            <div hidden=move || is_over.get()>{close(contest, begun.id)}</div>
+        </div>
+        {standing}
+        {next(&begun)}
+    }
+    .into_any()
+}
+
+fn status_name(status: ContestStatus) -> &'static str {
+    match status {
         ContestStatus::Open => "open",
         ContestStatus::Decided => "decided",
         ContestStatus::Undecided => "undecided",
         ContestStatus::Closed => "closed",
-    };
+    }
+}
+
+fn standing(now: &Contest) -> AnyView {
+    let is_open = now.status == ContestStatus::Open;
+    let jobs = is_open.then(|| now.jobs.iter().map(job).collect_view());
+    let reason = now.close_reason.clone().filter(|reason| !reason.is_empty());
+    let reason = reason.map(|reason| view! { <p class="verbatim">{reason}</p> });
     view! {
-        {crumbs(project)}
-        <div class="page-head">
-            <div>
-                <h1>{fill("{0} against {1}", &[&first, &second])}</h1>
-                <p data-test="contest-status" data-status=status>{badge(now)}</p>
-            </div>
-            {is_open.then(|| close(contest, now.id))}
-        </div>
         <p class="notice" role="status" data-test="contest-verdict">{verdict(now)}</p>
         {reason}
         {jobs}
-        {figures(now, &first)}
-        {next(now)}
+        {figures(now, &name(&now.first))}
     }
     .into_any()
 }

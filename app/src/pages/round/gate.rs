@@ -8,11 +8,13 @@ use crate::{
         field::{Errors, Field, area_field},
         toast::use_toasts,
     },
-    load::Loaded,
+    load::{Loaded, living},
     pages::contest::words::{gate_badge, rate, verdict},
     words::t,
 };
-use laurel_protocol::{AdapterId, Current, Gate, NewPromotion, ProjectId, Round, RoundGate, RoundKind};
+use laurel_protocol::{
+    AdapterId, Current, Gate, NewPromotion, ProjectId, PromotionId, Round, RoundGate, RoundKind,
+};
 use leptos::prelude::*;
 use leptos_router::components::A;
 
@@ -22,6 +24,16 @@ const REASON: Field = Field {
     help: "It stays in the project's history.",
     hook: "promote-reason",
 };
+
+type State = Loaded<(RoundGate, Current)>;
+
+/// What the buttons depend on.
+#[derive(Clone, Copy, PartialEq)]
+struct Stage {
+    gate: Gate,
+    /// While the adapter is current: what made it so.
+    promotion: Option<PromotionId>,
+}
 
 /// Of a round that has made a policy.
 pub fn view(live: Live, kind: RoundKind) -> AnyView {
@@ -52,16 +64,30 @@ fn card(round: &Round, adapter: AdapterId) -> AnyView {
     let second = start.map_or_else(String::new, |start| start.to_string());
     let begin = format!("/projects/{project}/contests?first={adapter}&second={second}&round={id}");
     let reason = RwSignal::new(String::new());
-    let body = state.view(move |(gate, current)| {
-        let is_current = current.current.adapter == Some(adapter);
-        view! {
-            {standing(&gate, &begin)}
-            {match is_current {
-                true => promoted(&current, state),
-                false => promote(project, adapter, gate.gate, reason, state),
-            }}
-        }
-        .into_any()
+    // Built once: an answer that comes meanwhile does not take the field away in which the reason is written.
+    let body = state.view_once(move || {
+        let begin = begin.clone();
+        let found = living(move || state.with_ready(|(found, _)| standing(found, &begin)).into_any());
+        let stage = Memo::new(move |_| {
+            state.with_ready(|(found, current)| Stage {
+                gate: found.gate,
+                promotion: current
+                    .promotion
+                    .filter(|_| current.current.adapter == Some(adapter)),
+            })
+        });
+        let orders = living(move || match stage.get() {
+            None => ().into_any(),
+            Some(Stage {
+                promotion: Some(promotion),
+                ..
+            }) => promoted(promotion, state),
+            Some(Stage {
+                gate,
+                promotion: None,
+            }) => promote(project, adapter, gate, reason, state),
+        });
+        view! { {found} {orders} }.into_any()
     });
     view! {
         <section class="card" aria-labelledby="gate-title">
@@ -99,19 +125,20 @@ fn standing(found: &RoundGate, begin: &str) -> AnyView {
     .into_any()
 }
 
-type State = Loaded<(RoundGate, Current)>;
-
-fn promoted(current: &Current, state: State) -> AnyView {
+fn promoted(promotion: PromotionId, state: State) -> AnyView {
     let toasts = use_toasts();
     let action = Action::default();
-    let roll_back = current.promotion.map(|promotion| {
-        let click = move |_| {
-            action.run(api::contest::roll_back(promotion), move |_| {
-                toasts.good(t("Rolled back."));
-                state.reload();
-            });
-        };
-        view! {
+    let click = move |_| {
+        action.run(api::contest::roll_back(promotion), move |_| {
+            toasts.good(t("Rolled back."));
+            state.reload();
+        });
+    };
+    view! {
+        <p class="notice" role="status" data-test="is-current">
+            {t("It is current: new completion jobs and the arena take it by default.")}
+        </p>
+        <div class="actions">
             <button
                 type="button"
                 class="button"
@@ -121,13 +148,7 @@ fn promoted(current: &Current, state: State) -> AnyView {
             >
                 {t("Roll back")}
             </button>
-        }
-    });
-    view! {
-        <p class="notice" role="status" data-test="is-current">
-            {t("It is current: new completion jobs and the arena take it by default.")}
-        </p>
-        <div class="actions">{roll_back}</div>
+        </div>
         {action.error_line()}
     }
     .into_any()
