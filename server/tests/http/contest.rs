@@ -74,6 +74,32 @@ impl Stage {
     }
 }
 
+/// What the log has of contests that end in every way, and of an adapter that comes and goes.
+pub async fn noted() -> Vec<AuditEntry> {
+    let stage = Stage::new(9).await;
+    let scene = &stage.scene;
+    stage.answered(&stage.gate(8)).await;
+    stage.choose(&stage.person, "new", 8).await;
+    stage.answered(&stage.gate(1)).await;
+    stage.choose(&stage.person, "new", 1).await;
+    let contest = stage.begin(&stage.gate(1)).await;
+    let closed = scene.admin.post(
+        &format!("/contests/{}/close", contest.id),
+        &CloseContest::default(),
+    );
+    assert_eq!(closed.await.status, 200);
+    let new = NewPromotion {
+        adapter: Some(stage.adapter.id),
+        reason: "a try".into(),
+        without_gate: true,
+    };
+    let current: Current = scene.admin.make(&scene.path("/promotions"), &new).await;
+    let back = format!("/promotions/{}/roll-back", current.promotion.unwrap());
+    assert_eq!(scene.admin.send("POST", &back, "").await.status, 200);
+    let page: AuditPage = scene.admin.get("/audit?order=newest&limit=200").await.json();
+    page.entries
+}
+
 fn said(by: &str, prompt: &WorkPrompt) -> String {
     format!("{by} answer to {}", prompt.messages[0].content)
 }
