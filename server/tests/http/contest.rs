@@ -83,11 +83,8 @@ pub async fn noted() -> Vec<AuditEntry> {
     stage.answered(&stage.gate(1)).await;
     stage.choose(&stage.person, "new", 1).await;
     let contest = stage.begin(&stage.gate(1)).await;
-    let closed = scene.admin.post(
-        &format!("/contests/{}/close", contest.id),
-        &CloseContest::default(),
-    );
-    assert_eq!(closed.await.status, 200);
+    let path = format!("/contests/{}/close", contest.id);
+    let _: Contest = scene.admin.make(&path, &CloseContest::default()).await;
     let new = NewPromotion {
         adapter: Some(stage.adapter.id),
         reason: "a try".into(),
