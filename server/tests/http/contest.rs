@@ -308,10 +308,6 @@ async fn own_prompts_are_asked_first_and_the_same_seed_draws_the_same_others() {
         let _ = holder
             .post(&format!("/worker/jobs/{}/finish", job.job_id), &Outcome::Aborted)
             .await;
-        let (job, holder) = stage.scene.lease().await;
-        let _ = holder
-            .post(&format!("/worker/jobs/{}/finish", job.job_id), &Outcome::Aborted)
-            .await;
         let texts = prompts.iter().map(|prompt| prompt.messages[0].content.clone());
         texts.collect::<Vec<_>>()
     };
