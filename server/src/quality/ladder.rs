@@ -239,9 +239,13 @@ mod tests {
         ];
         let inverse = inverse(matrix.clone());
         for (row, line) in matrix.iter().enumerate() {
+            let product = |column: usize| -> f64 {
+                let pairs = line.iter().zip(&inverse);
+                pairs.map(|(own, other)| own * other[column]).sum()
+            };
             for column in 0..3 {
-                let product: f64 = (0..3).map(|at| line[at] * inverse[at][column]).sum();
-                assert!((product - f64::from(u8::from(row == column))).abs() < 1e-12);
+                let expected = f64::from(u8::from(row == column));
+                assert!((product(column) - expected).abs() < 1e-12);
             }
         }
     }
