@@ -75,7 +75,10 @@ fn App() -> impl IntoView {
                     <Route path=path!("/projects/new") view=|| admin(AdminPage::ProjectNew)/>
                     <Route path=path!("/projects/:id") view=|| admin(AdminPage::Overview)/>
                     <Route path=path!("/projects/:id/chat") view=|| admin(AdminPage::Chat)/>
+                    <Route path=path!("/projects/:id/contests") view=|| admin(AdminPage::Contests)/>
+                    <Route path=path!("/contests/:id") view=|| admin(AdminPage::Contest)/>
                     <Route path=path!("/projects/:id/gold") view=|| admin(AdminPage::Gold)/>
+                    <Route path=path!("/projects/:id/ladder") view=|| admin(AdminPage::Ladder)/>
                     <Route path=path!("/projects/:id/progress") view=|| admin(AdminPage::Progress)/>
                     <Route path=path!("/projects/:id/prompts") view=|| admin(AdminPage::Prompts)/>
                     <Route path=path!("/projects/:id/quality") view=|| admin(AdminPage::Quality)/>

@@ -22,6 +22,8 @@ pub struct Arena {
     pub max_turns: u8,
     /// Whether the base model without an adapter is a contender.
     pub base_model: bool,
+    /// Whether the project's current adapter is one as well, once there is one.
+    pub current: bool,
     /// The other contenders: policies of the project. Only admins are told.
     pub adapters: Vec<AdapterId>,
     /// How answers are drawn. The seed is drawn anew for each battle.
@@ -34,6 +36,7 @@ impl Default for Arena {
             on: false,
             max_turns: 3,
             base_model: true,
+            current: true,
             adapters: Vec::new(),
             sampling: Sampling {
                 max_tokens: 256,
@@ -53,6 +56,15 @@ impl Arena {
         base.into_iter()
             .chain(self.adapters.iter().copied().map(Some))
             .collect()
+    }
+
+    /// The same with the project's current adapter, where that is one.
+    pub fn contenders_with(&self, current: Option<AdapterId>) -> Vec<Option<AdapterId>> {
+        let mut contenders = self.contenders();
+        if self.current && current.is_some() && !contenders.contains(&current) {
+            contenders.push(current);
+        }
+        contenders
     }
 
     pub(crate) fn validate(&self, label_type: LabelType) -> Validation {
@@ -337,6 +349,19 @@ mod tests {
     fn refused(arena: &Arena) -> Vec<String> {
         let errors = arena.validate(LabelType::Pick).err().unwrap_or_default();
         errors.into_iter().map(|error| error.field).collect()
+    }
+
+    #[test]
+    fn the_current_adapter_is_a_contender_once_unless_it_is_left_out() {
+        let arena = open(&[3]);
+        let current = |id| arena.contenders_with(Some(AdapterId(id)));
+        assert_eq!(current(4), [None, Some(AdapterId(3)), Some(AdapterId(4))]);
+        assert_eq!(current(3), arena.contenders_with(None));
+        let without = Arena {
+            current: false,
+            ..arena
+        };
+        assert_eq!(without.contenders_with(Some(AdapterId(4))).len(), 2);
     }
 
     fn open(adapters: &[i64]) -> Arena {

@@ -61,6 +61,7 @@ pub enum AuditSubject {
     Round,
     Adapter,
     Scoring,
+    Contest,
     Database,
 }
 
@@ -142,6 +143,17 @@ verbs! {
     RoundFinished,
     RoundFailed,
     AdapterAccepted,
+    /// Two contenders meet before hidden judges.
+    ContestBegun,
+    /// One of them is better.
+    ContestDecided,
+    /// All is judged, and neither is clearly better.
+    ContestUndecided,
+    /// An admin ended it.
+    ContestClosed,
+    /// The project takes this adapter, or the base model, by default.
+    AdapterPromoted,
+    AdapterRolledBack,
     /// A scoring of the open tasks, for active selection.
     ScoringOrdered,
     ScoringStarted,

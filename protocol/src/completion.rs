@@ -53,6 +53,10 @@ fn is_none(number: &f64) -> bool {
     *number == 0.0
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -160,9 +164,13 @@ pub enum TaskPlan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewCompletionJob {
-    /// None samples from the base model.
+    /// None samples from the project's current adapter, and from the base model where none was promoted. What is stored of a
+    /// job names what it samples from: there none is the base model.
     #[serde(default)]
     pub adapter: Option<AdapterId>,
+    /// With no adapter: from the base model, whatever is current.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub base_model: bool,
     /// Completions a prompt, 1 to 16.
     pub completions_per_prompt: u8,
     #[serde(default)]
@@ -189,6 +197,11 @@ impl NewCompletionJob {
                 "must be 1 at temperature 0: all completions of a prompt would be the same",
             )
             .ensure(self.n_prompts != Some(0), "n_prompts", "must be at least 1")
+            .ensure(
+                !self.base_model || self.adapter.is_none(),
+                "base_model",
+                "goes only without an adapter",
+            )
             .finish();
         errors.extend(own.err().unwrap_or_default());
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -295,6 +308,7 @@ mod tests {
     fn order(completions_per_prompt: u8, temperature: f64, task_plan: TaskPlan) -> NewCompletionJob {
         NewCompletionJob {
             adapter: None,
+            base_model: false,
             completions_per_prompt,
             sampling: Sampling {
                 temperature,

@@ -29,6 +29,7 @@ macro_rules! ids {
 ids! {
     UserId, InviteId, TokenId, ProjectId, PromptId, CompletionId, CompletionJobId, TaskId, AssignmentId,
     AnnotationId, SnapshotId, RoundId, AdapterId, AuditId, BattleId, ScoringId,
+    ContestId, PromotionId,
     /// A unit of work that a trainer leases: a round, a completion job, a scoring.
     JobId,
 }

@@ -6,8 +6,8 @@ use crate::{
     error::{Failure, REQUEST_ID},
     guards,
     routes::{
-        accounts, arena, audit, chat, completion_jobs, events, figures, health, labelling, lines, members,
-        projects, quality, review, rounds, scorings, worker,
+        accounts, arena, audit, chat, completion_jobs, contests, events, figures, health, labelling, lines,
+        members, projects, quality, review, rounds, scorings, worker,
     },
     state::AppState,
     static_files,
@@ -111,6 +111,15 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(arena::events))
         .routes(routes!(arena::vote))
         .routes(routes!(arena::close))
+        // Contests, gates, what is current
+        .routes(routes!(contests::list, contests::create))
+        .routes(routes!(contests::get))
+        .routes(routes!(contests::close))
+        .routes(routes!(contests::gate))
+        .routes(routes!(contests::current))
+        .routes(routes!(contests::promote))
+        .routes(routes!(contests::roll_back))
+        .routes(routes!(contests::ladder))
         // Worker
         .routes(routes!(worker::lease))
         .routes(routes!(worker::report))

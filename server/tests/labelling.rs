@@ -63,6 +63,7 @@ async fn fixture_with(selection: Selection, n_tasks: u32, overlap: u8, n_users: 
     }
     let order = NewCompletionJob {
         adapter: None,
+        base_model: false,
         completions_per_prompt: 2,
         sampling: Sampling::default(),
         task_plan: TaskPlan::Together,
@@ -467,6 +468,7 @@ async fn a_server_that_was_down_for_long_takes_no_job_from_a_live_trainer() {
     let fixture = fixture(1, 1, 1).await;
     let order = NewCompletionJob {
         adapter: None,
+        base_model: false,
         completions_per_prompt: 2,
         sampling: Sampling::default(),
         task_plan: TaskPlan::Together,

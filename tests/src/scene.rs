@@ -120,6 +120,7 @@ pub fn pick(overlap: u8) -> ProjectSettings {
 pub fn completions(n_each: u8, max_tokens: u32, seed: u64, adapter: Option<AdapterId>) -> NewCompletionJob {
     NewCompletionJob {
         adapter,
+        base_model: adapter.is_none(),
         completions_per_prompt: n_each,
         sampling: Sampling {
             max_tokens,

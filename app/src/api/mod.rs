@@ -9,6 +9,7 @@ pub mod arena;
 pub mod audit;
 pub mod chat;
 pub mod completion;
+pub mod contest;
 pub mod events;
 pub mod label;
 pub mod members;

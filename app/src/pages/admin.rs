@@ -3,14 +3,14 @@
 //! `xtask/src/split.rs`).
 
 use super::{
-    arena, audit, chat, gold, overview, people, person, progress, project_new, prompts, quality, review,
-    round, round_new, tokens,
+    arena, audit, chat, contest, gold, ladder, overview, people, person, progress, project_new, prompts,
+    quality, review, round, round_new, tokens,
 };
 use crate::{
     error::AppError,
     session::{Admin, route_id, route_id_for, use_session},
 };
-use laurel_protocol::{ProjectId, Role, RoundId, User, UserId};
+use laurel_protocol::{ContestId, ProjectId, Role, RoundId, User, UserId};
 use leptos::{prelude::*, task::spawn_local, wasm_split::wasm_split};
 use std::time::Duration;
 
@@ -24,7 +24,10 @@ pub enum AdminPage {
     ProjectNew,
     Overview,
     Chat,
+    Contests,
+    Contest,
     Gold,
+    Ladder,
     Progress,
     Prompts,
     Quality,
@@ -76,7 +79,10 @@ fn show(page: AdminPage, admin: Admin) -> AnyView {
         AdminPage::ProjectNew => project_new::page(admin),
         AdminPage::Overview => route_id(|id| overview::page(ProjectId(id))),
         AdminPage::Chat => route_id(|id| chat::page(ProjectId(id))),
+        AdminPage::Contests => route_id(|id| contest::page(ProjectId(id))),
+        AdminPage::Contest => route_id(|id| contest::one::page(ContestId(id))),
         AdminPage::Gold => route_id(|id| gold::page(ProjectId(id))),
+        AdminPage::Ladder => route_id(|id| ladder::page(ProjectId(id))),
         AdminPage::Progress => route_id(|id| progress::page(ProjectId(id))),
         AdminPage::Prompts => route_id(|id| prompts::page(ProjectId(id))),
         AdminPage::Quality => route_id(|id| quality::page(ProjectId(id))),

@@ -6,7 +6,7 @@
 //! is infinitely strong, groups that never met have one scale, and few games move little.
 
 /// Games of the prior, of each contender.
-const PRIOR: f64 = 1.0;
+pub(super) const PRIOR: f64 = 1.0;
 const MAX_STEPS: usize = 1_000;
 /// Of a logarithm of a strength.
 const TOLERANCE: f64 = 1e-8;
@@ -59,17 +59,35 @@ fn step(logs: &[f64], wins: &[f64], games: &[Games]) -> Vec<f64> {
 /// The games leave a common factor open, which the prior alone fixes: the steps would come near it as slowly as the prior is
 /// weak. So each step is followed by one of Newton's towards the factor at which half of the prior's games are won.
 fn balanced(mut logs: Vec<f64>) -> Vec<f64> {
-    let shares = logs.iter().map(|log| 1.0 / (1.0 + (-log).exp()));
+    let shift = newton(&logs, 0.0);
+    for log in &mut logs {
+        *log += shift;
+    }
+    logs
+}
+
+/// What is added to the logarithms, so that half of the prior's games are won.
+pub(super) fn shift_of_prior(logs: &[f64]) -> f64 {
+    let mut shift = 0.0;
+    for _ in 0..MAX_STEPS {
+        let step = newton(logs, shift);
+        shift += step;
+        if step.abs() < TOLERANCE {
+            break;
+        }
+    }
+    shift
+}
+
+fn newton(logs: &[f64], shift: f64) -> f64 {
+    let shares = logs.iter().map(|log| 1.0 / (1.0 + (-log - shift).exp()));
     let (won, slope) = shares.fold((0.0, 0.0), |(won, slope), share| {
         (won + share, slope + share * (1.0 - share))
     });
-    if slope > 0.0 {
-        let shift = (logs.len() as f64 / 2.0 - won) / slope;
-        for log in &mut logs {
-            *log += shift.clamp(-1.0, 1.0);
-        }
+    match slope > 0.0 {
+        true => ((logs.len() as f64 / 2.0 - won) / slope).clamp(-1.0, 1.0),
+        false => 0.0,
     }
-    logs
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use laurel_protocol::{Contender, Estimate, Interval, PairStanding, Record, Stand
 use std::collections::BTreeMap;
 
 /// Points for odds of ten to one, and those of a contender of mean strength.
-const POINTS: f64 = 400.0;
-const MEAN: f64 = 1000.0;
+pub(super) const POINTS: f64 = 400.0;
+pub(super) const MEAN: f64 = 1000.0;
 const N_RESAMPLES: usize = 300;
 /// Comparisons that all resamples may draw: of more, fewer resamples are made.
 const MAX_DRAWS: usize = 5_000_000;
@@ -116,7 +116,7 @@ fn own_tally(pairs: &BTreeMap<(usize, usize), [u64; 3]>, who: usize) -> [u64; 3]
 }
 
 /// `None` of nothing.
-fn record([wins, ties, losses]: [u64; 3]) -> Option<Record> {
+pub(super) fn record([wins, ties, losses]: [u64; 3]) -> Option<Record> {
     let n = wins + ties + losses;
     if n == 0 {
         return None;

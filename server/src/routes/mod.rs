@@ -6,6 +6,7 @@ pub mod arena;
 pub mod audit;
 pub mod chat;
 pub mod completion_jobs;
+pub mod contests;
 pub mod events;
 pub mod figures;
 pub mod health;

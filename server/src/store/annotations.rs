@@ -6,7 +6,7 @@ use super::{
     assignments::{self, Annotator, Slot, Status},
     audit::{Actor, Person},
     checks::{self, Kind},
-    comparisons, members, review, scorings, tasks, text,
+    comparisons, contests, members, review, scorings, tasks, text,
     together::Work,
     undo, written,
 };
@@ -84,6 +84,7 @@ impl Sent {
             slot.require_not_live()?;
             members::require(conn, slot.project, slot.user).await?;
             store(conn, &slot, &self.answer, &self.by.into(), self.now).await?;
+            contests::after_task(conn, slot.task, self.now).await?;
             scorings::due::order(conn, slot.project, scorings::due::News::Answer, self.now).await?;
         }
         let n = u8::try_from(n_before).unwrap_or(assignments::MAX_HELD);

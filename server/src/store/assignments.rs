@@ -351,9 +351,12 @@ pub(super) async fn set_status(
         .bind(id.0)
         .bind(text::name_of(&to))
         .bind(now.0)
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-    Ok(())
+    match to {
+        Status::Skipped | Status::Expired => tasks::give_up_withdrawn(conn, id).await,
+        Status::Held | Status::Answered => Ok(()),
+    }
 }
 
 /// The assignment, if it is this person's.

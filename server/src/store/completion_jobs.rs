@@ -4,12 +4,13 @@
 use super::{
     Db, Error, Result, adapters,
     audit::{Actor, Person},
+    contests,
     job_events::{self, Change},
-    jobs, projects, text,
+    jobs, projects, promotions, text,
 };
 use laurel_protocol::{
     AdapterId, CompletionJob, CompletionJobId, FieldError, JobId, NewCompletionJob, ProjectId, PromptId,
-    RoundKind, Timestamp, Work, WorkPrompt,
+    RoundKind, Sampling, TaskPlan, Timestamp, Work, WorkPrompt,
 };
 use serde_json::json;
 use sqlx::SqliteConnection;
@@ -17,7 +18,8 @@ use sqlx::SqliteConnection;
 /// The generator's name where no adapter sat on the base model.
 pub const BASE_MODEL: &str = "base model";
 
-/// Orders completions of the project's prompts. An adapter must be the project's own, and a policy.
+/// Orders completions of the project's prompts. An adapter must be the project's own, and a policy; where none is named, it is
+/// the current one.
 pub async fn create(
     db: &Db,
     project: ProjectId,
@@ -36,6 +38,7 @@ pub async fn create(
     request
         .validate_for(text::from_name(&label_type)?)
         .map_err(Error::Invalid)?;
+    let request = &with_generator(&mut tx, project, request).await?;
     if let Some(adapter) = request.adapter {
         let kind = adapters::kind_in_project(&mut tx, adapter, project).await?;
         if !kind.is_some_and(RoundKind::makes_policy) {
@@ -45,52 +48,113 @@ pub async fn create(
             )]));
         }
     }
-    let job = jobs::NewJob {
-        kind: jobs::JobKind::Completions,
-        project,
-        base_model: &base_model,
-        adapter: request.adapter,
-        created_by: Some(by.user),
-    };
-    let job = jobs::insert(&mut tx, &job, now).await?;
-    let id: i64 = sqlx::query_scalar(
-        "insert into completion_job (job_id, request, n_total) values (?1, ?2, 0) returning id",
-    )
-    .bind(job.0)
-    .bind(text::to_json(request)?)
-    .fetch_one(&mut *tx)
-    .await?;
-    let id = CompletionJobId(id);
-    let n_prompts = sqlx::query(
-        "insert into completion_job_prompt (completion_job_id, prompt_id)
-         select ?1, id from prompt where project_id = ?2 and live = 0 order by id limit ?3",
-    )
-    .bind(id.0)
-    .bind(project.0)
-    .bind(request.n_prompts.map_or(-1, i64::from))
-    .execute(&mut *tx)
-    .await?
-    .rows_affected();
-    if n_prompts == 0 {
+    let prompts: Vec<i64> =
+        sqlx::query_scalar("select id from prompt where project_id = ?1 and live = 0 order by id limit ?2")
+            .bind(project.0)
+            .bind(request.n_prompts.map_or(-1, i64::from))
+            .fetch_all(&mut *tx)
+            .await?;
+    if prompts.is_empty() {
         return Err(Error::Invalid(vec![FieldError::new(
             "n_prompts",
             "the project has no prompts yet: import some first",
         )]));
     }
-    sqlx::query("update completion_job set n_total = ?2 where id = ?1")
-        .bind(id.0)
-        .bind((n_prompts * u64::from(request.completions_per_prompt)).cast_signed())
-        .execute(&mut *tx)
-        .await?;
+    let id = insert(&mut tx, project, &base_model, request, &prompts, &by, now).await?;
     let created = read(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(created)
+}
+
+/// Names what the job samples from: where nothing is named, what is current at this moment.
+async fn with_generator(
+    conn: &mut SqliteConnection,
+    project: ProjectId,
+    request: &NewCompletionJob,
+) -> Result<NewCompletionJob> {
+    let adapter = match request.adapter {
+        None if !request.base_model => promotions::current(conn, project).await?,
+        named => named,
+    };
+    Ok(NewCompletionJob {
+        adapter,
+        base_model: false,
+        ..request.clone()
+    })
+}
+
+/// What a contest orders of one of its contenders.
+pub(super) struct Ordered<'a> {
+    pub project: ProjectId,
+    pub adapter: Option<AdapterId>,
+    pub sampling: &'a Sampling,
+    pub prompts: &'a [PromptId],
+}
+
+/// Orders one completion of each of these prompts. Who orders makes what follows from them.
+pub(super) async fn order(
+    conn: &mut SqliteConnection,
+    ordered: &Ordered<'_>,
+    by: &Person,
+    now: Timestamp,
+) -> Result<CompletionJobId> {
+    let base_model: String = sqlx::query_scalar("select base_model from project where id = ?1")
+        .bind(ordered.project.0)
+        .fetch_one(&mut *conn)
+        .await?;
+    let request = NewCompletionJob {
+        adapter: ordered.adapter,
+        base_model: false,
+        completions_per_prompt: 1,
+        sampling: ordered.sampling.clone(),
+        task_plan: TaskPlan::default(),
+        n_prompts: None,
+    };
+    let prompts: Vec<i64> = ordered.prompts.iter().map(|prompt| prompt.0).collect();
+    insert(conn, ordered.project, &base_model, &request, &prompts, by, now).await
+}
+
+/// The job with its prompts, of which there is one at least.
+async fn insert(
+    conn: &mut SqliteConnection,
+    project: ProjectId,
+    base_model: &str,
+    request: &NewCompletionJob,
+    prompts: &[i64],
+    by: &Person,
+    now: Timestamp,
+) -> Result<CompletionJobId> {
+    let job = jobs::NewJob {
+        kind: jobs::JobKind::Completions,
+        project,
+        base_model,
+        adapter: request.adapter,
+        created_by: Some(by.user),
+    };
+    let job = jobs::insert(conn, &job, now).await?;
+    let n_prompts = prompts.len() as u64;
+    let id: i64 = sqlx::query_scalar(
+        "insert into completion_job (job_id, request, n_total) values (?1, ?2, ?3) returning id",
+    )
+    .bind(job.0)
+    .bind(text::to_json(request)?)
+    .bind((n_prompts * u64::from(request.completions_per_prompt)).cast_signed())
+    .fetch_one(&mut *conn)
+    .await?;
+    sqlx::query(
+        "insert into completion_job_prompt (completion_job_id, prompt_id) select ?1, value from json_each(?2)",
+    )
+    .bind(id)
+    .bind(text::to_json(&prompts)?)
+    .execute(&mut *conn)
+    .await?;
     let detail = json!({
         "adapter": request.adapter, "completions_per_prompt": request.completions_per_prompt, "n_prompts": n_prompts,
         "seed": request.sampling.seed,
     });
-    let job = jobs::read(&mut tx, job).await?;
-    job_events::note(&mut tx, &by.into(), &job, Change::Ordered, detail, now).await?;
-    tx.commit().await?;
-    Ok(created)
+    let job = jobs::read(conn, job).await?;
+    job_events::note(conn, &by.clone().into(), &job, Change::Ordered, detail, now).await?;
+    Ok(CompletionJobId(id))
 }
 
 /// The project's completion jobs, newest first.
@@ -125,10 +189,29 @@ pub async fn abort(
         .bind(id.0)
         .fetch_optional(&mut *tx)
         .await?;
-    jobs::abort(&mut tx, JobId(job.ok_or(Error::NotFound)?), &by, now).await?;
+    let job = JobId(job.ok_or(Error::NotFound)?);
+    jobs::abort(&mut tx, job, &by, now).await?;
+    contests::after_job(&mut tx, job, now).await?;
     let job = read(&mut tx, id).await?;
     tx.commit().await?;
     Ok(job)
+}
+
+/// Aborts a job of a contest that is over, where it is not.
+pub(super) async fn abort_unless_over(
+    conn: &mut SqliteConnection,
+    id: CompletionJobId,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<()> {
+    let job: i64 = sqlx::query_scalar("select job_id from completion_job where id = ?1")
+        .bind(id.0)
+        .fetch_one(&mut *conn)
+        .await?;
+    match jobs::read(conn, JobId(job)).await?.status.is_over() {
+        true => Ok(()),
+        false => jobs::abort(conn, JobId(job), by, now).await,
+    }
 }
 
 /// The completion job that a job is, for those who watch it.
@@ -184,7 +267,7 @@ pub async fn work_of(conn: &mut SqliteConnection, job: JobId) -> Result<Work> {
     })
 }
 
-async fn read(conn: &mut SqliteConnection, id: CompletionJobId) -> Result<CompletionJob> {
+pub(super) async fn read(conn: &mut SqliteConnection, id: CompletionJobId) -> Result<CompletionJob> {
     let row: Option<CompletionJobRow> = sqlx::query_as(
         "select c.id, j.project_id, c.request, a.name as adapter_name, j.status, c.n_done, c.n_total,
                 c.n_tasks, c.n_without_task, j.seconds_left, j.worker, j.error, j.created_at, j.started_at, j.finished_at

@@ -1,7 +1,11 @@
 //! Completions as trainers hand them in. A (job, prompt, index) that is already stored is left as it is, and the
 //! last completion of a prompt makes the prompt's tasks in the same transaction.
 
-use super::{Db, Error, Result, completion_jobs, jobs, leases, tasks, text};
+use super::{
+    Db, Error, Result, completion_jobs,
+    contests::{self, Paired},
+    jobs, leases, tasks, text,
+};
 use crate::render;
 use laurel_protocol::{
     AdapterId, Completion, CompletionId, CompletionOrigin, Directive, FieldError, FinishedCompletion,
@@ -29,6 +33,7 @@ pub async fn store(
     let mut tx = db.write().await?;
     let job = leases::require_lease(&mut tx, lease, now).await?;
     let order = completion_jobs::order_of(&mut tx, &job).await?;
+    let contest = contests::of_job(&mut tx, order.id).await?;
     let mut n_new = 0;
     let mut n_tasks_made = 0;
     let mut n_without_task = 0;
@@ -48,9 +53,19 @@ pub async fn store(
         .await?;
         let n_done = n_done.ok_or_else(|| refused("prompt_id", "is not a prompt of this job"))?;
         if n_done == i64::from(order.request.completions_per_prompt) {
-            let n_made = tasks::make(&mut tx, &order, completion.prompt_id, now).await?;
+            let (n_made, n_without) = match contest {
+                Some(contest) => match contests::pair(&mut tx, contest, completion.prompt_id, now).await? {
+                    Paired::Waits => (0, 0),
+                    Paired::Task => (1, 0),
+                    Paired::NoTask => (0, 1),
+                },
+                None => match tasks::make(&mut tx, &order, completion.prompt_id, now).await? {
+                    0 => (0, 1),
+                    n_made => (n_made, 0),
+                },
+            };
             n_tasks_made += n_made;
-            n_without_task += i64::from(n_made == 0);
+            n_without_task += n_without;
         }
     }
     if n_new > 0 {

@@ -4,7 +4,7 @@
 use super::{
     Db, Error, Result, adapters,
     audit::Actor,
-    chat_jobs, completion_jobs,
+    chat_jobs, completion_jobs, contests,
     jobs::{self, Job, JobKind},
     rounds, scorings, text,
 };
@@ -192,6 +192,7 @@ pub async fn finish(
     let error = error.map(jobs::shortened);
     jobs::end(&mut tx, &job, to, error.as_deref(), &lease.holder(), now).await?;
     scorings::work::after(&mut tx, &job, now).await?;
+    contests::after_job(&mut tx, job.id, now).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -263,6 +264,7 @@ async fn release_expired(conn: &mut SqliteConnection, now: Timestamp) -> Result<
             to => (to, None),
         };
         jobs::set_status(conn, &job, to, error.as_deref(), &Actor::Server, now).await?;
+        contests::after_job(conn, id, now).await?;
         released.push(jobs::read(conn, id).await?);
     }
     Ok(released)

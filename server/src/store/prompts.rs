@@ -166,6 +166,33 @@ pub(super) async fn keep(
     Ok(PromptId(id))
 }
 
+/// The numbers of these prompts; those that the project lacks are stored first. They are good: `NewContest::validate` checked.
+pub(super) async fn require_all(
+    conn: &mut SqliteConnection,
+    project: ProjectId,
+    prompts: &[PromptText],
+    now: Timestamp,
+) -> Result<Vec<PromptId>> {
+    let mut new = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        new.push(NewPrompt {
+            messages: text::to_json(&prompt.clone().into_messages())?,
+            priority: 0,
+        });
+    }
+    insert(conn, project, &new, now).await?;
+    let hashes: Vec<String> = new.iter().map(|new| text::sha256_hex(&new.messages)).collect();
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "select id from prompt
+         where project_id = ?1 and content_hash in (select value from json_each(?2)) order by id",
+    )
+    .bind(project.0)
+    .bind(text::to_json(&hashes)?)
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(PromptId).collect())
+}
+
 /// One page in the order of import, of those in which a text occurs if one is given; capital letters of English do not
 /// matter.
 pub async fn page(

@@ -1,9 +1,10 @@
 //! Tasks: which completions of a prompt stand beside one another, decided when the last completion of the prompt
 //! in a job has come. Identical texts never meet. Also the task's counter and status, which change in
-//! [`add_to_counter`] and, for the one vote of a battle, [`empty_live`].
+//! [`add_to_counter`], for the one vote of a battle in [`empty_live`], and for what leaves the queue with a contest in
+//! [`withdraw_of_contest`].
 
 use super::{Error, Result, completion_jobs::Order, text};
-use laurel_protocol::{LabelType, ProjectId, PromptId, TaskId, TaskPlan, Timestamp};
+use laurel_protocol::{AssignmentId, ContestId, LabelType, ProjectId, PromptId, TaskId, TaskPlan, Timestamp};
 use sqlx::SqliteConnection;
 use std::collections::HashSet;
 
@@ -72,7 +73,7 @@ pub(super) async fn make(
         }
     };
     for group in &groups {
-        insert(conn, order, prompt, overlap, group, now).await?;
+        insert(conn, order.project, prompt, overlap, group, now).await?;
     }
     Ok(groups.len())
 }
@@ -103,19 +104,51 @@ pub(super) async fn empty_live(conn: &mut SqliteConnection, task: TaskId) -> Res
     Ok(())
 }
 
-async fn insert(
+/// Takes the open tasks of a contest out of the queue. Whoever holds one may still answer it.
+pub(super) async fn withdraw_of_contest(conn: &mut SqliteConnection, contest: ContestId) -> Result<()> {
+    sqlx::query(
+        "update task set retired = 1, overlap = n_annotations + n_held, status = iif(n_held = 0, 'done', 'open')
+         from (select t.id as held_id, (select count(*) from assignment a
+                                        where a.task_id = t.id and a.status = 'held') as n_held
+               from contest_prompt p join task t on t.id = p.task_id
+               where p.contest_id = ?1 and t.status = 'open')
+         where task.id = held_id",
+    )
+    .bind(contest.0)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A hold on a contest's task that has left the queue is gone: nobody else is asked in its place.
+pub(super) async fn give_up_withdrawn(conn: &mut SqliteConnection, hold: AssignmentId) -> Result<()> {
+    sqlx::query(
+        "update task set overlap = n_annotations + n_held, status = iif(n_held = 0, 'done', 'open')
+         from (select t.id as held_id, (select count(*) from assignment o
+                                        where o.task_id = t.id and o.status = 'held') as n_held
+               from assignment a join contest_prompt p on p.task_id = a.task_id join task t on t.id = p.task_id
+               where a.id = ?1 and t.retired = 1 and t.status = 'open')
+         where task.id = held_id",
+    )
+    .bind(hold.0)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn insert(
     conn: &mut SqliteConnection,
-    order: &Order,
+    project: ProjectId,
     prompt: PromptId,
     overlap: i64,
     group: &[i64],
     now: Timestamp,
-) -> Result<()> {
+) -> Result<TaskId> {
     let task: i64 = sqlx::query_scalar(
         "insert into task (project_id, prompt_id, overlap, status, created_at, priority)
          select ?1, id, ?3, 'open', ?4, priority from prompt where id = ?2 returning id",
     )
-    .bind(order.project.0)
+    .bind(project.0)
     .bind(prompt.0)
     .bind(overlap)
     .bind(now.0)
@@ -129,7 +162,7 @@ async fn insert(
             .execute(&mut *conn)
             .await?;
     }
-    Ok(())
+    Ok(TaskId(task))
 }
 
 /// The first of each text, without those in `taken`.

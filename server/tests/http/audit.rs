@@ -293,9 +293,11 @@ async fn every_kind_of_change_is_noted() {
 
     let entries = log(&scene).await;
     let of_scorings = scored().await;
+    let of_contests = crate::contest::noted().await;
     let seen: HashSet<Verb> = entries
         .iter()
         .chain(&of_scorings)
+        .chain(&of_contests)
         .map(|entry| entry.verb)
         .collect();
     let missing: Vec<_> = Verb::ALL.iter().filter(|verb| !seen.contains(verb)).collect();

@@ -10,6 +10,7 @@ mod audit;
 mod chat;
 mod checks;
 mod cli;
+mod contest;
 mod document;
 mod errors;
 mod events;

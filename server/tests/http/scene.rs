@@ -25,6 +25,7 @@ pub fn settings(label_type: LabelType, completions_per_task: u8) -> ProjectSetti
 pub fn order(completions_per_prompt: u8) -> NewCompletionJob {
     NewCompletionJob {
         adapter: None,
+        base_model: false,
         completions_per_prompt,
         sampling: Sampling::default(),
         task_plan: TaskPlan::Together,
@@ -121,6 +122,12 @@ impl Scene {
         text: impl Fn(&WorkPrompt, u32) -> String,
     ) -> CompletionJobId {
         let made: CompletionJob = self.admin.make(&self.path("/completion-jobs"), order).await;
+        self.hand_in(text).await;
+        made.id
+    }
+
+    /// Hands in all that the job which waits asks for, as a trainer would.
+    pub async fn hand_in(&self, text: impl Fn(&WorkPrompt, u32) -> String) {
         let (job, holder) = self.lease().await;
         let path = |rest: &str| format!("/worker/jobs/{}/{rest}", job.job_id);
         let prompts: Vec<WorkPrompt> = holder.get(&path("prompts")).await.lines();
@@ -141,7 +148,6 @@ impl Scene {
         let _: Directive = holder.make(&path("completions"), &finished).await;
         let done = holder.post(&path("finish"), &done()).await;
         assert_eq!(done.status, 204, "{done:?}");
-        made.id
     }
 
     /// Starts a DPO round and leases it.

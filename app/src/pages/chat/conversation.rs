@@ -30,9 +30,10 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    pub fn new() -> Self {
+    /// With an adapter by its number; an empty text is the base model.
+    pub fn with(adapter: String) -> Self {
         Self {
-            adapter: RwSignal::new(String::new()),
+            adapter: RwSignal::new(adapter),
             said: RwSignal::new(Vec::new()),
             answer: RwSignal::new(None),
         }

@@ -16,7 +16,7 @@ use crate::{
 };
 use laurel_protocol::{Adapter, ChatSide, ChatTurn, JobId, JobStatus, NewChatTurn, Project, ProjectId};
 use leptos::{ev::KeyboardEvent, prelude::*};
-use leptos_router::components::A;
+use leptos_router::{components::A, hooks::use_query_map};
 
 pub fn page(id: ProjectId) -> AnyView {
     let ground =
@@ -143,10 +143,13 @@ impl Chat {
 }
 
 fn body(project: &Project, adapters: &[Adapter]) -> AnyView {
+    // The address may name who talks: `?first=ADAPTER&second=ADAPTER`, without a number the base model.
+    let asked = |name: &str| use_query_map().with_untracked(|query| query.get(name));
+    let (first, second) = (asked("first"), asked("second"));
     let chat = Chat {
         project: project.id,
-        sides: [Conversation::new(), Conversation::new()],
-        has_two: RwSignal::new(false),
+        has_two: RwSignal::new(second.is_some()),
+        sides: [first, second].map(|adapter| Conversation::with(adapter.unwrap_or_default())),
         text: RwSignal::new(String::new()),
         turn: RwSignal::new(None),
         stream: StoredValue::new_local(None),

@@ -2,6 +2,7 @@
 //!
 //! Loaded once, then kept true by server-sent events.
 
+mod current;
 mod jobs;
 mod loop_picture;
 mod members;
@@ -16,7 +17,8 @@ pub use start_job::fresh_seed;
 use super::project_form;
 use crate::{api, components::toast::use_toasts, load::Loaded, words::t};
 use laurel_protocol::{
-    Adapter, CompletionJob, JobStatus, Project, ProjectEvent, ProjectId, ProjectSettings, Round, Scoring,
+    Adapter, CompletionJob, Current, JobStatus, Project, ProjectEvent, ProjectId, ProjectSettings, Round,
+    Scoring,
 };
 use leptos::prelude::*;
 use leptos_router::components::A;
@@ -30,6 +32,7 @@ pub struct Live {
     pub rounds: Loaded<Vec<Round>>,
     pub adapters: Loaded<Vec<Adapter>>,
     pub scorings: Loaded<Vec<Scoring>>,
+    pub current: Loaded<Current>,
 }
 
 impl Live {
@@ -72,6 +75,7 @@ impl Live {
         self.rounds.refresh();
         self.adapters.refresh();
         self.scorings.refresh();
+        self.current.refresh();
     }
 }
 
@@ -83,6 +87,7 @@ pub fn page(id: ProjectId) -> AnyView {
         rounds: Loaded::new(move || api::round::list(id)),
         adapters: Loaded::new(move || api::adapter::list(id)),
         scorings: Loaded::new(move || api::scoring::list(id)),
+        current: Loaded::new(move || api::contest::current(id)),
     };
     let connected = RwSignal::new(true);
     let on_live = move |on| {
@@ -157,6 +162,7 @@ fn body(live: Live) -> AnyView {
             <div class="stack">
                 {outcome::rounds(live)}
                 {outcome::adapters(live)}
+                {current::view(live)}
                 {scorings::view(live)}
                 {outcome::exports(live)}
             </div>

@@ -7,6 +7,7 @@ use crate::{
         action::Action,
         field::{Errors, Field, number, select_field, text_field},
     },
+    pages::contest::words::name,
     words::{fill, t},
 };
 use laurel_protocol::{
@@ -21,6 +22,8 @@ const ADAPTER: Field = Field {
     help: "",
     hook: "job-adapter",
 };
+/// As no adapter's number can be.
+const BASE_MODEL: &str = "base_model";
 const PLAN: Field = Field {
     name: "task_plan",
     label: "Compare",
@@ -107,6 +110,7 @@ pub fn view(live: Live) -> AnyView {
         let one = |error| vec![error];
         let job = NewCompletionJob {
             adapter: adapter.get_untracked().parse::<AdapterId>().ok(),
+            base_model: adapter.get_untracked() == BASE_MODEL,
             completions_per_prompt: number(per_prompt, PER_PROMPT.name).map_err(one)?,
             sampling: Sampling {
                 temperature: number(temperature, TEMPERATURE.name).map_err(one)?,
@@ -158,7 +162,12 @@ pub fn view(live: Live) -> AnyView {
         }
     };
     let generators = move || {
-        let mut options = vec![(String::new(), t("Base model").to_owned())];
+        let current = live.current.with_ready(|current| name(&current.current));
+        let current = current.unwrap_or_else(|| t("Base model").to_owned());
+        let mut options = vec![
+            (String::new(), fill("Current: {0}", &[&current])),
+            (BASE_MODEL.to_owned(), t("Base model").to_owned()),
+        ];
         // A reward model scores; it does not write.
         let writers = live.adapters.get().unwrap_or_default().into_iter();
         options.extend(

@@ -25,6 +25,12 @@ const BASE: Field = Field {
     help: "Two contenders at least are needed.",
     hook: "arena-base-model",
 };
+const CURRENT: Field = Field {
+    name: "arena.current",
+    label: "The current adapter is a contender",
+    help: "Once one has been promoted.",
+    hook: "arena-current",
+};
 const MAX_TOKENS: Field = Field {
     name: "arena.max_tokens",
     label: "Longest answer",
@@ -49,6 +55,7 @@ pub(super) struct Fields {
     on: RwSignal<bool>,
     max_turns: RwSignal<String>,
     base: RwSignal<bool>,
+    current: RwSignal<bool>,
     adapters: RwSignal<Vec<AdapterId>>,
     max_tokens: RwSignal<String>,
     temperature: RwSignal<String>,
@@ -63,6 +70,7 @@ impl Fields {
             on: RwSignal::new(arena.on),
             max_turns: RwSignal::new(arena.max_turns.to_string()),
             base: RwSignal::new(arena.base_model),
+            current: RwSignal::new(arena.current),
             adapters: RwSignal::new(arena.adapters.clone()),
             max_tokens: RwSignal::new(arena.sampling.max_tokens.to_string()),
             temperature: RwSignal::new(arena.sampling.temperature.to_string()),
@@ -76,6 +84,7 @@ impl Fields {
             on: self.on.get_untracked(),
             max_turns: number(self.max_turns, MAX_TURNS.name)?,
             base_model: self.base.get_untracked(),
+            current: self.current.get_untracked(),
             adapters: self.adapters.get_untracked(),
             sampling: Sampling {
                 max_tokens: number(self.max_tokens, MAX_TOKENS.name)?,
@@ -109,6 +118,7 @@ pub(super) fn fieldset(fields: Fields, adapters: Signal<Vec<Adapter>>, errors: E
             <legend>{t("Arena")}</legend>
             {switch_field(ON, fields.on)}
             {switch_field(BASE, fields.base)}
+            {switch_field(CURRENT, fields.current)}
             {contenders}
             {reason}
             <div class="field-row">

@@ -3,6 +3,7 @@
 mod alarms;
 mod charts;
 mod facts;
+mod gate;
 mod health;
 mod preview;
 mod record;
@@ -127,6 +128,7 @@ fn body(live: Live) -> AnyView {
         {move || state.get().map(standing)}
         {alarms::view(live)}
         {after(live, first.spec.kind)}
+        {gate::view(live, first.spec.kind)}
         {charts::view(live, first.spec.kind)}
         {charts::files(first.id)}
         {health::view(live, first.id, first.spec.kind)}
@@ -290,6 +292,7 @@ fn next_job(round: &Round, project: &Project, jobs: &[CompletionJob]) -> NewComp
     sampling.seed = fresh_seed(jobs);
     NewCompletionJob {
         adapter: round.adapter,
+        base_model: false,
         completions_per_prompt: match project.settings.label_type {
             LabelType::Pick => 1,
             LabelType::Rank | LabelType::BestWorst | LabelType::Rate => {

@@ -2,11 +2,16 @@
 
 use super::{Live, rollouts};
 use crate::{
+    components::label::sheet::{
+        diff::{Change, diff},
+        spoken,
+    },
     format,
     words::{t, t_owned},
 };
 use laurel_protocol::{LogLevel, LogLine, Message, RoundKind, Sample, Speaker};
 use leptos::prelude::*;
+use leptos_router::components::A;
 
 pub fn samples(live: Live, kind: RoundKind) -> AnyView {
     if kind == RoundKind::Reward {
@@ -24,11 +29,26 @@ pub fn samples(live: Live, kind: RoundKind) -> AnyView {
     };
     view! {
         <section class="card" aria-labelledby="samples-title">
-            <h2 id="samples-title">{t("Before and after")}</h2>
+            <div class="page-head">
+                <h2 id="samples-title">{t("Before and after")}</h2>
+                {move || ask_both(live)}
+            </div>
             {list}
         </section>
     }
     .into_any()
+}
+
+/// To the chat with what the round started from beside what it made.
+fn ask_both(live: Live) -> Option<AnyView> {
+    let round = live.round.get()?;
+    let made = round.adapter?;
+    let start = round
+        .starting_adapter
+        .map_or_else(String::new, |start| start.to_string());
+    let href = format!("/projects/{}/chat?first={start}&second={made}", round.project_id);
+    let link = view! { <A href=href attr:class="button button-quiet" attr:data-test="ask-both">{t("Ask both your own prompts")}</A> };
+    Some(link.into_any())
 }
 
 /// The last thing that the user says in a prompt.
@@ -38,21 +58,33 @@ pub fn question(prompt: &[Message]) -> Option<String> {
 }
 
 fn sample(sample: Sample) -> AnyView {
-    let after = if sample.after.is_empty() {
-        "…".to_owned()
-    } else {
-        sample.after
+    let (before, after) = match sample.after.is_empty() {
+        true => (sample.before.into_any(), "…".into_any()),
+        false => marked(&sample.before, &sample.after),
     };
     view! {
         <article class="sample" data-test="round-sample">
             <p class="sample-prompt">{question(&sample.prompt)}</p>
             <div class="sample-pair">
-                <div><h3>{t("Before")}</h3><p class="verbatim" data-test="sample-before">{sample.before}</p></div>
-                <div class="sample-after"><h3>{t("After")}</h3><p class="verbatim" data-test="sample-after">{after}</p></div>
+                <div><h3>{t("Before")}</h3><p class="verbatim diff" data-test="sample-before">{before}</p></div>
+                <div class="sample-after"><h3>{t("After")}</h3><p class="verbatim diff" data-test="sample-after">{after}</p></div>
             </div>
         </article>
     }
     .into_any()
+}
+
+/// Two answers, in each of them marked what the other one lacks, word by word.
+fn marked(before: &str, after: &str) -> (AnyView, AnyView) {
+    let changes = diff(before, after);
+    let side = |other: fn(&Change<'_>) -> bool| {
+        let own: Vec<Change<'_>> = changes.iter().copied().filter(|change| !other(change)).collect();
+        spoken(&own).into_any()
+    };
+    (
+        side(|change| matches!(change, Change::New(_))),
+        side(|change| matches!(change, Change::Gone(_))),
+    )
 }
 
 pub fn log(live: Live) -> AnyView {

@@ -3,7 +3,7 @@
 use super::{Stored, choice, note, read};
 use crate::{
     chats::Chats,
-    store::{Db, Error, Result, adapters, audit::Person, chat_jobs, checks, members, text},
+    store::{Db, Error, Result, adapters, audit::Person, chat_jobs, checks, members, promotions, text},
 };
 use laurel_protocol::{
     AdapterId, Arena, BattleId, BattleStatus, ChatSide, Choice, FieldError, JobId, LabelType, Message,
@@ -37,7 +37,8 @@ pub async fn begin(
     };
     messages.push(Message::user(new.text.trim()));
     require_short(&messages)?;
-    let sides = draw(&arena)?;
+    let current = promotions::current(&mut tx, project).await?;
+    let sides = draw(arena.contenders_with(current))?;
     let sampling = Sampling {
         seed: draw_seed()?,
         ..arena.sampling
@@ -212,8 +213,7 @@ pub(in crate::store) async fn require_contenders(
 }
 
 /// Two of the contenders, in the order in which they are shown.
-fn draw(arena: &Arena) -> Result<Vec<Option<AdapterId>>> {
-    let mut contenders = arena.contenders();
+fn draw(mut contenders: Vec<Option<AdapterId>>) -> Result<Vec<Option<AdapterId>>> {
     text::shuffle(&mut contenders)?;
     contenders.truncate(2);
     Ok(contenders)
@@ -235,7 +235,8 @@ mod tests {
             adapters: vec![AdapterId(3), AdapterId(4)],
             ..Arena::default()
         };
-        let drawn: std::collections::BTreeSet<_> = (0..2000).map(|_| draw(&arena).unwrap()).collect();
+        let drawn: std::collections::BTreeSet<_> =
+            (0..2000).map(|_| draw(arena.contenders()).unwrap()).collect();
         // Three contenders, two places; that one of them never comes in 2000 draws has a chance below 10^-150.
         assert_eq!(drawn.len(), 6);
         assert!(drawn.iter().all(|pair| pair[0] != pair[1]));

@@ -5,7 +5,7 @@ use crate::store::{
     assignments::{self, Status},
     audit::{self, Person},
     checks::{copy_completions, stored_order},
-    comparisons, text,
+    comparisons, contests, text,
     written::Place,
 };
 use laurel_protocol::{
@@ -91,6 +91,7 @@ pub async fn decide(
     };
     let shown: Vec<CompletionId> = order.into_iter().map(CompletionId).collect();
     comparisons::derive(&mut tx, project, place, &answer, &shown).await?;
+    contests::after_task(&mut tx, task, now).await?;
     audit::note_task(
         &mut tx,
         &by.clone().into(),

@@ -4,7 +4,7 @@ use super::{completions, prompt};
 use crate::store::{
     Db, Error, Result,
     audit::{self, Person},
-    projects, text,
+    contests, projects, text,
 };
 use laurel_protocol::{AssignmentId, Flag, FlaggedPage, ProjectId, TaskId, Timestamp, Verb};
 
@@ -88,6 +88,7 @@ pub async fn retire(db: &Db, task: TaskId, retired: bool, by: &Person, now: Time
         Verb::TaskPutBack
     };
     audit::note_task(&mut tx, &by.clone().into(), verb, (project, task), now).await?;
+    contests::after_task(&mut tx, task, now).await?;
     tx.commit().await?;
     Ok(project)
 }
