@@ -76,6 +76,7 @@ fn App() -> impl IntoView {
                     <Route path=path!("/projects/:id") view=|| admin(AdminPage::Overview)/>
                     <Route path=path!("/projects/:id/chat") view=|| admin(AdminPage::Chat)/>
                     <Route path=path!("/projects/:id/gold") view=|| admin(AdminPage::Gold)/>
+                    <Route path=path!("/projects/:id/plan") view=|| admin(AdminPage::Plan)/>
                     <Route path=path!("/projects/:id/progress") view=|| admin(AdminPage::Progress)/>
                     <Route path=path!("/projects/:id/prompts") view=|| admin(AdminPage::Prompts)/>
                     <Route path=path!("/projects/:id/quality") view=|| admin(AdminPage::Quality)/>

@@ -61,6 +61,7 @@ pub enum AuditSubject {
     Round,
     Adapter,
     Scoring,
+    PlannedRound,
     Database,
 }
 
@@ -141,6 +142,17 @@ verbs! {
     RoundAborted,
     RoundFinished,
     RoundFailed,
+    /// Another place among the rounds that wait for a trainer.
+    RoundMoved,
+    /// A round that starts once what it waits for has come.
+    RoundPlanned,
+    PlanChanged,
+    PlanMoved,
+    PlanLaunched,
+    PlanFailed,
+    PlanCancelled,
+    /// It waits again, after it had failed or was cancelled.
+    PlanRetried,
     AdapterAccepted,
     /// A scoring of the open tasks, for active selection.
     ScoringOrdered,

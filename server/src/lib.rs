@@ -11,6 +11,7 @@ pub mod extract;
 pub mod guards;
 pub mod listen;
 pub mod passwords;
+pub mod plan;
 pub mod quality;
 pub mod render;
 pub mod reports;

@@ -6,8 +6,8 @@ use crate::{
     error::{Failure, REQUEST_ID},
     guards,
     routes::{
-        accounts, arena, audit, chat, completion_jobs, events, health, labelling, lines, members, projects,
-        quality, review, rounds, scorings, worker,
+        accounts, arena, audit, chat, completion_jobs, events, health, labelling, lines, members, planned,
+        plans, projects, quality, review, rounds, scorings, worker,
     },
     state::AppState,
     static_files,
@@ -87,6 +87,14 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(review::retire, review::put_back))
         // Rounds
         .routes(routes!(rounds::list, rounds::create))
+        .routes(routes!(plans::plan_round))
+        .routes(routes!(planned::list, planned::create))
+        .routes(routes!(planned::recipe))
+        .routes(routes!(planned::change))
+        .routes(routes!(planned::cancel))
+        .routes(routes!(planned::retry))
+        .routes(routes!(planned::shift))
+        .routes(routes!(planned::shift_round))
         .routes(routes!(rounds::get))
         .routes(routes!(rounds::pause))
         .routes(routes!(rounds::resume))

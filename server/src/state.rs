@@ -1,7 +1,7 @@
 //! What every handler can reach: the database, the settings, who listens for events, who chats, and who signs in too
 //! often.
 
-use crate::{chats::Chats, events::Events, reports::Reports, sign_ins::SignIns, store::Db};
+use crate::{chats::Chats, events::Events, plan::Kept, reports::Reports, sign_ins::SignIns, store::Db};
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 use tokio::sync::watch;
 
@@ -40,6 +40,7 @@ pub struct AppState {
     pub chats: Chats,
     pub sign_ins: Arc<SignIns>,
     pub reports: Reports,
+    pub plans: Kept,
     /// Turns true when the server stops: streams end then.
     pub stopping: watch::Receiver<bool>,
 }

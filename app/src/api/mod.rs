@@ -12,6 +12,7 @@ pub mod completion;
 pub mod events;
 pub mod label;
 pub mod members;
+pub mod planned;
 pub mod project;
 pub mod review;
 pub mod round;

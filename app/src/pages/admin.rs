@@ -3,8 +3,8 @@
 //! `xtask/src/split.rs`).
 
 use super::{
-    arena, audit, chat, gold, overview, people, person, progress, project_new, prompts, quality, review,
-    round, round_new, tokens,
+    arena, audit, chat, gold, overview, people, person, plan, progress, project_new, prompts, quality,
+    review, round, round_new, tokens,
 };
 use crate::{
     error::AppError,
@@ -25,6 +25,7 @@ pub enum AdminPage {
     Overview,
     Chat,
     Gold,
+    Plan,
     Progress,
     Prompts,
     Quality,
@@ -77,6 +78,7 @@ fn show(page: AdminPage, admin: Admin) -> AnyView {
         AdminPage::Overview => route_id(|id| overview::page(ProjectId(id))),
         AdminPage::Chat => route_id(|id| chat::page(ProjectId(id))),
         AdminPage::Gold => route_id(|id| gold::page(ProjectId(id))),
+        AdminPage::Plan => route_id(|id| plan::page(ProjectId(id))),
         AdminPage::Progress => route_id(|id| progress::page(ProjectId(id))),
         AdminPage::Prompts => route_id(|id| prompts::page(ProjectId(id))),
         AdminPage::Quality => route_id(|id| quality::page(ProjectId(id))),

@@ -9,7 +9,7 @@ use crate::{
     listen::{self, Patience},
     reports::Reports,
     router,
-    routes::{chat, worker},
+    routes::{chat, planned, worker},
     state::{AppState, Settings},
     store::{self, Db, accounts, audit::Person, chat_jobs, invites, jobs, leases, snapshots},
 };
@@ -103,6 +103,7 @@ pub async fn run(options: Options) -> Result<()> {
         chats: Chats::default(),
         sign_ins: Arc::default(),
         reports: Reports::default(),
+        plans: Default::default(),
         stopping,
     };
     println!("Laurel listens on {url}");
@@ -146,7 +147,8 @@ async fn clear_uploads(db: &Db, data: &Path) {
     }
 }
 
-/// Takes jobs back whose trainers fell silent, and gives up turns of chats that nobody watches.
+/// Takes jobs back whose trainers fell silent, gives up turns of chats that nobody watches, and starts planned
+/// rounds whose time has come.
 async fn sweep(app: AppState) {
     let mut every = tokio::time::interval(Duration::from_secs(2));
     loop {
@@ -156,6 +158,7 @@ async fn sweep(app: AppState) {
             Err(error) => tracing::warn!(%error, "Jobs could not be looked through"),
         }
         chat::tidy(&app).await;
+        planned::start_due(&app).await;
     }
 }
 

@@ -52,6 +52,18 @@ pub fn report(all: &Judgements) -> Quality {
     }
 }
 
+/// How reliable each person is, without an interval where that takes long; of some too little is known.
+pub fn reliabilities(all: &Judgements) -> BTreeMap<UserId, Option<f64>> {
+    let tables = Tables::of(&all.judged);
+    let people: BTreeSet<UserId> = all.judged.iter().map(|judged| judged.user).collect();
+    let people: Vec<UserId> = people.into_iter().collect();
+    let estimates = reliability::reliabilities(tables.contests(&people), people.len());
+    let values = estimates
+        .into_iter()
+        .map(|estimate| estimate.map(|known| known.value));
+    people.into_iter().zip(values).collect()
+}
+
 /// The tasks that at least two people judged.
 fn shared_tasks(judged: &[Judged]) -> BTreeSet<TaskId> {
     let (mut seen, mut shared) = (BTreeSet::new(), BTreeSet::new());

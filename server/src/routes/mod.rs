@@ -11,6 +11,8 @@ pub mod health;
 pub mod labelling;
 pub mod lines;
 pub mod members;
+pub mod planned;
+pub mod plans;
 pub mod projects;
 pub mod quality;
 pub mod review;

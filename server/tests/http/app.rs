@@ -64,6 +64,7 @@ impl App {
             chats: Chats::default(),
             sign_ins: Arc::default(),
             reports: Default::default(),
+            plans: Default::default(),
             stopping,
         };
         Self {

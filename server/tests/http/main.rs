@@ -21,6 +21,8 @@ mod own;
 mod pages;
 mod pause;
 mod people;
+mod plan;
+mod planned;
 mod ppo;
 mod progress;
 mod prompts;

@@ -124,6 +124,7 @@ fn body(live: Live) -> AnyView {
             </div>
             <div class="actions">
                 <A href=format!("/projects/{id}/prompts") attr:class="button" attr:data-test="prompts-link">{t("Prompts")}</A>
+                <A href=format!("/projects/{id}/plan") attr:class="button" attr:data-test="plan-link">{t("Plan")}</A>
                 <A href=format!("/projects/{id}/progress") attr:class="button" attr:data-test="progress-link">{t("Progress")}</A>
                 <A href=format!("/projects/{id}/quality") attr:class="button" attr:data-test="quality-link">{t("Quality")}</A>
                 <A href=format!("/projects/{id}/review") attr:class="button" attr:data-test="review-link">{t("Review")}</A>

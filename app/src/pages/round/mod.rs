@@ -2,6 +2,7 @@
 
 mod alarms;
 mod charts;
+mod compare;
 mod facts;
 mod health;
 mod preview;
@@ -121,7 +122,12 @@ fn body(live: Live) -> AnyView {
                     <span class="muted">{kind_name(first.spec.kind)}</span>
                 </p>
             </div>
-            {orders(live, first.id, action)}
+            <div class="actions">
+                <A href=format!("/projects/{project}/rounds/new?from={}", first.id) attr:class="button" attr:data-test="clone-round">
+                    {t("Copy")}
+                </A>
+                {orders(live, first.id, action)}
+            </div>
         </div>
         {action.error_line()}
         {move || state.get().map(standing)}
@@ -135,6 +141,7 @@ fn body(live: Live) -> AnyView {
             {record::log(live)}
             {facts::view(live, project)}
         </div>
+        {compare::view(first, project)}
     }
     .into_any()
 }
