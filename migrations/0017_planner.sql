@@ -19,3 +19,31 @@ create index planned_waiting on planned_round (project_id, turn) where status = 
 
 -- The place of a job among those that wait; null: its number. Admins move rounds by it.
 alter table job add column turn integer;
+
+-- Addresses that hear of a project's rounds, and the outbox of what they are to hear. A delivery's status changes in
+-- server/src/store/webhooks.rs alone.
+create table webhook (
+    id         integer primary key autoincrement,
+    project_id integer not null references project (id) on delete cascade,
+    url        text not null,
+    events     text not null check (json_valid(events)), -- [protocol::HookEvent]
+    secret     text not null,                          -- signs what is sent, so that its hash would not do
+    created_at integer not null
+) strict;
+create index webhook_project on webhook (project_id);
+
+create table webhook_delivery (
+    id          integer primary key autoincrement,
+    webhook_id  integer not null references webhook (id) on delete cascade,
+    event       text not null,
+    body        text not null,                         -- as it is sent and signed
+    status      text not null check (status in ('pending', 'sent', 'failed')),
+    n_attempts  integer not null default 0,
+    next_at     integer,
+    http_status integer,                               -- of the last try
+    error       text,                                  -- protocol::NoAnswer, of the last try
+    created_at  integer not null,
+    check ((status = 'pending') = (next_at is not null))
+) strict;
+create index webhook_delivery_due on webhook_delivery (next_at) where status = 'pending';
+create index webhook_delivery_webhook on webhook_delivery (webhook_id, id);

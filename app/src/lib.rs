@@ -15,6 +15,7 @@ pub mod error;
 pub mod format;
 pub mod language;
 pub mod load;
+pub mod notify;
 pub mod outbox;
 pub mod pages;
 pub mod session;

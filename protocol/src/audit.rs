@@ -62,6 +62,7 @@ pub enum AuditSubject {
     Adapter,
     Scoring,
     PlannedRound,
+    Webhook,
     Database,
 }
 
@@ -153,6 +154,9 @@ verbs! {
     PlanCancelled,
     /// It waits again, after it had failed or was cancelled.
     PlanRetried,
+    WebhookMade,
+    WebhookChanged,
+    WebhookDeleted,
     AdapterAccepted,
     /// A scoring of the open tasks, for active selection.
     ScoringOrdered,

@@ -28,7 +28,8 @@ macro_rules! ids {
 
 ids! {
     UserId, InviteId, TokenId, ProjectId, PromptId, CompletionId, CompletionJobId, TaskId, AssignmentId,
-    AnnotationId, SnapshotId, RoundId, AdapterId, AuditId, BattleId, ScoringId, PlannedId,
+    AnnotationId, SnapshotId, RoundId, AdapterId, AuditId, BattleId, ScoringId, PlannedId, WebhookId,
+    DeliveryId,
     /// A unit of work that a trainer leases: a round, a completion job, a scoring.
     JobId,
 }

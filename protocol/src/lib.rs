@@ -36,6 +36,7 @@ pub mod row;
 pub mod scoring;
 pub mod selection;
 pub mod template;
+pub mod webhook;
 pub mod worker;
 
 pub use account::*;
@@ -69,4 +70,5 @@ pub use row::*;
 pub use scoring::*;
 pub use selection::*;
 pub use template::*;
+pub use webhook::*;
 pub use worker::*;

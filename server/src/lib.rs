@@ -23,3 +23,4 @@ pub mod spool;
 pub mod state;
 pub mod static_files;
 pub mod store;
+pub mod webhooks;

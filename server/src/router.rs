@@ -7,7 +7,7 @@ use crate::{
     guards,
     routes::{
         accounts, arena, audit, chat, completion_jobs, events, health, labelling, lines, members, planned,
-        plans, projects, quality, review, rounds, scorings, worker,
+        plans, projects, quality, review, rounds, scorings, webhooks, worker,
     },
     state::AppState,
     static_files,
@@ -95,6 +95,9 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(planned::retry))
         .routes(routes!(planned::shift))
         .routes(routes!(planned::shift_round))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::change, webhooks::delete))
+        .routes(routes!(webhooks::test))
         .routes(routes!(rounds::get))
         .routes(routes!(rounds::pause))
         .routes(routes!(rounds::resume))

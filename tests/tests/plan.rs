@@ -91,6 +91,33 @@ fn an_admin_plans_a_night_of_rounds_and_each_starts_when_its_time_has_come() -> 
 }
 
 #[test]
+fn a_webhook_shows_its_key_once_and_what_came_of_a_test() -> Result<()> {
+    let scripted = Scripted::start()?;
+    let project = scripted.project(&scene::pick(1), 1)?;
+    let browser = Browser::start(&scripted.server.url())?;
+    browser.sign_in(ADMIN, PASSWORD)?;
+    browser.open(&format!("/projects/{project}/plan"))?;
+    browser.sees("browser-notifications")?;
+    unfold(&browser, "add-webhook")?;
+    browser.fill("webhook-url", "ftp://example.org")?;
+    browser.click("save-webhook")?;
+    browser.sees_no("webhook")?;
+    browser.fill("webhook-url", "http://127.0.0.1:9/")?;
+    browser.click("save-webhook")?;
+    ensure!(browser.text("webhook-secret")?.len() == 64);
+    browser.click("test-webhook")?;
+    // This server was not told that it may send to its own machine.
+    browser.reads("delivery", "may not send")?;
+    browser.attribute_becomes("delivery", "data-status", "pending", SECONDS)?;
+    browser.reload()?;
+    browser.sees("webhook")?;
+    browser.sees_no("webhook-secret")?;
+    browser.click("delete-webhook")?;
+    browser.sees_no("webhook")?;
+    browser.must_be_quiet()
+}
+
+#[test]
 fn a_planned_round_is_taken_back_tried_again_and_changed() -> Result<()> {
     let scripted = Scripted::start()?;
     let project = scripted.project(&scene::pick(1), 4)?;

@@ -17,6 +17,7 @@ pub mod project;
 pub mod review;
 pub mod round;
 pub mod scoring;
+pub mod webhook;
 
 use crate::error::AppError;
 use laurel_protocol::{ApiError, ErrorCode};

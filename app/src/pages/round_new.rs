@@ -1,5 +1,6 @@
 //! A new round: what kind, from which adapter, on which data, with which hyper-parameters.
 
+mod begin;
 mod concerns;
 pub mod differences;
 mod draft;
@@ -20,13 +21,12 @@ use self::{
         ALPHA, BATCH_BY, CHECKPOINTING, DROPOUT, KEEP, KIND, KL_ESTIMATOR, LOSS, MARGIN, NAME, NORMALISE,
         PRECISION, RANK, SCHEDULE, SEED, START, TARGET_REWARD, USE_DORA, USE_RSLORA, WHITEN, kind_help,
     },
-    ground::{Begin, From, Ground, value_of},
+    ground::{From, Ground, value_of},
     knobs::{ADVANCED, BASIC, Knob, loss_help},
     plan::Planner,
 };
 use super::overview::kind_name;
 use crate::{
-    api,
     components::{
         action::Action,
         field::{Errors, select_field, switch_field, text_field},
@@ -35,7 +35,7 @@ use crate::{
     load::{Loaded, living},
     words::{fill, t},
 };
-use laurel_protocol::{Loss, NewPlanned, PlannedId, ProjectCounts, ProjectId, RoundId, RoundKind, Setting};
+use laurel_protocol::{Loss, PlannedId, ProjectCounts, ProjectId, RoundId, RoundKind, Setting};
 use leptos::prelude::*;
 use leptos_router::{
     components::A,
@@ -119,7 +119,7 @@ fn form(ground: Ground) -> AnyView {
             Ok(round) => {
                 errors.set(Vec::new());
                 let navigate = navigate.clone();
-                action.run(send(id, planned, round), move |place| {
+                action.run(begin::send(id, planned, round), move |place| {
                     navigate(&place, Default::default());
                 });
             }
@@ -130,7 +130,7 @@ fn form(ground: Ground) -> AnyView {
         (None, true) => t("Plan the round"),
         (None, false) => t("Start the round"),
     };
-    let beginning = begin.map(|begin| beginning(begin, draft, planner));
+    let beginning = begin.map(|begin| begin::view(begin, draft, planner));
     let later = later::view(draft.later, &sources, errors);
     let losses = move || {
         let of_kind = Loss::ALL.into_iter().filter(|loss| loss.kind() == kind.get());
@@ -257,47 +257,6 @@ fn form(ground: Ground) -> AnyView {
                 </button>
             </div>
         </form>
-    }
-    .into_any()
-}
-
-/// Starts the round, or plans it where something is waited for; answers where to go then.
-async fn send(id: ProjectId, planned: Option<PlannedId>, round: NewPlanned) -> api::Result<String> {
-    if let Some(planned) = planned {
-        api::planned::change(planned, &round).await?;
-    } else if let Some(round) = round.at_once() {
-        let started = api::round::start(id, &round).await?;
-        return Ok(format!("/rounds/{}", started.id));
-    } else {
-        api::planned::create(id, &round).await?;
-    }
-    Ok(format!("/projects/{id}/plan"))
-}
-
-/// What the form began with, and what differs from it now.
-fn beginning(begin: Begin, draft: Draft, planner: Planner) -> AnyView {
-    let name = match begin.name.as_str() {
-        "" => t("the planned round").to_owned(),
-        name => name.to_owned(),
-    };
-    let first = name.clone();
-    let table = living(move || {
-        planner.follow();
-        let now = untrack(|| draft.read());
-        match now {
-            Ok(now) => differences::table(
-                differences::between(&begin.round.spec, &now.spec),
-                first.clone(),
-                t("This form").to_owned(),
-            ),
-            Err(_) => ().into_any(),
-        }
-    });
-    view! {
-        <details class="fold" data-test="round-from">
-            <summary>{fill("Filled with {0}: what differs", &[&name])}</summary>
-            {table}
-        </details>
     }
     .into_any()
 }

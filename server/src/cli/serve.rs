@@ -9,9 +9,10 @@ use crate::{
     listen::{self, Patience},
     reports::Reports,
     router,
-    routes::{chat, planned, worker},
+    routes::{chat, planned, webhooks, worker},
     state::{AppState, Settings},
     store::{self, Db, accounts, audit::Person, chat_jobs, invites, jobs, leases, snapshots},
+    webhooks::Reach,
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -61,6 +62,9 @@ pub struct Options {
         value_delimiter = ','
     )]
     trusted_proxy: Vec<IpAddr>,
+    /// Lets webhooks lead to this machine and to private networks too, for receivers that are there.
+    #[arg(long, env = "LAUREL_WEBHOOK_PRIVATE")]
+    webhook_private: bool,
     /// Form of the log lines; what is logged is set by RUST_LOG (info where it is not set).
     #[arg(long, env = "LAUREL_LOG", value_enum, default_value_t = LogForm::Text)]
     log: LogForm,
@@ -98,6 +102,10 @@ pub async fn run(options: Options) -> Result<()> {
             lease_seconds: options.lease_seconds,
             assignment_seconds: options.assignment_seconds,
             trusted_proxies: options.trusted_proxy,
+            reach: match options.webhook_private {
+                true => Reach::Private,
+                false => Reach::Public,
+            },
         }),
         events: Events::default(),
         chats: Chats::default(),
@@ -113,6 +121,7 @@ pub async fn run(options: Options) -> Result<()> {
     }
     let signals = signals()?;
     let sweeper = tokio::spawn(sweep(state.clone()));
+    let sender = tokio::spawn(webhooks::keep_sending(state.clone()));
     let begin_to_stop = || {
         // Nobody listens to it once every stream has ended.
         let _ = stop.send(true);
@@ -126,6 +135,7 @@ pub async fn run(options: Options) -> Result<()> {
     )
     .await;
     sweeper.abort();
+    sender.abort();
     // A request that was cut off may hold a connection; what was committed is on disk either way.
     if tokio::time::timeout(Duration::from_secs(2), db.close())
         .await

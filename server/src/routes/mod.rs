@@ -18,4 +18,5 @@ pub mod quality;
 pub mod review;
 pub mod rounds;
 pub mod scorings;
+pub mod webhooks;
 pub mod worker;

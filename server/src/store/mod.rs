@@ -41,6 +41,7 @@ pub mod text;
 mod together;
 pub mod tokens;
 pub mod undo;
+pub mod webhooks;
 mod written;
 
 pub use db::Db;

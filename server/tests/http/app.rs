@@ -54,6 +54,7 @@ impl App {
             lease_seconds: 60,
             assignment_seconds: 900,
             trusted_proxies: Vec::new(),
+            reach: laurel_server::webhooks::Reach::Public,
         };
         change(&mut settings);
         let (stop, stopping) = watch::channel(false);

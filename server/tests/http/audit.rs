@@ -116,6 +116,16 @@ async fn plan(scene: &Scene) {
     }
 }
 
+/// A webhook that comes, changes and goes.
+async fn hook(scene: &Scene) {
+    let body = json!({"url": "https://example.org", "events": ["alarm"]});
+    let made: CreatedWebhook = scene.admin.make(&scene.path("/webhooks"), &body).await;
+    let path = format!("/webhooks/{}", made.webhook.id);
+    let json = scene.admin.with("content-type", "application/json");
+    ok(json.send("PUT", &path, body.to_string())).await;
+    ok(json.send("DELETE", &path, "")).await;
+}
+
 /// Completion jobs that end in every way but well.
 async fn complete_badly(scene: &Scene) {
     let queue = async || {
@@ -308,6 +318,7 @@ async fn every_kind_of_change_is_noted() {
     label(&scene, &ada).await;
     train(&scene).await;
     plan(&scene).await;
+    hook(&scene).await;
     complete_badly(&scene).await;
     check_and_review(&scene).await;
     lead(&scene, &ada).await;

@@ -35,3 +35,4 @@ mod selection;
 mod tasks;
 mod trainer;
 mod undo;
+mod webhooks;

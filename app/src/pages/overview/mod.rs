@@ -14,7 +14,7 @@ pub use outcome::kind_name;
 pub use start_job::fresh_seed;
 
 use super::project_form;
-use crate::{api, components::toast::use_toasts, load::Loaded, words::t};
+use crate::{api, components::toast::use_toasts, load::Loaded, notify, words::t};
 use laurel_protocol::{
     Adapter, CompletionJob, JobStatus, Project, ProjectEvent, ProjectId, ProjectSettings, Round, Scoring,
 };
@@ -44,6 +44,7 @@ impl Live {
                     })
             }
             ProjectEvent::Round { round } => {
+                notify::see(&round);
                 if round.status == JobStatus::Done {
                     self.adapters.reload();
                 }

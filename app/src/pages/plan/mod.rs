@@ -1,9 +1,10 @@
 //! What is to come in a project: rounds that wait for a trainer, in their order, and planned ones with what they wait for.
 
+mod hooks;
 mod recipes;
 mod rows;
 
-use crate::{api, load::Loaded, words::t};
+use crate::{api, load::Loaded, notify, words::t};
 use laurel_protocol::{ProjectEvent, ProjectId, Round, RoundQueue};
 use leptos::prelude::*;
 use leptos_router::components::A;
@@ -53,7 +54,11 @@ pub fn page(id: ProjectId) -> AnyView {
         is_stale: StoredValue::new(false),
     };
     let on_event = move |event| match event {
-        ProjectEvent::Counts { .. } | ProjectEvent::Round { .. } => live.refresh(),
+        ProjectEvent::Counts { .. } => live.refresh(),
+        ProjectEvent::Round { round } => {
+            notify::see(&round);
+            live.refresh();
+        }
         ProjectEvent::CompletionJob { .. } | ProjectEvent::Scoring { .. } => {}
     };
     let connected = RwSignal::new(true);
@@ -84,6 +89,7 @@ pub fn page(id: ProjectId) -> AnyView {
             {rows::queued(live)}
             {rows::planned(live)}
             {recipes::view(live)}
+            {hooks::view(live)}
         </div>
     }
     .into_any()

@@ -9,6 +9,7 @@ use crate::store::{
 };
 use laurel_protocol::{NewPlanned, Origin, PlannedId, ProjectId, RewardSource, RoundKind, WaitFor};
 use sqlx::SqliteConnection;
+use std::collections::{HashMap, HashSet};
 
 /// `own`: the planned round that is to become this.
 pub(super) async fn check(
@@ -90,33 +91,43 @@ async fn no_circle(
     .bind(project.0)
     .fetch_all(conn)
     .await?;
-    let mut waits = std::collections::HashMap::new();
+    let mut waits = HashMap::new();
     for (id, request) in rows {
         let request: NewPlanned = text::from_json(&request)?;
-        waits.insert(PlannedId(id), planned(&request));
+        waits.insert(PlannedId(id), plans(request.waits_for()));
     }
-    let (mut open, mut seen) = (planned(new), std::collections::HashSet::new());
-    while let Some(id) = open.pop() {
-        if id == own {
-            let field = match new.start.waits_for() == Some(WaitFor::Planned { id }) {
-                true => "starting_adapter",
-                false => "when.after",
-            };
+    let after = new.when.after.iter().copied().collect();
+    for (field, begin) in [
+        ("starting_adapter", new.start.waits_for().into_iter().collect()),
+        ("reward_adapter", new.reward.waits_for().into_iter().collect()),
+        ("when.after", after),
+    ] {
+        if leads_to(own, plans(begin), &waits) {
             return Err(refused(
                 field,
                 "is a round that waits for this one: each would wait for the other",
             ));
         }
-        if seen.insert(id) {
-            open.extend(waits.get(&id).into_iter().flatten());
-        }
     }
     Ok(())
 }
 
-fn planned(request: &NewPlanned) -> Vec<PlannedId> {
-    let waits_for = request.waits_for().into_iter();
-    let planned = waits_for.filter_map(|one| match one {
+/// Whether one of these plans is this one, or waits for it over others.
+fn leads_to(own: PlannedId, mut open: Vec<PlannedId>, waits: &HashMap<PlannedId, Vec<PlannedId>>) -> bool {
+    let mut seen = HashSet::new();
+    while let Some(id) = open.pop() {
+        if id == own {
+            return true;
+        }
+        if seen.insert(id) {
+            open.extend(waits.get(&id).into_iter().flatten());
+        }
+    }
+    false
+}
+
+fn plans(waits_for: Vec<WaitFor>) -> Vec<PlannedId> {
+    let planned = waits_for.into_iter().filter_map(|one| match one {
         WaitFor::Planned { id } => Some(id),
         WaitFor::Round { .. } => None,
     });

@@ -1,6 +1,6 @@
 //! Launches planned rounds whose time has come, and fails those that wait for what will not come any more.
 
-use super::{Become, Plan, read, set_status, standing};
+use super::{Become, Plan, set_status, standing, stored::read};
 use crate::store::{
     Db, Error, Result,
     audit::Actor,

@@ -1,6 +1,6 @@
 //! Recipes: several planned rounds at once, each on what the one before makes.
 
-use super::{insert, shown};
+use super::{insert, stored::shown};
 use crate::store::{Db, Result, audit::Person};
 use laurel_protocol::{
     AdapterConfig, Loss, NewPlanned, NewRecipe, Origin, PlannedId, PlannedRound, ProjectId, RewardSource,
