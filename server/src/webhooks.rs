@@ -61,7 +61,7 @@ pub async fn send_due(db: &Db, reach: Reach) -> store::Result<()> {
         let at = clock::now();
         let copy = outgoing.clone();
         let came = tokio::task::spawn_blocking(move || send(&copy, reach, at)).await;
-        let came = came.unwrap_or_else(|_| Tried::Failed(NoAnswer::Unreachable));
+        let came = came.unwrap_or(Tried::Failed(NoAnswer::Unreachable));
         webhooks::tried(db, &outgoing, &came, clock::now()).await?;
     }
     Ok(())

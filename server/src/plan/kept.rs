@@ -16,8 +16,10 @@ const MAX_KEPT: usize = 8;
 /// What changes when the data does: the newest comparison, how many there are, the newest prompt and annotation.
 pub type Version = [i64; 4];
 
+type ByProject = HashMap<ProjectId, (Version, Arc<Data>)>;
+
 #[derive(Clone, Default)]
-pub struct Kept(Arc<Mutex<HashMap<ProjectId, (Version, Arc<Data>)>>>);
+pub struct Kept(Arc<Mutex<ByProject>>);
 
 impl Kept {
     pub fn get(&self, project: ProjectId, version: Version, now: Timestamp) -> Option<Arc<Data>> {

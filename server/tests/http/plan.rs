@@ -175,8 +175,8 @@ async fn a_choice_that_follows_length_or_place_is_told_and_one_that_does_not_is_
     );
     // By turns, so that neither length nor (but by a rare chance) place decides.
     let fair = concerns(|shown| {
-        let digits = shown.prompt[0].html.chars().filter_map(|char| char.to_digit(10));
-        let even = digits.last().unwrap() % 2 == 0;
+        let mut digits = shown.prompt[0].html.chars().filter_map(|char| char.to_digit(10));
+        let even = digits.next_back().unwrap() % 2 == 0;
         shown_at(shown, if even { "answer 1" } else { "answer 0" })
     })
     .await;

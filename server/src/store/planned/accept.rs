@@ -96,7 +96,7 @@ async fn no_circle(
         let request: NewPlanned = text::from_json(&request)?;
         waits.insert(PlannedId(id), plans(request.waits_for()));
     }
-    let after = new.when.after.iter().copied().collect();
+    let after = new.when.after.clone();
     for (field, begin) in [
         ("starting_adapter", new.start.waits_for().into_iter().collect()),
         ("reward_adapter", new.reward.waits_for().into_iter().collect()),
