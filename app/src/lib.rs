@@ -15,6 +15,7 @@ pub mod error;
 pub mod format;
 pub mod language;
 pub mod load;
+pub mod notify;
 pub mod outbox;
 pub mod pages;
 pub mod session;
@@ -79,6 +80,7 @@ fn App() -> impl IntoView {
                     <Route path=path!("/contests/:id") view=|| admin(AdminPage::Contest)/>
                     <Route path=path!("/projects/:id/gold") view=|| admin(AdminPage::Gold)/>
                     <Route path=path!("/projects/:id/ladder") view=|| admin(AdminPage::Ladder)/>
+                    <Route path=path!("/projects/:id/plan") view=|| admin(AdminPage::Plan)/>
                     <Route path=path!("/projects/:id/progress") view=|| admin(AdminPage::Progress)/>
                     <Route path=path!("/projects/:id/prompts") view=|| admin(AdminPage::Prompts)/>
                     <Route path=path!("/projects/:id/quality") view=|| admin(AdminPage::Quality)/>

@@ -62,6 +62,8 @@ pub enum AuditSubject {
     Adapter,
     Scoring,
     Contest,
+    PlannedRound,
+    Webhook,
     Database,
 }
 
@@ -142,6 +144,20 @@ verbs! {
     RoundAborted,
     RoundFinished,
     RoundFailed,
+    /// Another place among the rounds that wait for a trainer.
+    RoundMoved,
+    /// A round that starts once what it waits for has come.
+    RoundPlanned,
+    PlanChanged,
+    PlanMoved,
+    PlanLaunched,
+    PlanFailed,
+    PlanCancelled,
+    /// It waits again, after it had failed or was cancelled.
+    PlanRetried,
+    WebhookMade,
+    WebhookChanged,
+    WebhookDeleted,
     AdapterAccepted,
     /// Two contenders meet before hidden judges.
     ContestBegun,

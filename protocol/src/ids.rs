@@ -29,13 +29,13 @@ macro_rules! ids {
 ids! {
     UserId, InviteId, TokenId, ProjectId, PromptId, CompletionId, CompletionJobId, TaskId, AssignmentId,
     AnnotationId, SnapshotId, RoundId, AdapterId, AuditId, BattleId, ScoringId,
-    ContestId, PromotionId,
+    ContestId, PromotionId, PlannedId, WebhookId, DeliveryId,
     /// A unit of work that a trainer leases: a round, a completion job, a scoring.
     JobId,
 }
 
 /// Milliseconds since 1970-01-01 UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);

@@ -11,6 +11,22 @@ pub struct Preview {
     pub findings: Vec<Finding>,
     /// The first rows of the data, one entry for each text: two for a preference.
     pub rows: Vec<PreviewRow>,
+    /// None from a trainer that does not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<RoundSize>,
+}
+
+/// What a round takes, as its trainer has counted it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RoundSize {
+    /// Rows that are left after unusable ones have gone, held-out ones included.
+    pub n_rows: u64,
+    /// Tokens of these rows: the prompt with each answer that the round reads, a shared prompt once a row. Of a PPO round
+    /// those of the prompts alone.
+    pub n_tokens: u64,
+    /// Bytes that the trainer expects to keep at once; at most.
+    pub memory_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use crate::{
     guards,
     routes::{
         accounts, arena, audit, chat, completion_jobs, contests, events, figures, health, labelling, lines,
-        members, projects, quality, review, rounds, scorings, worker,
+        members, planned, plans, projects, quality, review, rounds, scorings, webhooks, worker,
     },
     state::AppState,
     static_files,
@@ -86,6 +86,17 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(review::retire, review::put_back))
         // Rounds
         .routes(routes!(rounds::list, rounds::create))
+        .routes(routes!(plans::plan_round))
+        .routes(routes!(planned::list, planned::create))
+        .routes(routes!(planned::recipe))
+        .routes(routes!(planned::change))
+        .routes(routes!(planned::cancel))
+        .routes(routes!(planned::retry))
+        .routes(routes!(planned::shift))
+        .routes(routes!(planned::shift_round))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::change, webhooks::delete))
+        .routes(routes!(webhooks::test))
         .routes(routes!(rounds::get))
         .routes(routes!(rounds::pause))
         .routes(routes!(rounds::resume))

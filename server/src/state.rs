@@ -1,7 +1,9 @@
 //! What every handler can reach: the database, the settings, who listens for events, who chats, and who signs in too
 //! often.
 
-use crate::{chats::Chats, events::Events, reports::Reports, sign_ins::SignIns, store::Db};
+use crate::{
+    chats::Chats, events::Events, plan::Kept, reports::Reports, sign_ins::SignIns, store::Db, webhooks::Reach,
+};
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 use tokio::sync::watch;
 
@@ -21,6 +23,8 @@ pub struct Settings {
     pub assignment_seconds: u32,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
+    /// Where webhooks may lead.
+    pub reach: Reach,
 }
 
 impl Settings {
@@ -40,6 +44,7 @@ pub struct AppState {
     pub chats: Chats,
     pub sign_ins: Arc<SignIns>,
     pub reports: Reports,
+    pub plans: Kept,
     /// Turns true when the server stops: streams end then.
     pub stopping: watch::Receiver<bool>,
 }

@@ -178,6 +178,11 @@ impl Scripted {
     /// Queues a round and ends it well: the adapter that comes out.
     pub fn train(&self, project: ProjectId, kind: RoundKind) -> Result<Adapter> {
         let made = self.queue(project, &round(kind))?;
+        self.end_round(project, made.id)
+    }
+
+    /// Ends the round that waits well: the adapter that comes out.
+    pub fn end_round(&self, project: ProjectId, round: RoundId) -> Result<Adapter> {
         let job = self.lease()?;
         let header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
         let weights = format!("{}\0\0\0\0\0\0\0{header}\0\0\0\0", header.len() as u8 as char);
@@ -196,7 +201,7 @@ impl Scripted {
         };
         self.send(&job, "finish", &done)?;
         let adapters: Vec<Adapter> = self.admin.get(&format!("/projects/{project}/adapters"))?;
-        let found = adapters.into_iter().find(|adapter| adapter.round_id == made.id);
+        let found = adapters.into_iter().find(|adapter| adapter.round_id == round);
         found.context("a finished round has an adapter")
     }
 
@@ -281,6 +286,7 @@ fn preview() -> Preview {
     Preview {
         template_hash: "t".into(),
         findings: vec![finding(true, "a fatal finding"), finding(false, "a warning")],
+        size: None,
         rows: vec![
             row(
                 PreviewSide::Chosen,

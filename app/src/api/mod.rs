@@ -13,10 +13,12 @@ pub mod contest;
 pub mod events;
 pub mod label;
 pub mod members;
+pub mod planned;
 pub mod project;
 pub mod review;
 pub mod round;
 pub mod scoring;
+pub mod webhook;
 
 use crate::error::AppError;
 use laurel_protocol::{ApiError, ErrorCode};

@@ -3,8 +3,8 @@
 //! `xtask/src/split.rs`).
 
 use super::{
-    arena, audit, chat, contest, gold, ladder, overview, people, person, progress, project_new, prompts,
-    quality, review, round, round_new, tokens,
+    arena, audit, chat, contest, gold, ladder, overview, people, person, plan, progress, project_new,
+    prompts, quality, review, round, round_new, tokens,
 };
 use crate::{
     error::AppError,
@@ -28,6 +28,7 @@ pub enum AdminPage {
     Contest,
     Gold,
     Ladder,
+    Plan,
     Progress,
     Prompts,
     Quality,
@@ -83,6 +84,7 @@ fn show(page: AdminPage, admin: Admin) -> AnyView {
         AdminPage::Contest => route_id(|id| contest::one::page(ContestId(id))),
         AdminPage::Gold => route_id(|id| gold::page(ProjectId(id))),
         AdminPage::Ladder => route_id(|id| ladder::page(ProjectId(id))),
+        AdminPage::Plan => route_id(|id| plan::page(ProjectId(id))),
         AdminPage::Progress => route_id(|id| progress::page(ProjectId(id))),
         AdminPage::Prompts => route_id(|id| prompts::page(ProjectId(id))),
         AdminPage::Quality => route_id(|id| quality::page(ProjectId(id))),

@@ -14,6 +14,7 @@ pub mod not_found;
 pub mod overview;
 pub mod people;
 pub mod person;
+pub mod plan;
 pub mod progress;
 pub mod project_form;
 pub mod project_new;

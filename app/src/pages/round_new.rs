@@ -1,10 +1,18 @@
 //! A new round: what kind, from which adapter, on which data, with which hyper-parameters.
 
+mod begin;
+mod concerns;
+pub mod differences;
 mod draft;
 mod fields;
+mod ground;
 mod knobs;
+mod later;
+mod plan;
+pub mod presets;
 mod reward;
 
+pub use ground::planned_name;
 pub use knobs::loss_name;
 
 use self::{
@@ -14,11 +22,12 @@ use self::{
         PRECISION, RANK, ROW_WEIGHTS, SCHEDULE, SEED, START, TARGET_REWARD, USE_DORA, USE_RSLORA, WHITEN,
         kind_help,
     },
+    ground::{From, Ground, value_of},
     knobs::{ADVANCED, BASIC, Knob, loss_help},
+    plan::Planner,
 };
 use super::overview::kind_name;
 use crate::{
-    api,
     components::{
         action::Action,
         field::{Errors, select_field, switch_field, text_field},
@@ -27,19 +36,30 @@ use crate::{
     load::{Loaded, living},
     words::{fill, t},
 };
-use laurel_protocol::{Adapter, Loss, Project, ProjectCounts, ProjectId, RoundKind, Setting};
+use laurel_protocol::{Loss, PlannedId, ProjectCounts, ProjectId, RoundId, RoundKind, Setting};
 use leptos::prelude::*;
-use leptos_router::{components::A, hooks::use_navigate};
+use leptos_router::{
+    components::A,
+    hooks::{use_navigate, use_query_map},
+};
 
 pub fn page(id: ProjectId) -> AnyView {
-    let ground =
-        Loaded::new(
-            move || async move { Ok((api::project::load(id).await?, api::adapter::list(id).await?)) },
-        );
-    let body = ground.view(|(project, adapters)| form(project, adapters));
+    let asked = |name: &str| use_query_map().with_untracked(|query| query.get(name));
+    let number = |name: &str| asked(name).and_then(|text| text.parse::<i64>().ok());
+    let from = match (number("from"), number("planned")) {
+        (Some(id), _) => From::Round(RoundId(id)),
+        (None, Some(id)) => From::Planned(PlannedId(id)),
+        (None, None) => From::Nothing,
+    };
+    let ground = Loaded::new(move || ground::load(id, from));
+    let body = ground.view(form);
     view! {
         <div class="page page-narrow">
-            <p class="crumbs"><A href="/">{t("Projects")}</A><A href=format!("/projects/{id}")>{t("Overview")}</A></p>
+            <p class="crumbs">
+                <A href="/">{t("Projects")}</A>
+                <A href=format!("/projects/{id}")>{t("Overview")}</A>
+                <A href=format!("/projects/{id}/plan")>{t("Plan")}</A>
+            </p>
             <h1>{t("New round")}</h1>
             {body}
         </div>
@@ -47,8 +67,16 @@ pub fn page(id: ProjectId) -> AnyView {
     .into_any()
 }
 
-fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
-    let draft = Draft::new(&adapters);
+fn form(ground: Ground) -> AnyView {
+    let Ground {
+        project,
+        sources,
+        begin,
+    } = ground;
+    let draft = Draft::new(&sources);
+    if let Some(begin) = &begin {
+        draft.put(begin);
+    }
     let errors: Errors = RwSignal::new(Vec::new());
     let action = Action::default();
     Effect::new(move || {
@@ -57,10 +85,10 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
         }
     });
     let kind = Memo::new(move |_| draft.kind.with(|name| kind_of(name)));
-    let reward_models: Vec<String> = adapters
+    let reward_models: Vec<String> = sources
         .iter()
-        .filter(|adapter| !adapter.kind.makes_policy())
-        .map(|adapter| adapter.id.to_string())
+        .filter(|source| !source.kind.makes_policy())
+        .map(|source| value_of(source.origin))
         .collect();
     Effect::new(move |before: Option<RoundKind>| {
         let now = kind.get();
@@ -83,6 +111,8 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
     });
     let navigate = use_navigate();
     let (id, counts) = (project.id, project.counts);
+    let planner = Planner::new(id, draft);
+    let planned = begin.as_ref().and_then(|begin| begin.planned);
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         match draft.read() {
@@ -90,12 +120,19 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
             Ok(round) => {
                 errors.set(Vec::new());
                 let navigate = navigate.clone();
-                action.run(async move { api::round::start(id, &round).await }, move |round| {
-                    navigate(&format!("/rounds/{}", round.id), Default::default());
+                action.run(begin::send(id, planned, round), move |place| {
+                    navigate(&place, Default::default());
                 });
             }
         }
     };
+    let words = move || match (planned, draft.waits()) {
+        (Some(_), _) => t("Save the plan"),
+        (None, true) => t("Plan the round"),
+        (None, false) => t("Start the round"),
+    };
+    let beginning = begin.map(|begin| begin::view(begin, draft, planner));
+    let later = later::view(draft.later, &sources, errors);
     let losses = move || {
         let of_kind = Loss::ALL.into_iter().filter(|loss| loss.kind() == kind.get());
         let options: Vec<_> = of_kind.map(|loss| pair(loss.as_str(), loss_name(loss))).collect();
@@ -139,18 +176,20 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
         pair("quantized", t("As the file has them, quantised")),
     ];
     let starts = {
-        let adapters = adapters.clone();
+        let sources = sources.clone();
         living(move || {
             // A reward model is no policy to go on from.
-            let fits = |adapter: &&Adapter| kind.get() == RoundKind::Reward || adapter.kind.makes_policy();
-            let named = adapters.iter().filter(fits);
+            let is_reward = kind.get() == RoundKind::Reward;
+            let named = sources
+                .iter()
+                .filter(|source| is_reward || source.kind.makes_policy());
             let mut options = vec![pair("", t("The base model"))];
-            options.extend(named.map(|adapter| (adapter.id.to_string(), adapter.name.clone())));
+            options.extend(named.map(|source| (value_of(source.origin), source.name.clone())));
             select_field(START, options, draft.start, errors)
         })
     };
     let scorer = living(move || match kind.get() {
-        RoundKind::Ppo => reward::view(id, draft.reward, &adapters, errors),
+        RoundKind::Ppo => reward::view(id, draft.reward, &sources, errors),
         RoundKind::Sft | RoundKind::Reward | RoundKind::Dpo => ().into_any(),
     });
     let online = living(move || match loss.get() {
@@ -174,12 +213,20 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
         .map(input)
         .collect_view();
     view! {
-        <form class="form" on:submit=submit novalidate>
+        <form
+            class="form"
+            on:submit=submit
+            on:input=move |_| planner.ask_later()
+            on:change=move |_| planner.ask_later()
+            novalidate
+        >
+            {beginning}
             {select_field(KIND, kinds.to_vec(), draft.kind, errors)}
             <p class="fine" role="status">{move || kind_help(kind.get())}</p>
             {losses}
             <p class="fine" role="status">{move || loss_help(loss.get())}</p>
             {move || data(counts, loss.get())}
+            {presets::view(draft, Callback::new(move |()| planner.ask_later()))}
             {scorer}
             <div class="field-row">
                 {starts}
@@ -203,6 +250,8 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
                     {text_field(SEED, "number", draft.seed, errors)}
                 </div>
             </details>
+            {later}
+            {plan::view(planner)}
             {move || errors.with(|errors| (!errors.is_empty()).then(|| view! {
                 <p class="form-error" role="alert">{t("Some values cannot be used; see the fields marked above.")}</p>
             }))}
@@ -213,7 +262,7 @@ fn form(project: Project, adapters: Vec<Adapter>) -> AnyView {
                     data-test="start-round"
                     disabled=move || action.busy()
                 >
-                    {t("Start the round")}
+                    {words}
                 </button>
             </div>
         </form>

@@ -9,9 +9,10 @@ use crate::{
     listen::{self, Patience},
     reports::{self, Reports},
     router,
-    routes::{chat, quality, worker},
+    routes::{chat, planned, quality, webhooks, worker},
     state::{AppState, Settings},
     store::{self, Db, accounts, audit::Person, chat_jobs, invites, jobs, leases, snapshots},
+    webhooks::Reach,
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -61,6 +62,9 @@ pub struct Options {
         value_delimiter = ','
     )]
     trusted_proxy: Vec<IpAddr>,
+    /// Lets webhooks lead to this machine and to private networks too, for receivers that are there.
+    #[arg(long, env = "LAUREL_WEBHOOK_PRIVATE")]
+    webhook_private: bool,
     /// Form of the log lines; what is logged is set by RUST_LOG (info where it is not set).
     #[arg(long, env = "LAUREL_LOG", value_enum, default_value_t = LogForm::Text)]
     log: LogForm,
@@ -98,11 +102,16 @@ pub async fn run(options: Options) -> Result<()> {
             lease_seconds: options.lease_seconds,
             assignment_seconds: options.assignment_seconds,
             trusted_proxies: options.trusted_proxy,
+            reach: match options.webhook_private {
+                true => Reach::Private,
+                false => Reach::Public,
+            },
         }),
         events: Events::default(),
         chats: Chats::default(),
         sign_ins: Arc::default(),
         reports: Reports::default(),
+        plans: Default::default(),
         stopping,
     };
     println!("Laurel listens on {url}");
@@ -113,6 +122,7 @@ pub async fn run(options: Options) -> Result<()> {
     let signals = signals()?;
     let sweeper = tokio::spawn(sweep(state.clone()));
     let looker = tokio::spawn(look_ahead(state.clone()));
+    let sender = tokio::spawn(webhooks::keep_sending(state.clone()));
     let begin_to_stop = || {
         // Nobody listens to it once every stream has ended.
         let _ = stop.send(true);
@@ -127,6 +137,7 @@ pub async fn run(options: Options) -> Result<()> {
     .await;
     sweeper.abort();
     looker.abort();
+    sender.abort();
     // A request that was cut off may hold a connection; what was committed is on disk either way.
     if tokio::time::timeout(Duration::from_secs(2), db.close())
         .await
@@ -148,7 +159,8 @@ async fn clear_uploads(db: &Db, data: &Path) {
     }
 }
 
-/// Takes jobs back whose trainers fell silent, and gives up turns of chats that nobody watches.
+/// Takes jobs back whose trainers fell silent, gives up turns of chats that nobody watches, and starts planned
+/// rounds whose time has come.
 async fn sweep(app: AppState) {
     let mut every = tokio::time::interval(Duration::from_secs(2));
     loop {
@@ -158,6 +170,7 @@ async fn sweep(app: AppState) {
             Err(error) => tracing::warn!(%error, "Jobs could not be looked through"),
         }
         chat::tidy(&app).await;
+        planned::start_due(&app).await;
     }
 }
 

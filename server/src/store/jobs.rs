@@ -5,7 +5,7 @@ use super::{
     Db, Error, Result,
     audit::Actor,
     job_events::{self, Change},
-    text,
+    text, webhooks,
 };
 use laurel_protocol::{AdapterId, Directive, JobId, JobStatus, ProjectId, Template, Timestamp, UserId};
 use serde_json::json;
@@ -274,6 +274,9 @@ pub(super) async fn set_status(
     .await?;
     if changed.rows_affected() != 1 {
         return Err(Error::Conflict("The job has changed in between.".to_owned()));
+    }
+    if job.kind == JobKind::Round {
+        webhooks::tell_of_job(conn, job.id, to, error, now).await?;
     }
     job_events::note(conn, by, job, Change::Status(from, to), json!({}), now).await
 }

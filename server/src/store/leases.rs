@@ -40,7 +40,7 @@ pub struct Leased {
     pub released: Vec<Job>,
 }
 
-/// Hands the oldest job that waits to the trainer, a turn of a chat before all others and a scoring behind them, or none
+/// Hands the job that waits longest to the trainer, rounds in the order that admins gave them, a turn of a chat before all others and a scoring behind them, or none
 /// when there is none for its models.
 pub async fn lease(
     db: &Db,
@@ -71,7 +71,7 @@ pub async fn lease(
     let id: Option<i64> = sqlx::query_scalar(
         "select id from job
          where status = 'queued' and base_model in (select value from json_each(?1)) and (not ?2 or kind = 'chat')
-         order by case kind when 'chat' then 0 when 'scoring' then 2 else 1 end, id limit 1",
+         order by case kind when 'chat' then 0 when 'scoring' then 2 else 1 end, coalesce(turn, id) limit 1",
     )
     .bind(&models)
     .bind(request.chat_only)

@@ -1,8 +1,8 @@
 //! What a trainer reports on its way: steps, figures, log lines, samples. A resumed round repeats steps, so a
 //! (step, split) that comes again replaces the earlier one; a report that is sent twice changes nothing.
 
-use super::{Db, Result, jobs, leases, rounds, scorings, text};
-use laurel_protocol::{Directive, LogLine, MetricPoint, Report, RoundId, Timestamp};
+use super::{Db, Result, jobs, leases, rounds, scorings, text, webhooks};
+use laurel_protocol::{Directive, HookEvent, LogLevel, LogLine, MetricPoint, Report, RoundId, Timestamp};
 use sqlx::SqliteConnection;
 
 /// Log lines that a new watcher gets.
@@ -20,7 +20,7 @@ pub async fn report(
     let job = leases::require_lease(&mut tx, lease, now).await?;
     let forward = match job.kind {
         jobs::JobKind::Completions | jobs::JobKind::Chat => false,
-        jobs::JobKind::Round => store(&mut tx, &job, report).await?,
+        jobs::JobKind::Round => store(&mut tx, &job, report, now).await?,
         jobs::JobKind::Scoring => scorings::work::progress(&mut tx, &job, report).await?,
     };
     let seconds_left = report
@@ -82,8 +82,27 @@ pub async fn log(db: &Db, round: RoundId) -> Result<Vec<LogLine>> {
     rows.into_iter().map(line).collect()
 }
 
+/// Tells webhooks of a warning that the round has not given before.
+async fn alarm(conn: &mut SqliteConnection, round: RoundId, text: &str, now: Timestamp) -> Result<()> {
+    let is_known: bool =
+        sqlx::query_scalar("select exists (select 1 from log_line where round_id = ?1 and text = ?2)")
+            .bind(round.0)
+            .bind(text)
+            .fetch_one(&mut *conn)
+            .await?;
+    match is_known {
+        true => Ok(()),
+        false => webhooks::tell(conn, round, HookEvent::Alarm, Some(text), now).await,
+    }
+}
+
 /// Whether the round came further than ever before.
-async fn store(conn: &mut SqliteConnection, job: &jobs::Job, report: &Report) -> Result<bool> {
+async fn store(
+    conn: &mut SqliteConnection,
+    job: &jobs::Job,
+    report: &Report,
+    now: Timestamp,
+) -> Result<bool> {
     let (round, furthest): (i64, i64) = sqlx::query_as(
         "select id, max(step, coalesce((select max(step) from metric where round_id = round.id), 0))
          from round where job_id = ?1",
@@ -104,6 +123,9 @@ async fn store(conn: &mut SqliteConnection, job: &jobs::Job, report: &Report) ->
         .await?;
     }
     for line in &report.log {
+        if line.level == LogLevel::Warning {
+            alarm(conn, RoundId(round), &line.text, now).await?;
+        }
         sqlx::query(
             "insert into log_line (round_id, at, level, text) values (?1, ?2, ?3, ?4)
              on conflict (round_id, at, text) do nothing",

@@ -1,6 +1,6 @@
 //! What is checked of a new round before it is queued: the adapters that it names, and its own name.
 
-use super::{Error, Result, adapters, completion_jobs::BASE_MODEL};
+use super::{Db, Error, Result, adapters, completion_jobs::BASE_MODEL};
 use laurel_protocol::{AdapterId, FieldError, NewRound, ProjectId, RoundKind};
 use sqlx::SqliteConnection;
 
@@ -25,8 +25,15 @@ pub(super) async fn accept(
     Ok((base_model, name))
 }
 
+/// The same for a plan, which changes nothing.
+pub async fn check(db: &Db, project: ProjectId, new: &NewRound) -> Result<()> {
+    accept(&mut *db.read().acquire().await?, project, new)
+        .await
+        .map(drop)
+}
+
 /// A policy goes on from a policy; a reward model from either (on a policy it gets a new head).
-async fn check_start(
+pub(super) async fn check_start(
     conn: &mut SqliteConnection,
     kind: RoundKind,
     adapter: AdapterId,
@@ -35,6 +42,11 @@ async fn check_start(
     let start = adapters::kind_in_project(conn, adapter, project)
         .await?
         .ok_or_else(|| refused("starting_adapter", "is not an adapter of this project"))?;
+    fits_start(kind, start)
+}
+
+/// Whether a round of a kind can go on from what a round of another one makes.
+pub(super) fn fits_start(kind: RoundKind, start: RoundKind) -> Result<()> {
     if start == RoundKind::Reward && kind != RoundKind::Reward {
         return Err(refused(
             "starting_adapter",
@@ -44,21 +56,27 @@ async fn check_start(
     Ok(())
 }
 
+/// Whether what a round of this kind makes can score answers.
+pub(super) fn fits_reward(kind: RoundKind) -> Result<()> {
+    match kind {
+        RoundKind::Reward => Ok(()),
+        RoundKind::Sft | RoundKind::Dpo | RoundKind::Ppo => Err(refused(
+            "reward_adapter",
+            "is no reward model: choose what a reward round made",
+        )),
+    }
+}
+
 /// What scores a PPO round's answers is a reward model of the same project and base.
-async fn check_reward(
+pub(super) async fn check_reward(
     conn: &mut SqliteConnection,
     adapter: AdapterId,
     project: ProjectId,
     base_model: &str,
 ) -> Result<()> {
     let refused = |reason| refused("reward_adapter", reason);
-    match adapters::kind_in_project(conn, adapter, project).await? {
-        None => return Err(refused("is not an adapter of this project")),
-        Some(RoundKind::Reward) => {}
-        Some(RoundKind::Sft | RoundKind::Dpo | RoundKind::Ppo) => {
-            return Err(refused("is no reward model: choose what a reward round made"));
-        }
-    }
+    let kind = adapters::kind_in_project(conn, adapter, project).await?;
+    fits_reward(kind.ok_or_else(|| refused("is not an adapter of this project"))?)?;
     if adapters::base_model(conn, adapter).await? != base_model {
         return Err(refused(
             "was trained on another base model than the project has now",
@@ -87,14 +105,18 @@ async fn free_name(conn: &mut SqliteConnection, project: ProjectId, new: &NewRou
             false => Err(refused("name", "is taken in this project")),
         };
     }
-    let kind = match new.spec.kind {
+    let kind = kind_name(new.spec.kind);
+    let name = (1..).map(|n| format!("{kind} {n}")).find(|name| is_free(name));
+    Ok(name.expect("some number is free: a project has finitely many rounds"))
+}
+
+pub(super) fn kind_name(kind: RoundKind) -> &'static str {
+    match kind {
         RoundKind::Sft => "SFT",
         RoundKind::Reward => "Reward",
         RoundKind::Dpo => "DPO",
         RoundKind::Ppo => "PPO",
-    };
-    let name = (1..).map(|n| format!("{kind} {n}")).find(|name| is_free(name));
-    Ok(name.expect("some number is free: a project has finitely many rounds"))
+    }
 }
 
 pub(super) fn refused(field: &str, reason: &str) -> Error {

@@ -4,7 +4,7 @@ use super::{
     Db, Error, Result, adapters,
     audit::{self, Actor, Event, Person},
     job_events::{self, Change},
-    jobs, leases, new_rounds, projects, scorings, snapshots, text,
+    jobs, leases, new_rounds, planned, projects, scorings, snapshots, text,
 };
 use crate::adapter_files::Installed;
 use laurel_protocol::{
@@ -17,6 +17,13 @@ use sqlx::SqliteConnection;
 /// Fixed prompts whose answers before and after the round are shown side by side.
 const N_SAMPLE_PROMPTS: i64 = 8;
 
+/// Who starts a round.
+pub(super) enum Starter {
+    Person(Person),
+    /// The server, as it was planned.
+    Plan(Box<planned::Plan>),
+}
+
 /// Freezes what the round trains on, the project's comparisons or its prompts, and queues it.
 pub async fn create(
     db: &Db,
@@ -25,7 +32,21 @@ pub async fn create(
     by: impl Into<Person>,
     now: Timestamp,
 ) -> Result<Round> {
-    let by = by.into();
+    start(db, project, new, Starter::Person(by.into()), now).await
+}
+
+/// A planned round is launched in the transaction that queues the round: once, whatever happens in between.
+pub(super) async fn start(
+    db: &Db,
+    project: ProjectId,
+    new: &NewRound,
+    by: Starter,
+    now: Timestamp,
+) -> Result<Round> {
+    let created_by = match &by {
+        Starter::Person(person) => Some(person.user),
+        Starter::Plan(plan) => plan.created_by,
+    };
     let mut conn = db.read().acquire().await?;
     new_rounds::accept(&mut conn, project, new).await?;
     drop(conn);
@@ -47,7 +68,7 @@ pub async fn create(
         project,
         base_model: &base_model,
         adapter: new.starting_adapter,
-        created_by: Some(by.user),
+        created_by,
     };
     let job = jobs::insert(&mut tx, &job, now).await?;
     let id: i64 = sqlx::query_scalar(
@@ -68,7 +89,14 @@ pub async fn create(
         "n_rows": snapshot.n_rows,
     });
     let job = jobs::read(&mut tx, job).await?;
-    job_events::note(&mut tx, &by.into(), &job, Change::Ordered, detail, now).await?;
+    let by = match by {
+        Starter::Person(person) => person.into(),
+        Starter::Plan(plan) => {
+            planned::launched(&mut tx, &plan, round.id, now).await?;
+            Actor::Server
+        }
+    };
+    job_events::note(&mut tx, &by, &job, Change::Ordered, detail, now).await?;
     tx.commit().await?;
     Ok(round)
 }

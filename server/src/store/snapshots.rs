@@ -9,8 +9,8 @@ use super::{
     text, written,
 };
 use laurel_protocol::{
-    AnnotationId, CompletionId, ExampleRow, ProjectId, PromptId, PromptRow, RoundKind, RoundSpec, Snapshot,
-    SnapshotId, Timestamp,
+    AnnotationId, CompletionId, ExampleRow, Message, PlanRow, ProjectId, PromptId, PromptRow, RoundKind,
+    RoundSpec, Snapshot, SnapshotId, Timestamp,
 };
 use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
@@ -72,6 +72,59 @@ pub(super) async fn freeze(
         first += page.len() as i64;
     }
     finish(db, id, &hash, n_rows).await.map(Some)
+}
+
+/// Characters of a text that a plan shows, and rows.
+const SHOWN: usize = 1500;
+const N_SHOWN: usize = 3;
+
+/// The first rows that a snapshot for this spec would have, long texts cut.
+pub(super) async fn first_rows(
+    conn: &mut SqliteConnection,
+    project: ProjectId,
+    spec: &RoundSpec,
+) -> Result<Vec<PlanRow>> {
+    let mut shown = Vec::new();
+    let mut rows = Rows::new(project, spec);
+    while shown.len() < N_SHOWN
+        && let Some(page) = rows.next_page(conn).await?
+    {
+        for (_, line) in page.iter().take(N_SHOWN - shown.len()) {
+            shown.push(first_row(line, rows.teaches_chosen)?);
+        }
+    }
+    Ok(shown)
+}
+
+fn first_row(line: &str, teaches_chosen: bool) -> Result<PlanRow> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        prompt: Vec<Message>,
+        #[serde(alias = "completion")]
+        chosen: Option<Vec<Message>>,
+        rejected: Option<Vec<Message>>,
+    }
+    let cut = |text: &str| match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    };
+    let answer = |side: Option<Vec<Message>>| {
+        let last = side.and_then(|mut messages| messages.pop());
+        last.map(|message| cut(&message.content))
+    };
+    let Line {
+        mut prompt,
+        chosen,
+        rejected,
+    } = text::from_json(line)?;
+    for message in &mut prompt {
+        message.content = cut(&message.content);
+    }
+    Ok(PlanRow {
+        prompt,
+        chosen: answer(chosen),
+        rejected: answer(rejected.filter(|_| !teaches_chosen)),
+    })
 }
 
 /// Removes what a server that was killed had not finished to freeze: at start, before anyone freezes anew.

@@ -54,6 +54,7 @@ impl App {
             lease_seconds: 60,
             assignment_seconds: 900,
             trusted_proxies: Vec::new(),
+            reach: laurel_server::webhooks::Reach::Public,
         };
         change(&mut settings);
         let (stop, stopping) = watch::channel(false);
@@ -64,6 +65,7 @@ impl App {
             chats: Chats::default(),
             sign_ins: Arc::default(),
             reports: Default::default(),
+            plans: Default::default(),
             stopping,
         };
         Self {

@@ -2,11 +2,11 @@
 
 use crate::{
     app::{Answered, Caller},
-    scene::{Scene, done, order, pick, settings},
+    scene::{Scene, done, order, pick, round, settings},
 };
 use laurel_protocol::*;
 use laurel_server::{
-    passwords,
+    clock, passwords,
     store::{accounts, leases},
 };
 use serde_json::{Value, json};
@@ -80,6 +80,50 @@ async fn train(scene: &Scene) {
         error: "out of memory".into(),
     };
     ok(holder.post(&format!("/worker/jobs/{}/finish", job.job_id), &failed)).await;
+}
+
+/// Planned rounds that come to every end, and a round that is moved.
+async fn plan(scene: &Scene) {
+    let admin = &scene.admin;
+    let path = scene.path("/planned-rounds");
+    let new = crate::planned::later(RoundKind::Sft);
+    let first: PlannedRound = admin.make(&path, &new).await;
+    let second: PlannedRound = admin.make(&path, &new).await;
+    let give = async |id: PlannedId, what: &str, body: serde_json::Value| {
+        ok(admin.post(&format!("/planned-rounds/{id}/{what}"), &body)).await;
+    };
+    give(second.id, "move", json!({"to": "earlier"})).await;
+    give(first.id, "cancel", json!({})).await;
+    give(first.id, "retry", json!({})).await;
+    let mut on_first = new.clone();
+    on_first.start = Origin::Planned { id: first.id };
+    let json = admin.with("content-type", "application/json");
+    let body = serde_json::to_vec(&on_first).unwrap();
+    ok(json.send("PUT", &format!("/planned-rounds/{}", second.id), body)).await;
+    give(first.id, "cancel", json!({})).await;
+    let mut ready = new;
+    ready.when.new_comparisons = 0;
+    let _: PlannedRound = admin.make(&path, &ready).await;
+    let started = laurel_server::store::planned::start_due(&scene.app.db, clock::now())
+        .await
+        .unwrap();
+    assert_eq!(started.len(), 2, "one failed and one was launched");
+    let launched = started.iter().find_map(|one| one.round).unwrap();
+    let other: Round = admin.make(&scene.path("/rounds"), &round(RoundKind::Dpo)).await;
+    ok(admin.post(&format!("/rounds/{launched}/move"), &json!({"to": "later"}))).await;
+    for id in [launched, other.id] {
+        ok(admin.send("POST", &format!("/rounds/{id}/abort"), "")).await;
+    }
+}
+
+/// A webhook that comes, changes and goes.
+async fn hook(scene: &Scene) {
+    let body = json!({"url": "https://example.org", "events": ["alarm"]});
+    let made: CreatedWebhook = scene.admin.make(&scene.path("/webhooks"), &body).await;
+    let path = format!("/webhooks/{}", made.webhook.id);
+    let json = scene.admin.with("content-type", "application/json");
+    ok(json.send("PUT", &path, body.to_string())).await;
+    ok(json.send("DELETE", &path, "")).await;
 }
 
 /// Completion jobs that end in every way but well.
@@ -273,6 +317,8 @@ async fn every_kind_of_change_is_noted() {
     let ada = scene.app.person("ada", Role::Annotator).await;
     label(&scene, &ada).await;
     train(&scene).await;
+    plan(&scene).await;
+    hook(&scene).await;
     complete_badly(&scene).await;
     check_and_review(&scene).await;
     lead(&scene, &ada).await;

@@ -245,6 +245,7 @@ async fn what_a_round_trains_on_is_there_once_its_trainer_has_told() {
             text: "<b>odd</b>".into(),
         }],
         rows: Vec::new(),
+        size: Some(RoundSize::default()),
     };
     let report = Report {
         preview: Some(preview.clone()),

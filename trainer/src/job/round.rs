@@ -74,7 +74,9 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         reporter.log(LogLevel::Warning, text);
     }
     // An admin sees what is trained, and what is wrong with it, before the first sample is drawn.
-    let preview = preview(
+    let config = task.adapter.map_or(&task.spec.adapter, |adapter| &adapter.config);
+    let samples_drawn = task.spec.kind != RoundKind::Reward;
+    let mut preview = preview(
         task.tokenizer,
         &task.model.config,
         task.spec,
@@ -82,6 +84,7 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         preview::ROWS,
         PREVIEW_TOKENS,
     )?;
+    preview.size = Some(rounds::size(task.facts, task.spec, config, &pairs, samples_drawn));
     reporter.pending.preview = Some(preview);
     reporter.send();
     rounds::check(
@@ -91,8 +94,6 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
         &pairs,
         &mut reporter,
     )?;
-    let config = task.adapter.map_or(&task.spec.adapter, |adapter| &adapter.config);
-    let samples_drawn = task.spec.kind != RoundKind::Reward;
     let place = (&task.model.device, true, samples_drawn);
     rounds::announce(task.facts, task.spec, config, &pairs, place, &mut reporter);
     // A PPO round shows answers at each of its evaluations, the first before its first step.

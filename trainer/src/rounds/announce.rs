@@ -1,6 +1,10 @@
-//! What a round says about memory before it begins.
+//! What a round says about its size and memory before it begins.
 
-use super::{PASS_TOKENS, rankings::elements};
+use super::{
+    PASS_TOKENS,
+    accept::{compares, left_out},
+    rankings::elements,
+};
 use crate::{
     data::PreferencePair,
     memory::{Plan, RoundBytes, WeightBytes, available, bytes},
@@ -8,7 +12,51 @@ use crate::{
     report::Reporter,
 };
 use candle_core::Device;
-use laurel_protocol::{AdapterConfig, LogLevel, Ppo, Precision, RoundKind, RoundSpec};
+use laurel_protocol::{AdapterConfig, LogLevel, Ppo, Precision, RoundKind, RoundSize, RoundSpec};
+
+/// What the round will take: its rows and tokens counted, its memory estimated.
+pub fn size(
+    facts: &Facts,
+    spec: &RoundSpec,
+    adapter: &AdapterConfig,
+    rows: &[PreferencePair],
+    samples: bool,
+) -> RoundSize {
+    let tokens = |row: &&PreferencePair| {
+        let answers = match (spec.kind, compares(row, spec)) {
+            (RoundKind::Ppo, _) => 0,
+            (_, true) => row.chosen.len() + row.rejected.len(),
+            (_, false) => row.chosen.len(),
+        };
+        row.prompt.len() + answers
+    };
+    let kept = rows
+        .iter()
+        .filter(|row| left_out(row, spec, &facts.config).is_none());
+    let kept: Vec<usize> = kept.map(|row| tokens(&row)).collect();
+    let plan = plan(spec, adapter, rows, samples);
+    RoundSize {
+        n_rows: kept.len() as u64,
+        n_tokens: kept.iter().sum::<usize>() as u64,
+        memory_bytes: RoundBytes::of(facts, &plan).total() as u64,
+    }
+}
+
+fn plan<'a>(
+    spec: &RoundSpec,
+    adapter: &'a AdapterConfig,
+    rows: &[PreferencePair],
+    samples: bool,
+) -> Plan<'a> {
+    Plan {
+        precision: spec.hyper.precision,
+        adapter,
+        pass_tokens: pass_tokens(rows, spec),
+        gradient_checkpointing: spec.hyper.gradient_checkpointing,
+        samples,
+        cached_tokens: cached_tokens(rows, spec),
+    }
+}
 
 /// Logs the weights' memory in each precision and what the round will take; warns where the machine has less left.
 /// `is_loaded`: the weights are in memory already. A worker samples before and after a policy's round.
@@ -21,14 +69,7 @@ pub fn announce(
     reporter: &mut dyn Reporter,
 ) {
     let hyper = &spec.hyper;
-    let plan = Plan {
-        precision: hyper.precision,
-        adapter,
-        pass_tokens: pass_tokens(rows, spec),
-        gradient_checkpointing: hyper.gradient_checkpointing,
-        samples,
-        cached_tokens: cached_tokens(rows, spec),
-    };
+    let plan = plan(spec, adapter, rows, samples);
     let (weights, round) = (WeightBytes::of(facts), RoundBytes::of(facts, &plan));
     let precision = match hyper.precision {
         Precision::F32 => "f32",

@@ -28,7 +28,7 @@ pub mod cli;
 pub mod preview;
 
 pub use accept::{base_weights_hash, has_room};
-pub use announce::announce;
+pub use announce::{announce, size};
 pub use check::check;
 pub use data_file::pair;
 pub use logps::{completion_logps, scores};

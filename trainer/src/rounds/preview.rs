@@ -107,6 +107,7 @@ pub fn preview(
         template_hash: tokenizer.template_hash(),
         findings,
         rows: shown,
+        size: None,
     })
 }
 

@@ -15,7 +15,7 @@ pub use outcome::kind_name;
 pub use start_job::fresh_seed;
 
 use super::project_form;
-use crate::{api, components::toast::use_toasts, load::Loaded, words::t};
+use crate::{api, components::toast::use_toasts, load::Loaded, notify, words::t};
 use laurel_protocol::{
     Adapter, CompletionJob, Current, JobStatus, Project, ProjectEvent, ProjectId, ProjectSettings, Round,
     Scoring,
@@ -47,6 +47,7 @@ impl Live {
                     })
             }
             ProjectEvent::Round { round } => {
+                notify::see(&round);
                 if round.status == JobStatus::Done {
                     self.adapters.reload();
                 }
@@ -129,6 +130,7 @@ fn body(live: Live) -> AnyView {
             </div>
             <div class="actions">
                 <A href=format!("/projects/{id}/prompts") attr:class="button" attr:data-test="prompts-link">{t("Prompts")}</A>
+                <A href=format!("/projects/{id}/plan") attr:class="button" attr:data-test="plan-link">{t("Plan")}</A>
                 <A href=format!("/projects/{id}/progress") attr:class="button" attr:data-test="progress-link">{t("Progress")}</A>
                 <A href=format!("/projects/{id}/quality") attr:class="button" attr:data-test="quality-link">{t("Quality")}</A>
                 <A href=format!("/projects/{id}/review") attr:class="button" attr:data-test="review-link">{t("Review")}</A>

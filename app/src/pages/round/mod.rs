@@ -2,6 +2,7 @@
 
 mod alarms;
 mod charts;
+mod compare;
 mod facts;
 mod gate;
 mod health;
@@ -20,11 +21,12 @@ use crate::{
     },
     format,
     load::Loaded,
+    notify,
     words::{t, t_owned},
 };
 use laurel_protocol::{
-    Asked, CompletionJob, JobStatus, LabelType, LogLine, MetricPoint, NewCompletionJob, Preview, Project,
-    ProjectId, Round, RoundEvent, RoundId, RoundKind, Sample, Split, TaskPlan,
+    Asked, CompletionJob, JobStatus, LabelType, LogLevel, LogLine, MetricPoint, NewCompletionJob, Preview,
+    Project, ProjectId, Round, RoundEvent, RoundId, RoundKind, Sample, Split, TaskPlan, Timestamp,
 };
 use leptos::prelude::*;
 use leptos_router::{components::A, hooks::use_navigate};
@@ -48,20 +50,33 @@ pub struct Live {
     pub log: RwSignal<Vec<LogLine>>,
     pub samples: Loaded<Vec<Sample>>,
     pub preview: Loaded<Option<Preview>>,
+    opened: Timestamp,
 }
 
 impl Live {
     fn take(self, event: RoundEvent) {
         match event {
-            RoundEvent::Round { round } => self.round.set(*round),
+            RoundEvent::Round { round } => {
+                notify::see(&round);
+                self.round.set(*round);
+            }
             RoundEvent::Metrics { points } => self.add_points(points),
             RoundEvent::Log { lines } => self.log.update(|known| {
                 // A new connection sends the last lines again.
                 let mut fresh: Vec<_> = lines.into_iter().filter(|line| !known.contains(line)).collect();
+                self.notify_of(&fresh);
                 known.append(&mut fresh);
             }),
             RoundEvent::Samples { samples } => self.samples.set(samples),
             RoundEvent::Preview { preview } => self.preview.set(Some(preview)),
+        }
+    }
+
+    /// Of warnings since the page was opened.
+    fn notify_of(self, lines: &[LogLine]) {
+        let warns = |line: &&LogLine| line.level == LogLevel::Warning && line.at > self.opened;
+        for line in lines.iter().filter(warns) {
+            self.round.with_ready(|round| notify::warn(round, &line.text));
         }
     }
 
@@ -83,6 +98,7 @@ pub fn page(id: RoundId) -> AnyView {
         log: RwSignal::new(Vec::new()),
         samples: Loaded::new(move || api::round::samples(id)),
         preview: Loaded::new(move || api::round::preview(id)),
+        opened: Timestamp(js_sys::Date::now() as i64),
     };
     let connected = RwSignal::new(true);
     let stream = api::events::follow_round(id, move |event| live.take(event), move |on| connected.set(on));
@@ -122,7 +138,12 @@ fn body(live: Live) -> AnyView {
                     <span class="muted">{kind_name(first.spec.kind)}</span>
                 </p>
             </div>
-            {orders(live, first.id, action)}
+            <div class="actions">
+                <A href=format!("/projects/{project}/rounds/new?from={}", first.id) attr:class="button" attr:data-test="clone-round">
+                    {t("Copy")}
+                </A>
+                {orders(live, first.id, action)}
+            </div>
         </div>
         {action.error_line()}
         {move || state.get().map(standing)}
@@ -138,6 +159,7 @@ fn body(live: Live) -> AnyView {
             {record::log(live)}
             {facts::view(live, project)}
         </div>
+        {compare::view(first, project)}
     }
     .into_any()
 }

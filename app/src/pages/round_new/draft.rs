@@ -2,15 +2,18 @@
 
 use super::{
     fields::{ALPHA, DROPOUT, RANK, SEED, TARGET_REWARD},
+    ground::{Begin, Source, origin_of, value_of},
     knobs::{ADVANCED, BASIC, Chosen, choice},
+    later::LaterDraft,
     reward::RewardDraft,
 };
 use crate::components::field::number;
 use laurel_protocol::{
     Adapter, AdapterConfig, AdapterId, BatchBy, FieldError, Hyper, Keep, KlEstimator, LoraConfig, Loss,
-    Margin, NewRound, Precision, RoundKind, RoundSpec, RowWeights, Schedule, Setting,
+    Margin, NewPlanned, Origin, Precision, Preset, RoundKind, RoundSpec, RowWeights, Schedule, Setting,
 };
 use leptos::prelude::*;
+use serde::Serialize;
 
 pub fn kind_of(name: &str) -> RoundKind {
     match name {
@@ -49,11 +52,12 @@ pub struct Draft {
     pub whiten: RwSignal<bool>,
     pub normalise: RwSignal<bool>,
     pub reward: RewardDraft,
+    pub later: LaterDraft,
     pub knobs: StoredValue<Vec<RwSignal<String>>>,
 }
 
 impl Draft {
-    pub fn new(adapters: &[Adapter]) -> Self {
+    pub fn new(sources: &[Source]) -> Self {
         let text = |value: &str| RwSignal::new(value.to_owned());
         let hyper = Hyper::for_kind(RoundKind::Dpo);
         let knobs = BASIC
@@ -82,9 +86,72 @@ impl Draft {
             target_reward: text(""),
             whiten: RwSignal::new(false),
             normalise: RwSignal::new(false),
-            reward: RewardDraft::new(adapters),
+            reward: RewardDraft::new(sources),
+            later: LaterDraft::default(),
             knobs: StoredValue::new(knobs.collect()),
         }
+    }
+
+    /// Fills the form with a round that there is. What the form has no fields for stays at its default.
+    pub fn put(self, begin: &Begin) {
+        let spec = &begin.round.spec;
+        let hyper = &spec.hyper;
+        self.kind.set(spec.kind.as_str().to_owned());
+        self.loss.set(hyper.loss.as_str().to_owned());
+        self.margin.set(name_of(&hyper.margin));
+        self.row_weights.set(name_of(&hyper.row_weights));
+        self.batch_by.set(name_of(&hyper.batch_by));
+        self.precision.set(name_of(&hyper.precision));
+        self.schedule.set(name_of(&hyper.schedule));
+        let checkpointing = if hyper.gradient_checkpointing { "on" } else { "off" };
+        self.checkpointing.set(checkpointing.to_owned());
+        self.name.set(begin.round.name.clone());
+        self.start.set(value_of(begin.round.start));
+        self.seed.set(spec.seed.to_string());
+        if let AdapterConfig::Lora(lora) = &spec.adapter {
+            self.rank.set(lora.rank.to_string());
+            self.alpha.set(lora.alpha.to_string());
+            self.dropout.set(lora.dropout.to_string());
+            self.use_rslora.set(lora.use_rslora);
+            self.use_dora.set(lora.use_dora);
+        }
+        if let Some(ppo) = &hyper.ppo {
+            self.kl_estimator.set(name_of(&ppo.kl_estimator));
+            let target = ppo.target_reward.map(|target| target.to_string());
+            self.target_reward.set(target.unwrap_or_default());
+            self.whiten.set(ppo.whiten_rewards);
+            self.normalise.set(ppo.normalise_rewards);
+        }
+        if let Some(source) = &spec.reward {
+            self.reward.put(source, begin.round.reward);
+        }
+        self.later.put(&begin.round.when);
+        self.put_hyper(hyper);
+    }
+
+    pub fn put_preset(self, preset: Preset) {
+        let loss = self.loss.with_untracked(|name| loss_of(name));
+        self.put_hyper(&preset.hyper(loss));
+    }
+
+    /// The numbers, and which weights are kept.
+    fn put_hyper(self, hyper: &Hyper) {
+        for (knob, value) in BASIC.iter().chain(&ADVANCED).zip(self.knobs.get_value()) {
+            value.set((knob.get)(hyper).to_string());
+        }
+        let keep = match hyper.keep {
+            Keep::Last => "last",
+            Keep::Best => "best",
+        };
+        self.keep.set(keep.to_owned());
+    }
+
+    /// Whether the round is to wait for something, as far as the form tells.
+    pub fn waits(self) -> bool {
+        let pending = |text: &String| text.contains(':');
+        self.later.waits()
+            || self.start.with(pending)
+            || self.kind.with(|kind| kind == RoundKind::Ppo.as_str()) && self.reward.waits()
     }
 
     /// Puts in the defaults of another loss, where the person has not changed them.
@@ -169,7 +236,7 @@ impl Draft {
         }
     }
 
-    pub fn read(self) -> Result<NewRound, Vec<FieldError>> {
+    pub fn read(self) -> Result<NewPlanned, Vec<FieldError>> {
         let kind = kind_of(&self.kind.get_untracked());
         let mut reasons = Vec::new();
         let hyper = self.hyper(&mut reasons);
@@ -182,12 +249,12 @@ impl Draft {
         let dropout = take(self.dropout, DROPOUT.name);
         let rank: f64 = take(self.rank, RANK.name);
         let seed: f64 = take(self.seed, SEED.name);
-        let (reward, reward_adapter) = match kind {
+        let (source, reward) = match kind {
             RoundKind::Ppo => {
-                let (source, adapter) = self.reward.read(&mut reasons);
-                (Some(source), adapter)
+                let (source, origin) = self.reward.read(&mut reasons);
+                (Some(source), origin)
             }
-            RoundKind::Sft | RoundKind::Reward | RoundKind::Dpo => (None, None),
+            RoundKind::Sft | RoundKind::Reward | RoundKind::Dpo => (None, Origin::Base),
         };
         let spec = RoundSpec {
             kind,
@@ -200,18 +267,25 @@ impl Draft {
                 ..LoraConfig::default()
             }),
             hyper,
-            reward,
+            reward: source,
             seed: seed as u64,
         };
-        let new = NewRound {
+        let new = NewPlanned {
             name: self.name.get_untracked().trim().to_owned(),
             spec,
-            starting_adapter: self.start.get_untracked().parse::<AdapterId>().ok(),
-            reward_adapter,
+            start: self.start.with_untracked(|value| origin_of(value)),
+            reward,
+            when: self.later.read(&mut reasons),
         };
         reasons.extend(new.validate().err().unwrap_or_default());
         if reasons.is_empty() { Ok(new) } else { Err(reasons) }
     }
+}
+
+/// The name that an enum has in JSON, which is that of its option.
+fn name_of(value: &impl Serialize) -> String {
+    let json = serde_json::to_value(value).unwrap_or_default();
+    json.as_str().unwrap_or_default().to_owned()
 }
 
 pub fn loss_of(name: &str) -> Loss {

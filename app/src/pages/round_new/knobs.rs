@@ -134,6 +134,15 @@ pub static ADVANCED: [Knob; 24] = [
     knob!(checkpoint_every: u32, When::Always, "Checkpoint every … steps", "What a lost trainer can lose at most.", "round-checkpoint-every"),
 ];
 
+/// The label of a hyper-parameter in a number field, in English.
+pub fn label_of(field: &str) -> Option<&'static str> {
+    let knobs = BASIC.iter().chain(&ADVANCED);
+    knobs
+        .map(|knob| knob.field)
+        .find(|known| known.name == field)
+        .map(|known| known.label)
+}
+
 /// The option that a select shows, by its name in JSON; the first where none fits.
 pub fn choice<T: Copy + Serialize>(value: RwSignal<String>, options: &[T]) -> T {
     let fits = |option: &&T| {
