@@ -122,6 +122,7 @@ fn spec(kind: RoundKind, seed: u64) -> RoundSpec {
 fn request(adapter: Option<i64>) -> NewCompletionJob {
     NewCompletionJob {
         adapter: adapter.map(AdapterId),
+        base_model: adapter.is_none(),
         completions_per_prompt: 4,
         sampling: Sampling::default(),
         task_plan: TaskPlan::default(),
