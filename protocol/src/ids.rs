@@ -28,8 +28,8 @@ macro_rules! ids {
 
 ids! {
     UserId, InviteId, TokenId, ProjectId, PromptId, CompletionId, CompletionJobId, TaskId, AssignmentId,
-    AnnotationId, SnapshotId, RoundId, AdapterId, AuditId, BattleId, ScoringId,
-    /// A unit of work that a trainer leases: a round, a completion job, a scoring.
+    AnnotationId, SnapshotId, RoundId, AdapterId, AuditId, BattleId, ScoringId, MergeId,
+    /// A unit of work that a trainer leases: a round, a completion job, a scoring, a merge.
     JobId,
 }
 

@@ -1,15 +1,18 @@
 //! Laurel's server: the API over SQLite, the front end's files, and the command line `laurel`.
 
 pub mod adapter_files;
+pub mod card;
 pub mod chats;
 pub mod cli;
 pub mod clock;
+pub mod disk;
 pub mod document;
 pub mod error;
 pub mod events;
 pub mod extract;
 pub mod guards;
 pub mod listen;
+pub mod merged_files;
 pub mod passwords;
 pub mod quality;
 pub mod render;
@@ -22,3 +25,5 @@ pub mod spool;
 pub mod state;
 pub mod static_files;
 pub mod store;
+pub mod tar;
+pub mod version;

@@ -2,6 +2,7 @@
 //! in `router.rs`.
 
 pub mod accounts;
+pub mod adapters;
 pub mod arena;
 pub mod audit;
 pub mod chat;
@@ -9,11 +10,14 @@ pub mod completion_jobs;
 pub mod events;
 pub mod health;
 pub mod labelling;
+pub mod lineage;
 pub mod lines;
 pub mod members;
+pub mod merges;
 pub mod projects;
 pub mod quality;
 pub mod review;
 pub mod rounds;
 pub mod scorings;
+pub mod storage;
 pub mod worker;
