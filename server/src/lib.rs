@@ -1,6 +1,7 @@
 //! Laurel's server: the API over SQLite, the front end's files, and the command line `laurel`.
 
 pub mod adapter_files;
+pub mod backup;
 pub mod card;
 pub mod chats;
 pub mod cli;

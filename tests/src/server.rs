@@ -47,6 +47,26 @@ impl TestServer {
         Ok(server)
     }
 
+    /// A server on what is restored from a backup.
+    pub fn restored_from(backup: &Path) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let program = given("LAUREL_BIN")?;
+        let mut restore = Command::new(&program);
+        restore.arg("restore").arg("--from").arg(backup);
+        output(restore.arg("--data").arg(folder.path().join("data")))?;
+        let (port, lease_seconds) = (free_port()?, 60);
+        let process = serve(&program, folder.path(), port, lease_seconds)?;
+        let mut server = Self {
+            process,
+            program,
+            port,
+            lease_seconds,
+            folder,
+        };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address())
     }
@@ -125,7 +145,8 @@ impl TestServer {
         self.token("worker", None)
     }
 
-    fn script_access(&self, name: &str) -> Result<Api> {
+    /// The script access of an account that there is.
+    pub fn script_access(&self, name: &str) -> Result<Api> {
         let file = self.token("script", Some(name))?;
         let secret = fs::read_to_string(file)?;
         Ok(Api::new(&self.url(), Some(secret.trim())))

@@ -15,6 +15,7 @@ pub mod completion_jobs;
 pub mod completions;
 pub mod db;
 pub mod exports;
+pub mod integrity;
 pub mod invites;
 mod job_events;
 pub mod jobs;

@@ -7,6 +7,7 @@ mod accounts;
 mod app;
 mod arena;
 mod audit;
+mod backup;
 mod chat;
 mod checks;
 mod cli;
