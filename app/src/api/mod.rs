@@ -11,6 +11,7 @@ pub mod chat;
 pub mod completion;
 pub mod events;
 pub mod label;
+pub mod lineage;
 pub mod members;
 pub mod project;
 pub mod review;
