@@ -81,14 +81,17 @@ fn App() -> impl IntoView {
                     <Route path=path!("/projects/:id/gold") view=|| admin(AdminPage::Gold)/>
                     <Route path=path!("/projects/:id/ladder") view=|| admin(AdminPage::Ladder)/>
                     <Route path=path!("/projects/:id/plan") view=|| admin(AdminPage::Plan)/>
+                    <Route path=path!("/projects/:id/lineage") view=|| admin(AdminPage::Lineage)/>
                     <Route path=path!("/projects/:id/progress") view=|| admin(AdminPage::Progress)/>
                     <Route path=path!("/projects/:id/prompts") view=|| admin(AdminPage::Prompts)/>
                     <Route path=path!("/projects/:id/quality") view=|| admin(AdminPage::Quality)/>
                     <Route path=path!("/projects/:id/review") view=|| admin(AdminPage::Review)/>
                     <Route path=path!("/projects/:id/rounds/new") view=|| admin(AdminPage::RoundNew)/>
                     <Route path=path!("/rounds/:id") view=|| admin(AdminPage::Round)/>
+                    <Route path=path!("/adapters/:id") view=|| admin(AdminPage::Adapter)/>
                     <Route path=path!("/people") view=|| admin(AdminPage::People)/>
                     <Route path=path!("/people/:id") view=|| admin(AdminPage::Person)/>
+                    <Route path=path!("/storage") view=|| admin(AdminPage::Storage)/>
                     <Route path=path!("/tokens") view=|| admin(AdminPage::Tokens)/>
                     <Route path=path!("/audit") view=|| admin(AdminPage::Audit)/>
                 </FlatRoutes>

@@ -50,6 +50,7 @@ fn navigation(user: User) -> AnyView {
         view! {
             <A href="/people" attr:data-test="people-link">{t("People")}</A>
             <A href="/tokens">{t("Tokens")}</A>
+            <A href="/storage" attr:data-test="storage-link">{t("Storage")}</A>
             <A href="/audit" attr:data-test="audit-link">{t("Audit log")}</A>
         }
     });

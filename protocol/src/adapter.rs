@@ -29,4 +29,7 @@ pub struct Adapter {
     #[serde(default)]
     pub base_weights_hash: Option<String>,
     pub created_at: Timestamp,
+    /// Since when its files are gone. What it was made of stays, and nothing new can use it.
+    #[serde(default)]
+    pub deleted_at: Option<Timestamp>,
 }

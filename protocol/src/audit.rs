@@ -64,6 +64,7 @@ pub enum AuditSubject {
     Contest,
     PlannedRound,
     Webhook,
+    Merge,
     Database,
 }
 
@@ -179,8 +180,23 @@ verbs! {
     ScoringAborted,
     ScoringFinished,
     ScoringFailed,
+    /// An adapter is to be merged into its base model.
+    MergeOrdered,
+    MergeStarted,
+    /// The merge waits again: its trainer gave it back or fell silent.
+    MergeReturned,
+    MergeAbortAsked,
+    MergeAborted,
+    MergeFinished,
+    MergeFailed,
+    /// Merged files are gone: an admin deleted them, or their time was up.
+    MergedDeleted,
+    /// An adapter's files are gone; what it was made of stays.
+    AdapterDeleted,
     ExportTaken,
     BackupTaken,
+    /// This database is a backup that was restored.
+    BackupRestored,
 }
 
 impl Verb {

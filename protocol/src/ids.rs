@@ -29,8 +29,8 @@ macro_rules! ids {
 ids! {
     UserId, InviteId, TokenId, ProjectId, PromptId, CompletionId, CompletionJobId, TaskId, AssignmentId,
     AnnotationId, SnapshotId, RoundId, AdapterId, AuditId, BattleId, ScoringId,
-    ContestId, PromotionId, PlannedId, WebhookId, DeliveryId,
-    /// A unit of work that a trainer leases: a round, a completion job, a scoring.
+    ContestId, PromotionId, PlannedId, WebhookId, DeliveryId, MergeId,
+    /// A unit of work that a trainer leases: a round, a completion job, a scoring, a merge.
     JobId,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Check, Validation},
-    ids::{AssignmentId, TaskId, Timestamp},
+    ids::{AnnotationId, AssignmentId, TaskId, Timestamp},
     label::{Judgement, ShownCompletion, ShownMessage, SkipReason},
 };
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,8 @@ pub struct ReviewTask {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Voice {
+    /// Follow it to what learnt from it: `GET /annotations/{id}/lineage`.
+    pub annotation_id: AnnotationId,
     pub name: String,
     pub judgement: Judgement,
     pub ratings: BTreeMap<String, Vec<u8>>,

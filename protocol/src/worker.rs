@@ -3,13 +3,14 @@
 //! Order of calls, all with a worker token: `POST /worker/lease` → (`GET …/rows` | `GET …/prompts` | `GET …/tasks`, the
 //! starting adapter's files) → many `POST …/report`, `…/completions`,
 //! `…/uncertainties` or `…/chat` (each renews the lease) →
-//! `PUT …/adapter/{file}` → `POST …/finish`. Every call after the lease carries the lease in the header
+//! `PUT …/adapter/{file}` or `PUT …/merged/{file}` → `POST …/finish`. Every call after the lease carries the lease in the header
 //! `Laurel-Lease`; a lost lease answers 409 `lease_lost` and the trainer drops the job.
 
 use crate::{
     completion::{FinishReason, Sampling},
     error::{Check, Validation},
-    ids::{AdapterId, CompletionJobId, JobId, PromptId, RoundId, ScoringId},
+    ids::{AdapterId, CompletionJobId, JobId, MergeId, PromptId, RoundId, ScoringId},
+    merge::MergeFormat,
     message::Message,
     preview::Preview,
     round::{LogLine, MetricPoint, RoundSpec, Sample},
@@ -96,6 +97,15 @@ pub enum Work {
     /// open tasks, one [`WorkTask`](crate::WorkTask) a line; their uncertainties come back by
     /// `POST /worker/jobs/{job}/uncertainties`. The features are those of the job's adapter, a reward model.
     Scoring { scoring_id: ScoringId },
+    /// The job's adapter is merged into the base model. Its files are handed in by `PUT /worker/jobs/{job}/merged/{file}`, piece
+    /// by piece, then named by `POST /worker/jobs/{job}/merged`. Of a report the last log line counts, as what is
+    /// going on now, and the steps, as bytes handed in.
+    Merge {
+        merge_id: MergeId,
+        format: MergeFormat,
+        /// The adapter's.
+        name: String,
+    },
     /// A turn of a chat: the answers are told by `POST /worker/jobs/{job}/chat` while they are written.
     Chat {
         sides: Vec<ChatWork>,
@@ -188,6 +198,9 @@ pub struct MadeWith {
     /// SHA-256 over the base model's shape and the first 1024 numbers of each of its tensors, hex: the file of
     /// another model, training or quantisation has another one.
     pub base_weights_hash: String,
+    /// The trainer's [`code_version`](crate::code_version).
+    #[serde(default)]
+    pub code: Option<String>,
 }
 
 impl MadeWith {
@@ -197,6 +210,11 @@ impl MadeWith {
         Check::default()
             .ensure(is_hash(&self.template_hash), "template_hash", reason)
             .ensure(is_hash(&self.base_weights_hash), "base_weights_hash", reason)
+            .ensure(
+                self.code.as_ref().is_none_or(|code| code.len() <= 100),
+                "code",
+                "must have at most 100 characters",
+            )
             .finish()
     }
 }

@@ -15,10 +15,14 @@ use std::{
 /// What a trainer may upload: PEFT's files, and heads in files of their own.
 pub const CONFIG: &str = "adapter_config.json";
 pub const WEIGHTS: &str = "adapter_model.safetensors";
-const README: &str = "README.md";
+pub const README: &str = "README.md";
 /// Of a reward model, and of a value model.
 const HEADS: [&str; 2] = ["score.safetensors", "value.safetensors"];
 const ALL: [&str; 5] = [README, CONFIG, WEIGHTS, HEADS[0], HEADS[1]];
+
+/// Held from the moment when an adapter's files are put into their place until the database names them, and while files
+/// are deleted: two adapters with the same weights share theirs.
+pub static CHANGE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// The largest file that is accepted.
 pub const MAX_BYTES: u64 = 2 << 30;
@@ -121,6 +125,26 @@ pub fn discard_uploads(data: &Path, job: JobId) -> io::Result<()> {
     }
 }
 
+/// Takes the files of an adapter away.
+pub fn remove(data: &Path, hash: &str) -> io::Result<()> {
+    match fs::remove_dir_all(data.join("adapters").join(hash)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Takes away files of adapters that the database does not name (any more): a server that was killed while it deleted
+/// them. At start.
+pub fn sweep(data: &Path, known: &HashSet<String>) -> io::Result<()> {
+    for name in names(&data.join("adapters"))? {
+        let is_hash = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_hash && !known.contains(&name) {
+            fs::remove_dir_all(data.join("adapters").join(name))?;
+        }
+    }
+    Ok(())
+}
+
 /// Throws away what belongs to no open job: uploads, and adapters that were being put together. At start, before any
 /// trainer is answered.
 pub fn sweep_uploads(data: &Path, open: &HashSet<JobId>) -> io::Result<()> {
@@ -139,7 +163,7 @@ pub fn sweep_uploads(data: &Path, open: &HashSet<JobId>) -> io::Result<()> {
 }
 
 /// Names of the folders in a folder; none where it is not there.
-fn names(folder: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,10 +1,13 @@
 //! Laurel's server: the API over SQLite, the front end's files, and the command line `laurel`.
 
 pub mod adapter_files;
+pub mod backup;
+pub mod card;
 pub mod chats;
 pub mod cli;
 pub mod clock;
 pub mod csv;
+pub mod disk;
 pub mod document;
 pub mod error;
 pub mod events;
@@ -12,6 +15,7 @@ pub mod extract;
 mod figures;
 pub mod guards;
 pub mod listen;
+pub mod merged_files;
 pub mod passwords;
 pub mod plan;
 pub mod quality;
@@ -25,5 +29,7 @@ pub mod spool;
 pub mod state;
 pub mod static_files;
 pub mod store;
+pub mod tar;
 mod thin;
+pub mod version;
 pub mod webhooks;

@@ -6,8 +6,9 @@ use crate::{
     error::{Failure, REQUEST_ID},
     guards,
     routes::{
-        accounts, arena, audit, chat, completion_jobs, contests, events, figures, health, labelling, lines,
-        members, planned, plans, projects, quality, review, rounds, scorings, webhooks, worker,
+        accounts, adapters, arena, audit, chat, completion_jobs, contests, events, figures, health,
+        labelling, lineage, lines, members, merges, planned, plans, projects, quality, review, rounds,
+        scorings, storage, webhooks, worker,
     },
     state::AppState,
     static_files,
@@ -109,8 +110,22 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(rounds::agreement_of))
         .routes(routes!(rounds::list_adapters))
         .routes(routes!(rounds::adapter_file))
+        .routes(routes!(adapters::get, adapters::delete))
+        .routes(routes!(adapters::get_card))
+        .routes(routes!(adapters::spec))
+        .routes(routes!(adapters::archive))
+        .routes(routes!(adapters::kit))
+        .routes(routes!(adapters::list_merges, adapters::merge))
+        .routes(routes!(merges::abort))
+        .routes(routes!(merges::delete))
+        .routes(routes!(merges::file))
+        .routes(routes!(merges::archive))
         .routes(routes!(lines::round_rows))
         .routes(routes!(events::round))
+        // Lineage and storage
+        .routes(routes!(lineage::graph))
+        .routes(routes!(lineage::of_annotation))
+        .routes(routes!(storage::get))
         // Chat
         .routes(routes!(chat::start))
         .routes(routes!(chat::events))
@@ -136,6 +151,7 @@ fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(worker::report))
         .routes(routes!(worker::completions))
         .routes(routes!(scorings::uncertainties))
+        .routes(routes!(merges::handed_in))
         .routes(routes!(chat::report))
         .routes(routes!(worker::finish))
         .routes(routes!(lines::worker_rows))
@@ -170,6 +186,7 @@ fn table() -> OpenApiRouter<AppState> {
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(worker::upload))
+                .routes(routes!(merges::upload))
                 .layer(DefaultBodyLimit::disable()),
         )
 }
@@ -204,7 +221,9 @@ pub fn router(state: AppState) -> Router {
 
 /// Weights of an adapter are as small as they get, and their length is to be known before they have come.
 fn worth_compressing() -> impl Predicate {
-    DefaultPredicate::new().and(NotForContentType::const_new("application/octet-stream"))
+    DefaultPredicate::new()
+        .and(NotForContentType::const_new("application/octet-stream"))
+        .and(NotForContentType::const_new("application/x-tar"))
 }
 
 async fn nothing_here() -> Failure {

@@ -21,6 +21,8 @@ pub struct Settings {
     pub lease_seconds: u32,
     /// How long an annotator holds a task.
     pub assignment_seconds: u32,
+    /// Merged files are deleted so many days after they were made; none: they stay.
+    pub keep_merged_days: Option<u32>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
     /// Where webhooks may lead.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from datasets import load_dataset
+from huggingface_hub import ModelCard
 from peft import LoraConfig, PeftModel
 from transformers import (
     AutoModelForCausalLM,
@@ -67,6 +68,7 @@ def main() -> None:
     )
     print(f"SFTTrainer, one step on {len(imitated)} rows: loss {trainer.train().training_loss:.4f}")
 
+    check_card(out / "adapter" / "README.md")
     compare_logprobs(out / "adapter", gguf, model_dir, tokenizer, preference)
     compare_kinds(out, gguf, model_dir, tokenizer, preference)
 
@@ -93,6 +95,15 @@ def convert(gguf: Path, to: Path) -> None:
     bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     parts["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, bytes_]}
     file.write_text(json.dumps(parts, ensure_ascii=False))
+
+
+def check_card(file: Path) -> None:
+    """The hub's own reader takes the card: what it is an adapter of, and its figures."""
+    card = ModelCard.load(file)
+    assert card.data.library_name == "peft" and card.data.base_model, card.data
+    figures = {result.metric_type: result.metric_value for result in card.data.eval_results or []}
+    assert figures and "## Training data" in card.text, card.data
+    print(f"ModelCard reads the card: adapter of {card.data.base_model}, {figures}")
 
 
 # What a spec says of the adapter, by the name of the round's folder.

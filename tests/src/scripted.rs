@@ -5,10 +5,10 @@ use anyhow::{Context, Result, ensure};
 use laurel_protocol::{
     Adapter, AdapterId, Answer, Choice, CompletionJob, DEFAULT_MODEL, Finding, FinishReason,
     FinishedCompletion, FinishedCompletions, Held, Hold, Hyper, ImportReport, Judgement, LEASE_HEADER,
-    LabelType, LeaseRequest, LeasedJob, LogLevel, LogLine, MadeWith, Message, MetricPoint, NewRound, Outcome,
-    Preview, PreviewRow, PreviewSide, PreviewToken, Project, ProjectCounts, ProjectId, ProjectSettings,
-    PromptId, RankingRow, Report, RewardSource, Rollout, Round, RoundId, RoundKind, RoundSpec, Sample,
-    Speaker, Split, Timestamp, WorkPrompt,
+    LabelType, LeaseRequest, LeasedJob, LogLevel, LogLine, MadeWith, Merged, MergedFile, Message,
+    MetricPoint, NewRound, Outcome, Preview, PreviewRow, PreviewSide, PreviewToken, Project, ProjectCounts,
+    ProjectId, ProjectSettings, PromptId, RankingRow, Report, RewardSource, Rollout, Round, RoundId,
+    RoundKind, RoundSpec, Sample, Speaker, Split, Timestamp, WorkPrompt,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -195,6 +195,7 @@ impl Scripted {
         let made_with = MadeWith {
             template_hash: "7e".repeat(32),
             base_weights_hash: "ba".repeat(32),
+            code: None,
         };
         let done = Outcome::Done {
             made_with: Some(made_with),
@@ -203,6 +204,24 @@ impl Scripted {
         let adapters: Vec<Adapter> = self.admin.get(&format!("/projects/{project}/adapters"))?;
         let found = adapters.into_iter().find(|adapter| adapter.round_id == round);
         found.context("a finished round has an adapter")
+    }
+
+    /// Hands in a merged model of four bytes and ends the merge well.
+    pub fn hand_in_merge(&self, job: &LeasedJob) -> Result<()> {
+        let file = MergedFile {
+            name: "small.gguf".into(),
+            size_bytes: 4,
+            sha256: "b83633aa785344791618f2fddf131b010ea04912a60430760b070bad293f65bd".into(),
+        };
+        let merged = Merged {
+            files: vec![file],
+            dtype: "q8_0".into(),
+            check: "Read back, it says the same.".into(),
+            notes: Vec::new(),
+        };
+        self.call("PUT", job, "merged/small.gguf?offset=0", "GGUF")?;
+        self.send(job, "merged", &merged)?;
+        self.send(job, "finish", &Outcome::Done { made_with: None })
     }
 
     fn queue(&self, project: ProjectId, new: &NewRound) -> Result<Round> {

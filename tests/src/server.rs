@@ -59,6 +59,16 @@ impl TestServer {
         Ok(server)
     }
 
+    /// A server on what is restored from a backup.
+    pub fn restored_from(backup: &Path) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut restore = Command::new(given("LAUREL_BIN")?);
+        restore.arg("restore").arg("--from").arg(backup);
+        output(restore.arg("--data").arg(folder.path().join("data")))?;
+        let data = folder.path().join("data");
+        Self::begin(folder, data, 60)
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address())
     }
@@ -142,7 +152,7 @@ impl TestServer {
         self.token("worker", None)
     }
 
-    /// The access of a person who is there already.
+    /// The script access of an account that there is.
     pub fn script_access(&self, name: &str) -> Result<Api> {
         let file = self.token("script", Some(name))?;
         let secret = fs::read_to_string(file)?;

@@ -20,3 +20,4 @@ pub mod rng;
 pub mod rounds;
 pub mod select;
 pub mod serve;
+pub mod version;

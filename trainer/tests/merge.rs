@@ -40,8 +40,9 @@ fn merged(model: &Path, adapter: &Path, out: &Path, dtype: Option<WeightType>) -
     let options = Options {
         dtype,
         device: Device::Cpu,
+        adapter_name: None,
     };
-    merge(model, adapter, out, &options, &mut |_| ())
+    merge(model, adapter, out, &options, &mut |_| Ok(()))
 }
 
 fn error_of(model: &Path, adapter: &Path, out: &Path, dtype: Option<WeightType>) -> String {

@@ -73,6 +73,8 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
 
     let step = say::spin("Start the server");
     let mut server = laurel(&binaries.server, &options.data, &["serve"]);
+    let commit = commit(place);
+    server.envs(commit.iter().map(|commit| ("LAUREL_COMMIT", commit)));
     server
         .arg("--dist")
         .arg(&dist)
@@ -92,6 +94,7 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
 
     let trainer = || {
         let mut trainer = Command::new(&binaries.trainer);
+        trainer.envs(commit.iter().map(|commit| ("LAUREL_COMMIT", commit)));
         trainer.args(["work", "--server", &format!("http://{}", options.listen)]);
         trainer.arg("--token-file").arg(&token);
         trainer.arg("--work-dir").arg(options.data.join("trainer"));
@@ -137,6 +140,25 @@ fn watch(mut server: Process, trainer: Option<impl Fn() -> Command>, stop: &Atom
         trainer.stop()?;
     }
     server.stop()
+}
+
+/// The commit that was built, marked where files differ from it; none outside of a clone.
+fn commit(place: &Place) -> Option<String> {
+    let git = |words: &[&str]| {
+        let done = Command::new("git")
+            .args(words)
+            .current_dir(&place.root)
+            .output()
+            .ok()?;
+        let text = String::from_utf8(done.stdout).ok()?;
+        done.status.success().then(|| text.trim().to_owned())
+    };
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    Some(match changed.is_empty() {
+        true => commit,
+        false => format!("{commit}-changed"),
+    })
 }
 
 fn laurel(program: &Path, data: &Path, words: &[&str]) -> Command {

@@ -12,6 +12,7 @@ pub mod completion;
 pub mod contest;
 pub mod events;
 pub mod label;
+pub mod lineage;
 pub mod members;
 pub mod planned;
 pub mod project;

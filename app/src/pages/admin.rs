@@ -3,14 +3,14 @@
 //! `xtask/src/split.rs`).
 
 use super::{
-    arena, audit, chat, contest, gold, ladder, overview, people, person, plan, progress, project_new,
-    prompts, quality, review, round, round_new, tokens,
+    adapter, arena, audit, chat, contest, gold, ladder, lineage, overview, people, person, plan, progress,
+    project_new, prompts, quality, review, round, round_new, storage, tokens,
 };
 use crate::{
     error::AppError,
     session::{Admin, route_id, route_id_for, use_session},
 };
-use laurel_protocol::{ContestId, ProjectId, Role, RoundId, User, UserId};
+use laurel_protocol::{AdapterId, ContestId, ProjectId, Role, RoundId, User, UserId};
 use leptos::{prelude::*, task::spawn_local, wasm_split::wasm_split};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ const FETCH_AHEAD_AFTER: Duration = Duration::from_secs(2);
 /// Every page that only an admin may see, what reviewers see as well, and the arena, which is everyone's.
 #[derive(Clone, Copy)]
 pub enum AdminPage {
+    Adapter,
     Arena,
     ProjectNew,
     Overview,
@@ -29,6 +30,7 @@ pub enum AdminPage {
     Gold,
     Ladder,
     Plan,
+    Lineage,
     Progress,
     Prompts,
     Quality,
@@ -37,6 +39,7 @@ pub enum AdminPage {
     Round,
     People,
     Person,
+    Storage,
     Tokens,
     Audit,
 }
@@ -76,6 +79,7 @@ pub fn fetch_ahead() {
 
 fn show(page: AdminPage, admin: Admin) -> AnyView {
     match page {
+        AdminPage::Adapter => route_id(|id| adapter::page(AdapterId(id))),
         AdminPage::Arena => route_id_for(admin, |id, who| arena::page(ProjectId(id), who)),
         AdminPage::ProjectNew => project_new::page(admin),
         AdminPage::Overview => route_id(|id| overview::page(ProjectId(id))),
@@ -85,6 +89,7 @@ fn show(page: AdminPage, admin: Admin) -> AnyView {
         AdminPage::Gold => route_id(|id| gold::page(ProjectId(id))),
         AdminPage::Ladder => route_id(|id| ladder::page(ProjectId(id))),
         AdminPage::Plan => route_id(|id| plan::page(ProjectId(id))),
+        AdminPage::Lineage => route_id(|id| lineage::page(ProjectId(id))),
         AdminPage::Progress => route_id(|id| progress::page(ProjectId(id))),
         AdminPage::Prompts => route_id(|id| prompts::page(ProjectId(id))),
         AdminPage::Quality => route_id(|id| quality::page(ProjectId(id))),
@@ -93,6 +98,7 @@ fn show(page: AdminPage, admin: Admin) -> AnyView {
         AdminPage::Round => route_id(|id| round::page(RoundId(id))),
         AdminPage::People => people::page(admin),
         AdminPage::Person => route_id(|id| person::page(UserId(id))),
+        AdminPage::Storage => storage::page(admin),
         AdminPage::Tokens => tokens::page(admin),
         AdminPage::Audit => audit::page(admin),
     }

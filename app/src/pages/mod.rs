@@ -1,5 +1,6 @@
 //! The pages, one file or folder each. The table with their addresses and guards stands in `lib.rs`.
 
+pub mod adapter;
 pub mod admin;
 pub mod arena;
 pub mod audit;
@@ -9,6 +10,7 @@ pub mod gold;
 pub mod invite;
 pub mod label;
 pub mod ladder;
+pub mod lineage;
 pub mod mine;
 pub mod not_found;
 pub mod overview;
@@ -26,4 +28,5 @@ pub mod round;
 pub mod round_new;
 pub mod setup;
 pub mod sign_in;
+pub mod storage;
 pub mod tokens;

@@ -71,7 +71,7 @@ fn adapter(adapter: TaughtAdapter) -> AnyView {
     };
     view! {
         <li data-test="taught-adapter">
-            <A href=format!("/projects/{}", adapter.project_id)>{adapter.name}</A> ": " {how}
+            <A href=format!("/adapters/{}", adapter.id)>{adapter.name}</A> ": " {how}
         </li>
     }
     .into_any()

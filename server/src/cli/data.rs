@@ -1,11 +1,11 @@
-//! `laurel sample load`, `export`, `import`, `backup`.
+//! `laurel sample load`, `export`, `import`, `backup`, `restore`.
 
 use crate::{
-    adapter_files, clock, sample as sample_project,
+    backup, clock, sample as sample_project,
     store::{
-        Db, adapters,
+        Db,
         audit::{self, Actor},
-        db, exports, projects, prompts,
+        exports, projects, prompts,
     },
 };
 use anyhow::{Context, Result, bail};
@@ -13,7 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use laurel_protocol::{AuditFilter, AuditId, ExportFormat, ProjectId, Timestamp, Verb};
 use serde_json::json;
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -82,9 +82,22 @@ pub struct Backup {
     /// Folder of the database and the adapters.
     #[arg(long, env = "LAUREL_DATA", default_value = "laurel-data")]
     data: PathBuf,
-    /// A folder that is not there yet. It becomes a data folder: start a server on it to restore.
+    /// A folder that is not there yet. It gets the database, the adapters and a manifest with the hash of each file.
+    #[arg(long, required_unless_present = "verify")]
+    out: Option<PathBuf>,
+    /// Check an earlier backup in place of making one: every hash, the database, and its version.
+    #[arg(long, value_name = "BACKUP", conflicts_with = "out")]
+    verify: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Restore {
+    /// The backup's folder.
     #[arg(long)]
-    out: PathBuf,
+    from: PathBuf,
+    /// The data folder to make: it must be empty, or not there.
+    #[arg(long, env = "LAUREL_DATA")]
+    data: PathBuf,
 }
 
 /// Who changed what and when, as JSON Lines, oldest first.
@@ -221,40 +234,43 @@ pub async fn import(options: Import) -> Result<()> {
 }
 
 pub async fn backup(options: Backup) -> Result<()> {
-    let out = &options.out;
-    if out.exists() {
-        bail!("{} is there already: name another folder", out.display());
+    if let Some(folder) = &options.verify {
+        let manifest = backup::verify(folder).await?;
+        println!(
+            "{} is whole: {} files, {} bytes, schema {}, made by laurel {}",
+            folder.display(),
+            manifest.files.len(),
+            manifest.size_bytes(),
+            manifest.schema,
+            manifest.laurel
+        );
+        return Ok(());
     }
+    let out = options.out.context("name a folder with --out")?;
     let db = Db::open_as_it_is(&options.data).await?;
-    // Under another name until it is whole, so that nobody takes a part for a backup.
-    let mut partial = out.clone().into_os_string();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    if partial.exists() {
-        fs::remove_dir_all(&partial).with_context(|| format!("remove {}", partial.display()))?;
-    }
-    copy(&db, &options.data, &partial)
-        .await
-        .with_context(|| format!("write {}", partial.display()))?;
-    fs::rename(&partial, out).with_context(|| format!("name {}", out.display()))?;
+    let manifest = backup::write(&db, &options.data, &out, clock::now()).await?;
     // A database of another version may have no log to note it in.
     if db.require_own_schema().await.is_ok() {
         let by = Actor::CommandLine;
         audit::note_taken(&db, by, Verb::BackupTaken, None, json!({}), clock::now()).await?;
     }
-    println!("Wrote {}", out.display());
+    println!(
+        "Wrote {}: {} files, {} bytes",
+        out.display(),
+        manifest.files.len(),
+        manifest.size_bytes()
+    );
     db.close().await;
     Ok(())
 }
 
-/// The database first: the files of every adapter that it names were in their place before it named them, and they
-/// never change.
-async fn copy(db: &Db, data: &Path, out: &Path) -> Result<()> {
-    fs::create_dir_all(out)?;
-    let file = out.join(db::FILE);
-    db.copy_to(&file).await?;
-    File::open(&file)?.sync_all()?;
-    adapter_files::copy(data, &adapters::hashes(db).await?, out)?;
-    adapter_files::sync_folder(out)?;
+pub async fn restore(options: Restore) -> Result<()> {
+    let manifest = backup::restore(&options.from, &options.data, clock::now()).await?;
+    println!(
+        "Restored {} files, {} bytes: start the server with --data {}",
+        manifest.files.len(),
+        manifest.size_bytes(),
+        options.data.display()
+    );
     Ok(())
 }

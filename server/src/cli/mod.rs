@@ -38,8 +38,10 @@ enum Command {
     Audit(data::Audit),
     /// Import prompts from JSON Lines.
     Import(data::Import),
-    /// Copy database and adapters consistently, also while the server runs.
+    /// Copy database and adapters consistently, also while the server runs; or check such a copy.
     Backup(data::Backup),
+    /// Make a data folder from a backup, after checking every part of it.
+    Restore(data::Restore),
 }
 
 /// Reads the command line and runs it; an error is one line on standard error.
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
             Command::Audit(options) => data::audit(options).await,
             Command::Import(options) => data::import(options).await,
             Command::Backup(options) => data::backup(options).await,
+            Command::Restore(options) => data::restore(options).await,
         }
     });
     // What still runs, such as requests that a stop cut off, must not hold the program up.

@@ -7,17 +7,23 @@ use crate::{
     clock,
     events::Events,
     listen::{self, Patience},
+    merged_files,
     reports::{self, Reports},
     router,
-    routes::{chat, planned, quality, webhooks, worker},
+    routes::{chat, merges as merges_route, planned, quality, webhooks, worker},
     state::{AppState, Settings},
-    store::{self, Db, accounts, audit::Person, chat_jobs, invites, jobs, leases, snapshots},
+    store::{
+        self, Db, accounts, adapters,
+        audit::{Actor, Person},
+        chat_jobs, invites, jobs, leases, merges, snapshots,
+    },
     webhooks::Reach,
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use laurel_protocol::Role;
 use std::{
+    collections::HashSet,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -53,6 +59,10 @@ pub struct Options {
     /// Seconds that an annotator may hold a task.
     #[arg(long, env = "LAUREL_ASSIGNMENT_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     assignment_seconds: u32,
+    /// Days after which merged files, which can be made again, are deleted; without it they stay until an admin deletes
+    /// them.
+    #[arg(long, env = "LAUREL_KEEP_MERGED_DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    keep_merged_days: Option<u32>,
     /// A proxy whose X-Forwarded-For names the client, for the limit on sign-ins; may be given several times, or
     /// with commas. Without it the header counts for nothing.
     #[arg(
@@ -92,6 +102,7 @@ pub async fn run(options: Options) -> Result<()> {
     snapshots::clear_unfinished(&db).await?;
     chat_jobs::clear(&db).await?;
     clear_uploads(&db, &options.data).await;
+    clear_files(&db, &options.data).await;
     let state = AppState {
         db: db.clone(),
         settings: Arc::new(Settings {
@@ -101,6 +112,7 @@ pub async fn run(options: Options) -> Result<()> {
             public_url: options.public_url,
             lease_seconds: options.lease_seconds,
             assignment_seconds: options.assignment_seconds,
+            keep_merged_days: options.keep_merged_days,
             trusted_proxies: options.trusted_proxy,
             reach: match options.webhook_private {
                 true => Reach::Private,
@@ -123,6 +135,7 @@ pub async fn run(options: Options) -> Result<()> {
     let sweeper = tokio::spawn(sweep(state.clone()));
     let looker = tokio::spawn(look_ahead(state.clone()));
     let sender = tokio::spawn(webhooks::keep_sending(state.clone()));
+    let expiry = tokio::spawn(expire(state.clone()));
     let begin_to_stop = || {
         // Nobody listens to it once every stream has ended.
         let _ = stop.send(true);
@@ -138,6 +151,7 @@ pub async fn run(options: Options) -> Result<()> {
     sweeper.abort();
     looker.abort();
     sender.abort();
+    expiry.abort();
     // A request that was cut off may hold a connection; what was committed is on disk either way.
     if tokio::time::timeout(Duration::from_secs(2), db.close())
         .await
@@ -156,6 +170,45 @@ async fn clear_uploads(db: &Db, data: &Path) {
     };
     if let Err(error) = cleared {
         tracing::warn!(%error, "Old uploads could not be removed");
+    }
+}
+
+/// Takes away files that nothing names any more, and notes merges that lost theirs: a backup is without them.
+async fn clear_files(db: &Db, data: &Path) {
+    let cleared = async {
+        let known = adapters::hashes(db).await?.into_iter().collect();
+        adapter_files::sweep(data, &known)?;
+        let mut there = HashSet::new();
+        for merge in merges::there(db).await? {
+            if merged_files::folder(data, merge.id).is_dir() {
+                there.insert(merge.id);
+            } else {
+                merges::delete(
+                    db,
+                    merge.id,
+                    "the files were not there",
+                    Actor::Server,
+                    clock::now(),
+                )
+                .await?;
+            }
+        }
+        merged_files::sweep(data, &there)?;
+        Ok::<_, store::Error>(())
+    };
+    if let Err(error) = cleared.await {
+        tracing::warn!(%error, "Old files could not be removed");
+    }
+}
+
+/// Looks every hour for merged files whose time is up.
+async fn expire(app: AppState) {
+    let mut every = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        every.tick().await;
+        if let Err(error) = merges_route::expire(&app).await {
+            tracing::warn!(%error, "Merged files could not be looked through");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! in `router.rs`.
 
 pub mod accounts;
+pub mod adapters;
 pub mod arena;
 pub mod audit;
 pub mod chat;
@@ -11,8 +12,10 @@ pub mod events;
 pub mod figures;
 pub mod health;
 pub mod labelling;
+pub mod lineage;
 pub mod lines;
 pub mod members;
+pub mod merges;
 pub mod planned;
 pub mod plans;
 pub mod projects;
@@ -20,5 +23,6 @@ pub mod quality;
 pub mod review;
 pub mod rounds;
 pub mod scorings;
+pub mod storage;
 pub mod webhooks;
 pub mod worker;

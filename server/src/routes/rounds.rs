@@ -176,7 +176,12 @@ async fn file(app: &AppState, id: AdapterId, name: &str) -> Result<Response, Fai
     let adapter = adapters::get(&app.db, id).await?;
     let name = adapter_files::known_name(name).ok_or_else(Failure::not_found)?;
     let path = adapter_files::path(&app.settings.data, &adapter.hash, name);
-    let file = tokio::fs::File::open(&path)
+    send_file(&path, name).await
+}
+
+/// A file of the data folder, saved under `name`.
+pub(super) async fn send_file(path: &std::path::Path, name: &str) -> Result<Response, Failure> {
+    let file = tokio::fs::File::open(path)
         .await
         .map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Failure::not_found(),

@@ -7,7 +7,7 @@ use crate::{
     guards::{Leased, Worker},
     routes::{arena, chat},
     state::AppState,
-    store::{self, completion_jobs, completions, jobs, leases, metrics, rounds},
+    store::{self, completion_jobs, completions, jobs, leases, merges, metrics, rounds},
 };
 use axum::{
     Json,
@@ -31,8 +31,8 @@ pub async fn notify(app: &AppState, job: &jobs::Job) -> store::Result<()> {
         jobs::JobKind::Round => app
             .events
             .round(job.project_id, rounds::id_of(&app.db, job.id).await?),
-        // The state of a scoring goes with the counts.
-        jobs::JobKind::Scoring => app.events.counts(job.project_id),
+        // The state of a scoring goes with the counts; whoever watches merges asks anew then.
+        jobs::JobKind::Scoring | jobs::JobKind::Merge => app.events.counts(job.project_id),
         // Its end is told by whoever ends it.
         jobs::JobKind::Chat if !job.status.is_over() => app.chats.set(job.id, job.status, None),
         jobs::JobKind::Chat => {}
@@ -221,10 +221,12 @@ pub async fn finish(
             let made_with = made_with.as_ref().ok_or_else(missing)?;
             made_with.validate()?;
             let data = app.settings.data.clone();
+            let _files = adapter_files::CHANGE.lock().await;
             let installed = tokio::task::spawn_blocking(move || adapter_files::install(&data, job.id));
             let installed = installed.await.map_err(Failure::internal)??;
             rounds::finish(&app.db, &lease, &installed, made_with, now).await?;
         }
+        (Outcome::Done { .. }, jobs::JobKind::Merge) => merges::finish(&app.db, &lease, now).await?,
         (Outcome::Done { .. }, _) => leases::finish(&app.db, &lease, JobStatus::Done, None, now).await?,
         (Outcome::Failed { error }, _) => {
             leases::finish(&app.db, &lease, JobStatus::Failed, Some(error), now).await?

@@ -2,7 +2,7 @@
 //! the data folder, see [`crate::adapter_files`].
 
 use super::{Db, Error, Result, projects, text};
-use crate::adapter_files::Installed;
+use crate::{adapter_files::Installed, version};
 use laurel_protocol::{Adapter, AdapterId, AdapterRef, MadeWith, ProjectId, RoundId, RoundKind, Timestamp};
 use sqlx::SqliteConnection;
 
@@ -11,7 +11,7 @@ pub async fn list(db: &Db, project: ProjectId) -> Result<Vec<Adapter>> {
     projects::require(db, project).await?;
     let rows: Vec<AdapterRow> = sqlx::query_as(
         "select id, project_id, name, kind, round_id, parent_id, hash, size_bytes, files,
-                template_hash, base_weights_hash, created_at
+                template_hash, base_weights_hash, created_at, deleted_at
          from adapter where project_id = ?1 order by id desc",
     )
     .bind(project.0)
@@ -24,7 +24,7 @@ pub async fn list(db: &Db, project: ProjectId) -> Result<Vec<Adapter>> {
 pub async fn get(db: &Db, id: AdapterId) -> Result<Adapter> {
     let row: Option<AdapterRow> = sqlx::query_as(
         "select id, project_id, name, kind, round_id, parent_id, hash, size_bytes, files,
-                template_hash, base_weights_hash, created_at
+                template_hash, base_weights_hash, created_at, deleted_at
          from adapter where id = ?1",
     )
     .bind(id.0)
@@ -33,9 +33,9 @@ pub async fn get(db: &Db, id: AdapterId) -> Result<Adapter> {
     row.ok_or(Error::NotFound)?.try_into()
 }
 
-/// Hashes of all adapters of all projects: the folders that a backup needs.
+/// Hashes of all adapters of all projects that have their files: the folders that a backup needs.
 pub async fn hashes(db: &Db) -> Result<Vec<String>> {
-    let hashes = sqlx::query_scalar("select distinct hash from adapter")
+    let hashes = sqlx::query_scalar("select distinct hash from adapter where deleted_at is null")
         .fetch_all(db.read())
         .await?;
     Ok(hashes)
@@ -60,18 +60,19 @@ pub(super) async fn reference(
     }))
 }
 
-/// What kind the adapter is, `None` when the project has no such adapter.
+/// What kind the adapter is, `None` when the project has no such adapter, or not its files any more.
 pub(super) async fn kind_in_project(
     conn: &mut SqliteConnection,
     id: AdapterId,
     project: ProjectId,
 ) -> Result<Option<RoundKind>> {
-    let kind: Option<String> =
-        sqlx::query_scalar("select kind from adapter where id = ?1 and project_id = ?2")
-            .bind(id.0)
-            .bind(project.0)
-            .fetch_optional(conn)
-            .await?;
+    let kind: Option<String> = sqlx::query_scalar(
+        "select kind from adapter where id = ?1 and project_id = ?2 and deleted_at is null",
+    )
+    .bind(id.0)
+    .bind(project.0)
+    .fetch_optional(conn)
+    .await?;
     kind.map(|kind| text::from_name(&kind)).transpose()
 }
 
@@ -106,8 +107,8 @@ pub(super) async fn insert(
 ) -> Result<AdapterId> {
     let id: i64 = sqlx::query_scalar(
         "insert into adapter (project_id, round_id, name, kind, parent_id, hash, size_bytes, files,
-                              template_hash, base_weights_hash, created_at)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) returning id",
+                              template_hash, base_weights_hash, trainer_code, server_code, created_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) returning id",
     )
     .bind(maker.project.0)
     .bind(maker.round.0)
@@ -119,6 +120,8 @@ pub(super) async fn insert(
     .bind(text::to_json(&installed.files)?)
     .bind(&made_with.template_hash)
     .bind(&made_with.base_weights_hash)
+    .bind(&made_with.code)
+    .bind(version::own())
     .bind(now.0)
     .fetch_one(conn)
     .await?;
@@ -139,6 +142,7 @@ struct AdapterRow {
     template_hash: Option<String>,
     base_weights_hash: Option<String>,
     created_at: i64,
+    deleted_at: Option<i64>,
 }
 
 impl TryFrom<AdapterRow> for Adapter {
@@ -158,6 +162,7 @@ impl TryFrom<AdapterRow> for Adapter {
             template_hash: row.template_hash,
             base_weights_hash: row.base_weights_hash,
             created_at: Timestamp(row.created_at),
+            deleted_at: text::time(row.deleted_at),
         })
     }
 }

@@ -58,6 +58,15 @@ impl Db {
         Ok(())
     }
 
+    /// The newest schema that this program knows.
+    pub fn newest_schema() -> i64 {
+        MIGRATIONS
+            .iter()
+            .map(|migration| migration.version)
+            .max()
+            .unwrap_or(0)
+    }
+
     async fn connect(file: &Path) -> anyhow::Result<Self> {
         let options = options(file);
         let pool = |n: u32| {

@@ -1,4 +1,5 @@
-//! Jobs: what trainers lease (see [`super::leases`]). A round, a completion job, a scoring and a turn of a chat each own one.
+//! Jobs: what trainers lease (see [`super::leases`]). A round, a completion job, a scoring, a merge and a turn of a
+//! chat each own one.
 //! Every change of a job's status goes through [`set_status`].
 
 use super::{
@@ -22,6 +23,7 @@ pub enum JobKind {
     Round,
     Chat,
     Scoring,
+    Merge,
 }
 
 /// A job as far as those who lease, end and watch it need it.

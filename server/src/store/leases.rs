@@ -6,7 +6,7 @@ use super::{
     audit::Actor,
     chat_jobs, completion_jobs, contests,
     jobs::{self, Job, JobKind},
-    rounds, scorings, text,
+    merges, rounds, scorings, text,
 };
 use crate::chats::Chats;
 use laurel_protocol::{JobId, JobStatus, LeaseRequest, LeasedJob, Timestamp, Work};
@@ -100,7 +100,7 @@ pub async fn lease(
     let job = jobs::read(&mut tx, id).await?;
     let scorer = match job.kind {
         JobKind::Round => rounds::reward_adapter(&mut tx, id).await?,
-        JobKind::Completions | JobKind::Chat | JobKind::Scoring => None,
+        JobKind::Completions | JobKind::Chat | JobKind::Scoring | JobKind::Merge => None,
     };
     let leased = LeasedJob {
         job_id: id,
@@ -129,6 +129,7 @@ async fn work_of(conn: &mut SqliteConnection, chats: &Chats, job: &Job) -> Resul
         JobKind::Completions => completion_jobs::work_of(conn, job.id).await,
         JobKind::Round => rounds::work_of(conn, job.id).await,
         JobKind::Scoring => scorings::work::work_of(conn, job.id).await,
+        JobKind::Merge => merges::work_of(conn, job.id).await,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a trainer reports on its way: steps, figures, log lines, samples. A resumed round repeats steps, so a
 //! (step, split) that comes again replaces the earlier one; a report that is sent twice changes nothing.
 
-use super::{Db, Result, jobs, leases, rounds, scorings, text, webhooks};
+use super::{Db, Result, jobs, leases, merges, rounds, scorings, text, webhooks};
 use laurel_protocol::{Directive, HookEvent, LogLevel, LogLine, MetricPoint, Report, RoundId, Timestamp};
 use sqlx::SqliteConnection;
 
@@ -21,6 +21,7 @@ pub async fn report(
     let forward = match job.kind {
         jobs::JobKind::Completions | jobs::JobKind::Chat => false,
         jobs::JobKind::Round => store(&mut tx, &job, report, now).await?,
+        jobs::JobKind::Merge => merges::progress(&mut tx, job.id, report).await?,
         jobs::JobKind::Scoring => scorings::work::progress(&mut tx, &job, report).await?,
     };
     let seconds_left = report

@@ -85,7 +85,7 @@ pub(super) async fn first_rows(
     spec: &RoundSpec,
 ) -> Result<Vec<PlanRow>> {
     let mut shown = Vec::new();
-    let mut rows = Rows::new(project, spec);
+    let mut rows = Rows::new(project, spec, None);
     while shown.len() < N_SHOWN
         && let Some(page) = rows.next_page(conn).await?
     {
@@ -311,8 +311,37 @@ async fn finish(db: &Db, id: i64, hash: &str, n_rows: i64) -> Result<Snapshot> {
     .bind(n_rows)
     .fetch_one(&mut *tx)
     .await?;
+    // What the graph of the project's lineage draws, counted once: a snapshot has many rows, and never changes.
+    sqlx::query(
+        "insert into snapshot_source (snapshot_id, completion_job_id, n_annotations)
+         select ?1, c.completion_job_id, count(distinct r.annotation_id)
+         from snapshot_row r
+         join annotation a on a.id = r.annotation_id
+         join assignment s on s.id = a.assignment_id
+         join task_completion t on t.task_id = s.task_id
+         join completion c on c.id = t.completion_id
+         where r.snapshot_id = ?1 and c.completion_job_id is not null
+         group by c.completion_job_id",
+    )
+    .bind(id)
+    .execute(&mut *tx)
+    .await?;
     tx.commit().await?;
     Ok(row.into())
+}
+
+/// Bytes of a snapshot as it is streamed.
+pub async fn size_bytes(db: &Db, snapshot: SnapshotId) -> Result<u64> {
+    let n: i64 = sqlx::query_scalar(
+        "select coalesce(sum(n), 0) from (
+             select octet_length(body) + 1 as n from snapshot_row where snapshot_id = ?1
+             union all
+             select octet_length(body) + 1 from snapshot_prompt where snapshot_id = ?1)",
+    )
+    .bind(snapshot.0)
+    .fetch_one(db.read())
+    .await?;
+    Ok(text::count(n))
 }
 
 /// The next lines of a snapshot after position `after` (−1 for the first page), with their positions.

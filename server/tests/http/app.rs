@@ -25,6 +25,7 @@ pub struct App {
     pub db: Db,
     router: Router,
     stop: watch::Sender<bool>,
+    state: AppState,
     folder: tempfile::TempDir,
 }
 
@@ -53,6 +54,7 @@ impl App {
             public_url: None,
             lease_seconds: 60,
             assignment_seconds: 900,
+            keep_merged_days: None,
             trusted_proxies: Vec::new(),
             reach: laurel_server::webhooks::Reach::Public,
         };
@@ -70,9 +72,20 @@ impl App {
         };
         Self {
             db,
-            router: router::router(state),
+            router: router::router(state.clone()),
+            state,
             stop,
             folder,
+        }
+    }
+
+    /// What the handlers have, with other settings.
+    pub fn state(&self, change: impl FnOnce(&mut Settings)) -> AppState {
+        let mut settings = Settings::clone(&self.state.settings);
+        change(&mut settings);
+        AppState {
+            settings: Arc::new(settings),
+            ..self.state.clone()
         }
     }
 

@@ -233,6 +233,7 @@ pub fn done() -> Outcome {
         made_with: Some(MadeWith {
             template_hash: "7e".repeat(32),
             base_weights_hash: "ba".repeat(32),
+            code: Some("0.1.0+abc".into()),
         }),
     }
 }

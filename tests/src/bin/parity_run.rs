@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use laurel_protocol::{Held, Hold, Hyper, NewRound, ProjectSettings, Questions, RoundKind, RoundSpec};
-use laurel_tests::{Scene, TestServer, scene, shorter_wins};
-use std::{env, fs, path::PathBuf};
+use laurel_tests::{Scene, TestServer, process::output, scene, shorter_wins};
+use std::{env, fs, path::PathBuf, process::Command};
 
 fn main() -> Result<()> {
     let out = PathBuf::from(env::args_os().nth(1).context("usage: parity_run OUT")?);
@@ -52,12 +52,17 @@ fn main() -> Result<()> {
     let adapter = adapter.context("the adapter is listed")?;
     let folder = out.join("adapter");
     fs::create_dir_all(&folder)?;
-    for file in &adapter.files {
-        let bytes = scene
-            .admin
-            .get_bytes(&format!("/adapters/{}/files/{file}", adapter.id))?;
-        fs::write(folder.join(file), bytes)?;
-    }
+    // As whoever takes it along: the archive, unpacked, with its card for the hub.
+    let archive = out.join("adapter.tar");
+    let bytes = scene
+        .admin
+        .get_bytes(&format!("/adapters/{}/archive", adapter.id))?;
+    fs::write(&archive, bytes)?;
+    let mut tar = Command::new("tar");
+    tar.arg("-xf")
+        .arg(&archive)
+        .args(["--strip-components", "1", "-C"]);
+    output(tar.arg(&folder))?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod client;
 mod completions;
 mod ends;
 mod heart;
+mod merge;
 mod round;
 mod scoring;
 mod worker;

@@ -12,6 +12,7 @@ use crate::{
         self, Environment, Input, Probes, RoundOutcome, Scorer, ShownPrompt,
         preview::{self, preview},
     },
+    version,
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use laurel_protocol::{
@@ -140,6 +141,7 @@ pub fn run(task: &Task<'_>) -> Result<Option<Outcome>> {
     let made_with = MadeWith {
         template_hash: task.tokenizer.template_hash(),
         base_weights_hash: rounds::base_weights_hash(task.model)?,
+        code: Some(version::own()),
     };
     let done = Outcome::Done {
         made_with: Some(made_with),

@@ -7,7 +7,7 @@ use super::{
     completions,
     ends::settled,
     heart::{Heart, Wishes},
-    round, scoring,
+    merge, round, scoring,
 };
 use crate::{
     adapters::{Adapter, CONFIG_FILE, Head, WEIGHTS_FILE},
@@ -95,7 +95,30 @@ impl Worker {
             .models
             .get(&job.base_model)
             .with_context(|| format!("this trainer has no model named {}", job.base_model))?;
+        if let (
+            Work::Merge {
+                merge_id: _,
+                format,
+                name,
+            },
+            Some(reference),
+        ) = (&job.work, &job.adapter)
+        {
+            // A merge reads the base by itself, in f32: one base model in memory at a time.
+            self.loaded = None;
+            return merge::run(&merge::Task {
+                client,
+                model: path,
+                adapter: &fetch_files(&self.work_dir, client, reference)?,
+                name,
+                format: *format,
+                device: &self.device,
+                folder,
+                wishes,
+            });
+        }
         let precision = match &job.work {
+            Work::Merge { .. } => bail!("the server named no adapter to merge"),
             Work::Completions { .. } | Work::Scoring { .. } => self.precision,
             Work::Round { spec, .. } => spec.hyper.precision,
             // What lies in memory answers.
@@ -149,7 +172,7 @@ impl Worker {
                 wishes,
                 &talk,
             ),
-            Work::Chat { .. } => bail!("a turn of a chat was answered before"),
+            Work::Chat { .. } | Work::Merge { .. } => bail!("this work was done before"),
             Work::Scoring { .. } => scoring::run(&scoring::Task {
                 client,
                 model: &loaded.model,
@@ -212,7 +235,7 @@ impl Worker {
         let heart = Heart::start(client.clone(), job.lease_seconds, wishes.clone());
         let end = match &job.work {
             Work::Chat { sides, sampling } => self.chat(job, &client, loaded, sides, sampling, &wishes),
-            Work::Completions { .. } | Work::Round { .. } | Work::Scoring { .. } => {
+            Work::Completions { .. } | Work::Round { .. } | Work::Scoring { .. } | Work::Merge { .. } => {
                 Err(anyhow!("only a turn of a chat was asked for"))
             }
         };
@@ -276,12 +299,18 @@ fn folder_name(job: &LeasedJob) -> String {
         Work::Completions { .. } => "completions".to_owned(),
         Work::Chat { .. } => "chat".to_owned(),
         Work::Scoring { .. } => "scoring".to_owned(),
+        Work::Merge { .. } => "merge".to_owned(),
     };
     format!("job-{}-{data}", job.job_id)
 }
 
 /// The adapter from the work folder, or from the server into it.
 fn fetch(work_dir: &Path, client: &JobClient, reference: &AdapterRef, model: &Model) -> Result<Adapter> {
+    Adapter::load_peft(&fetch_files(work_dir, client, reference)?, model)
+}
+
+/// The folder of the adapter's files in the work folder, fetched from the server where they are not there.
+fn fetch_files(work_dir: &Path, client: &JobClient, reference: &AdapterRef) -> Result<PathBuf> {
     ensure!(
         reference.hash.len() == 64 && reference.hash.bytes().all(|byte| byte.is_ascii_hexdigit()),
         "the server named an adapter without a proper hash"
@@ -311,5 +340,5 @@ fn fetch(work_dir: &Path, client: &JobClient, reference: &AdapterRef, model: &Mo
         }
         fs::rename(&part, &folder).with_context(|| format!("put the adapter into {folder:?}"))?;
     }
-    Adapter::load_peft(&folder, model)
+    Ok(folder)
 }

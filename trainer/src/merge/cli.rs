@@ -38,6 +38,7 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     let options = Options {
         dtype: args.dtype,
         device: device::open(&args.device)?,
+        adapter_name: None,
     };
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
@@ -46,6 +47,7 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     bar.enable_steady_tick(Duration::from_millis(120));
     let report = merge(&args.model, &args.adapter, &args.out, &options, &mut |what| {
         bar.set_message(what.to_owned());
+        Ok(())
     });
     bar.finish_and_clear();
     let report = report?;

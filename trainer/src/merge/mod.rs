@@ -56,6 +56,8 @@ pub struct Options {
     /// None: the base's own type; where it is quantised, f16 in a folder and q8_0 in a GGUF file.
     pub dtype: Option<WeightType>,
     pub device: Device,
+    /// What the adapter is called in the card and the metadata; none: as its folder.
+    pub adapter_name: Option<String>,
 }
 
 /// What was written, and how near it is to base and adapter.
@@ -101,13 +103,14 @@ pub struct Allowed {
 }
 
 /// Merges the adapter of the PEFT folder `adapter` into the model at `model`, a path or a hub id; writes the folder `out`, or the file
-/// where its name ends with `.gguf`. `say` hears what is going on. On an error nothing is left.
+/// where its name ends with `.gguf`. `say` hears what is going on,
+/// and ends it by an error. On an error nothing is left.
 pub fn merge(
     model: &Path,
     adapter: &Path,
     out: &Path,
     options: &Options,
-    say: &mut dyn FnMut(&str),
+    say: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<Report> {
     place::check(out)?;
     let to_gguf = place::is_gguf(out);
@@ -115,7 +118,7 @@ pub fn merge(
     // A model from the hub lies in a folder that is named by a revision.
     let hub_id = (located.path != model).then_some(located.name);
     let model = located.path.as_path();
-    say("Read base and adapter");
+    say("Read base and adapter")?;
     let loaded = Model::load(model, &options.device, DType::F32)?;
     let source = Base::open(model)?;
     let adapter_path = adapter;
@@ -135,11 +138,11 @@ pub fn merge(
     let score = adapter.score.as_ref().map(|score| score.tensor().detach());
     let sequences = verify::sequences(&loaded, tokenizer.as_ref())?;
 
-    say("Compute with base and adapter apart");
+    say("Compute with base and adapter apart")?;
     let run = |model: &Model, adapter| verify::run(model, adapter, score.as_ref(), &sequences);
     let (plain, apart) = (run(&loaded, None)?, run(&loaded, Some(&adapter))?);
     let base_weights_hash = rounds::base_weights_hash(&loaded)?;
-    say("Compute with the merged weights");
+    say("Compute with the merged weights")?;
     let together = merged_model(&loaded, &adapter)?;
     drop(loaded);
     let merged = apart.difference(&run(&together, None)?)?;
@@ -149,12 +152,15 @@ pub fn merge(
         .check(&merged)
         .context("the merged weights, in f32, are another model than base and adapter")?;
 
-    say("Write the merged weights");
+    say("Write the merged weights")?;
     let draft = Draft::begin(out)?;
     let mut notes = Vec::new();
     let names = Names {
         base: hub_id.unwrap_or_else(|| source.name()),
-        adapter: base::name_of(adapter_path),
+        adapter: match &options.adapter_name {
+            Some(name) => name.clone(),
+            None => base::name_of(adapter_path),
+        },
         adapter_sha256: sha256(&adapter_path.join(WEIGHTS_FILE))?,
     };
     let counts = match to_gguf {
@@ -177,7 +183,7 @@ pub fn merge(
         )?,
     };
 
-    say("Read it back and compare");
+    say("Read it back and compare")?;
     let again =
         Model::load(&draft.path, &options.device, DType::F32).context("read the merged model back")?;
     let score = match &score {

@@ -2,7 +2,7 @@
 //! where both have the same base weights, tokenizer and chat template.
 
 use super::base_weights_hash;
-use crate::{checkpoint, data::Tokenizer, model::Model};
+use crate::{checkpoint, data::Tokenizer, model::Model, version};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path};
@@ -15,6 +15,9 @@ pub struct MadeWith {
     base_weights_hash: String,
     tokenizer_hash: String,
     template_hash: String,
+    /// Who made it: not compared, for later code makes the same from the same.
+    #[serde(default)]
+    code: Option<String>,
 }
 
 impl MadeWith {
@@ -23,6 +26,7 @@ impl MadeWith {
             base_weights_hash: base_weights_hash(model)?,
             tokenizer_hash: tokenizer.vocabulary_hash(),
             template_hash: tokenizer.template_hash(),
+            code: Some(version::own()),
         })
     }
 

@@ -133,6 +133,7 @@ fn body(live: Live) -> AnyView {
                 <A href=format!("/projects/{id}/plan") attr:class="button" attr:data-test="plan-link">{t("Plan")}</A>
                 <A href=format!("/projects/{id}/progress") attr:class="button" attr:data-test="progress-link">{t("Progress")}</A>
                 <A href=format!("/projects/{id}/quality") attr:class="button" attr:data-test="quality-link">{t("Quality")}</A>
+                <A href=format!("/projects/{id}/lineage") attr:class="button" attr:data-test="lineage-link">{t("Lineage")}</A>
                 <A href=format!("/projects/{id}/review") attr:class="button" attr:data-test="review-link">{t("Review")}</A>
                 <A href=format!("/projects/{id}/gold") attr:class="button" attr:data-test="gold-link">{t("Gold items")}</A>
                 <A href=format!("/projects/{id}/chat") attr:class="button" attr:data-test="chat-link">{t("Chat")}</A>

@@ -100,7 +100,7 @@ fn adapter_row(adapter: Adapter) -> AnyView {
     view! {
         <li class="row" data-test="adapter-row">
             <div class="row-head">
-                <A href=format!("/rounds/{}", adapter.round_id)>{adapter.name}</A>
+                <A href=format!("/adapters/{id}") attr:data-test="adapter-link">{adapter.name}</A>
                 <span class="fine">{kind_name(adapter.kind)}" · "{format::size(adapter.size_bytes)}</span>
             </div>
             <p class="fine"><code title=adapter.hash.clone()>{format::short_hash(&adapter.hash)}</code></p>

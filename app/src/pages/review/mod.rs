@@ -2,6 +2,7 @@
 //! flagged.
 
 mod flagged;
+mod lineage;
 mod own;
 mod task;
 

@@ -1,6 +1,6 @@
 //! A task under review: its completions, who said what, the decision, and the notes.
 
-use super::own::Own;
+use super::{lineage, own::Own};
 use crate::{
     api,
     components::{
@@ -147,6 +147,7 @@ fn voice_row(act: Act, voice: Voice, is_decided: bool) -> AnyView {
             <span data-test="voice-said">{words}</span>
             {comment}
             <span class="fine">{format::duration(voice.seconds)}</span>
+            {lineage::of(voice.annotation_id)}
             {adopt}
         </li>
     }

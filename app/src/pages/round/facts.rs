@@ -45,15 +45,13 @@ fn lora_words(lora: &LoraConfig) -> String {
     words.join(", ")
 }
 
-/// An adapter by its name, with a link to the round that made it.
+/// An adapter by its name, with a link to its page.
 fn adapter_link(id: AdapterId, known: &[Adapter]) -> AnyView {
-    match known.iter().find(|adapter| adapter.id == id) {
-        Some(adapter) => {
-            let (href, name) = (format!("/rounds/{}", adapter.round_id), adapter.name.clone());
-            view! { <A href>{name}</A> }.into_any()
-        }
-        None => fill("adapter {0}", &[&id]).into_any(),
-    }
+    let name = match known.iter().find(|adapter| adapter.id == id) {
+        Some(adapter) => adapter.name.clone(),
+        None => fill("adapter {0}", &[&id]),
+    };
+    view! { <A href=format!("/adapters/{id}")>{name}</A> }.into_any()
 }
 
 fn scorer(round: &Round, known: &[Adapter]) -> Option<AnyView> {
@@ -177,6 +175,7 @@ fn fact_list(round: &Round, known: &[Adapter]) -> AnyView {
             {online}
             {fact(t("Held out"), format::percent(hyper.held_out))}
             {fact(t("Seed"), round.spec.seed.to_string())}
+            {round.adapter.map(|id| view! { <dt>{t("What came out")}</dt><dd data-test="made-adapter">{adapter_link(id, known)}</dd> })}
             {fact(t("Trainer"), round.worker.clone().unwrap_or_else(|| "–".to_owned()))}
         </dl>
     }

@@ -18,8 +18,8 @@ use super::{
 use crate::render;
 use laurel_protocol as protocol;
 use laurel_protocol::{
-    Decision, Message, ProjectId, ReviewFilter, ReviewPage, ReviewTask, ShownCompletion, ShownMessage,
-    TaskId, Timestamp, Voice,
+    AnnotationId, Decision, Message, ProjectId, ReviewFilter, ReviewPage, ReviewTask, ShownCompletion,
+    ShownMessage, TaskId, Timestamp, Voice,
 };
 use sqlx::SqliteConnection;
 
@@ -139,6 +139,7 @@ async fn completions(conn: &mut SqliteConnection, task: TaskId) -> Result<Vec<Sh
 
 #[derive(sqlx::FromRow)]
 struct Said {
+    id: i64,
     name: String,
     display_order: String,
     judgement: String,
@@ -154,6 +155,7 @@ async fn voices(conn: &mut SqliteConnection, task: TaskId) -> Result<Vec<Voice>>
     let voice = |row: Said| {
         let said = Stored::read(&stored, &row.display_order, &row.judgement, &row.extras)?;
         Ok(Voice {
+            annotation_id: AnnotationId(row.id),
             name: row.name,
             judgement: said.judgement,
             ratings: said.ratings,
@@ -205,7 +207,7 @@ pub(super) async fn decision_shown(
 
 async fn standing(conn: &mut SqliteConnection, task: TaskId) -> Result<Vec<Said>> {
     let rows = sqlx::query_as(
-        "select u.name, a.display_order, n.judgement, n.extras, n.comment, n.seconds, n.created_at
+        "select n.id, u.name, a.display_order, n.judgement, n.extras, n.comment, n.seconds, n.created_at
          from assignment a join annotation n on n.assignment_id = a.id join user u on u.id = a.user_id
          where a.task_id = ?1 and n.replaced_by is null and n.withdrawn = 0 order by n.id",
     )

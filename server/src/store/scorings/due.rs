@@ -113,7 +113,7 @@ pub(super) async fn reward_model(
     project: ProjectId,
 ) -> Result<Option<AdapterId>> {
     let id: Option<i64> = sqlx::query_scalar(
-        "select id from adapter where project_id = ?1 and kind = 'reward' order by id desc limit 1",
+        "select id from adapter where project_id = ?1 and kind = 'reward' and deleted_at is null order by id desc limit 1",
     )
     .bind(project.0)
     .fetch_optional(conn)

@@ -167,7 +167,7 @@ fn refused(reason: &str) -> Error {
 /// After the end of a job that may have left something to score.
 pub(in crate::store) async fn after(conn: &mut SqliteConnection, job: &Job, now: Timestamp) -> Result<()> {
     match job.kind {
-        JobKind::Chat => Ok(()),
+        JobKind::Chat | JobKind::Merge => Ok(()),
         JobKind::Completions | JobKind::Round | JobKind::Scoring => {
             due::order(conn, job.project_id, due::News::Other, now).await
         }

@@ -1,0 +1,126 @@
+//! What uses an adapter, and whether its files may go.
+
+use crate::store::{
+    Db, Error, Result, adapters,
+    audit::{self, Actor, Event},
+    text,
+};
+use laurel_protocol::{AdapterId, AdapterUse, AuditSubject, JobStatus, Timestamp, UseKind, Verb};
+use serde_json::json;
+use sqlx::SqliteConnection;
+
+#[derive(sqlx::FromRow)]
+struct UseRow {
+    kind: String,
+    id: i64,
+    name: String,
+    status: Option<String>,
+}
+
+/// Everything that uses it, what needs its files first.
+pub(super) async fn of(conn: &mut SqliteConnection, id: AdapterId) -> Result<Vec<AdapterUse>> {
+    let rows: Vec<UseRow> = sqlx::query_as(
+        "select 'start' as kind, r.id, r.name, j.status from job j join round r on r.job_id = j.id where j.adapter_id = ?1
+         union all
+         select 'reward', r.id, r.name, j.status from round r join job j on j.id = r.job_id where r.reward_adapter_id = ?1
+         union all
+         select 'completions', c.id, '', j.status from job j join completion_job c on c.job_id = j.id where j.adapter_id = ?1
+         union all
+         select 'scoring', s.id, '', j.status from job j join scoring s on s.job_id = j.id
+         where j.adapter_id = ?1 and j.status in ('queued', 'running', 'paused')
+         union all
+         select 'merge', m.id, m.format, j.status from merge m join job j on j.id = m.job_id
+         where m.adapter_id = ?1 and j.status in ('queued', 'running', 'paused')
+         union all
+         select 'arena', p.id, p.name, null from adapter a join project p on p.id = a.project_id
+         where a.id = ?1 and exists (select 1 from json_each(p.arena, '$.adapters') where value = ?1)",
+    )
+    .bind(id.0)
+    .fetch_all(conn)
+    .await?;
+    let one = |row: UseRow| {
+        let kind: UseKind = text::from_name(&row.kind)?;
+        let status: Option<JobStatus> = row.status.map(|status| text::from_name(&status)).transpose()?;
+        Ok(AdapterUse {
+            kind,
+            id: row.id,
+            name: row.name,
+            status,
+            blocks: kind == UseKind::Arena || status.is_some_and(|status| !status.is_over()),
+        })
+    };
+    let mut uses: Vec<AdapterUse> = rows.into_iter().map(one).collect::<Result<_>>()?;
+    uses.sort_by_key(|one| (!one.blocks, one.kind as u8, one.id));
+    Ok(uses)
+}
+
+/// The same for whoever holds no transaction.
+pub async fn uses_of(db: &Db, id: AdapterId) -> Result<Vec<AdapterUse>> {
+    of(&mut *db.read().acquire().await?, id).await
+}
+
+/// Notes that an adapter's files are to go. What needs them stands against it; what has used them is named, unless whoever
+/// asks has `confirmed` that they know. Gives the hash of the files that nothing names any more, if that is so.
+pub async fn delete_adapter(
+    db: &Db,
+    id: AdapterId,
+    confirmed: bool,
+    by: impl Into<Actor>,
+    now: Timestamp,
+) -> Result<Option<String>> {
+    let adapter = adapters::get(db, id).await?;
+    let mut tx = db.write().await?;
+    let uses = of(&mut tx, id).await?;
+    let conflict = |sentence: String| Err(Error::Conflict(sentence));
+    if let Some(one) = uses.iter().find(|one| one.blocks) {
+        return conflict(format!("{} needs it: {}.", named(one), what_to_do(one.kind)));
+    }
+    if !uses.is_empty() && !confirmed {
+        return conflict(format!(
+            "{} and {} more used it; they stay as they are, but can no longer be made again from here. Say that you \
+             know (confirmed=true).",
+            named(&uses[0]),
+            uses.len() - 1
+        ));
+    }
+    let changed = sqlx::query("update adapter set deleted_at = ?2 where id = ?1 and deleted_at is null")
+        .bind(id.0)
+        .bind(now.0)
+        .execute(&mut *tx)
+        .await?;
+    if changed.rows_affected() == 0 {
+        return conflict("Its files are gone already.".to_owned());
+    }
+    let event = Event {
+        verb: Verb::AdapterDeleted,
+        project: Some(adapter.project_id),
+        kind: AuditSubject::Adapter,
+        subject: Some(id.0),
+        detail: json!({"name": adapter.name, "hash": adapter.hash, "n_uses": uses.len()}),
+    };
+    audit::note(&mut tx, &by.into(), event, now).await?;
+    let shared: bool =
+        sqlx::query_scalar("select exists (select 1 from adapter where hash = ?1 and deleted_at is null)")
+            .bind(&adapter.hash)
+            .fetch_one(&mut *tx)
+            .await?;
+    tx.commit().await?;
+    Ok((!shared).then_some(adapter.hash))
+}
+
+fn named(one: &AdapterUse) -> String {
+    match one.kind {
+        UseKind::Start | UseKind::Reward => format!("The round {}", one.name),
+        UseKind::Completions => format!("Completion job {}", one.id),
+        UseKind::Scoring => format!("Scoring {}", one.id),
+        UseKind::Merge => format!("Merge {}", one.id),
+        UseKind::Arena => format!("The arena of {}", one.name),
+    }
+}
+
+fn what_to_do(kind: UseKind) -> &'static str {
+    match kind {
+        UseKind::Arena => "take it out of the contenders in the project's settings first",
+        _ => "wait for its end, or abort it",
+    }
+}
