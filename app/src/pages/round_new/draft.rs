@@ -9,8 +9,8 @@ use super::{
 };
 use crate::components::field::number;
 use laurel_protocol::{
-    Adapter, AdapterConfig, AdapterId, BatchBy, FieldError, Hyper, Keep, KlEstimator, LoraConfig, Loss,
-    Margin, NewPlanned, Origin, Precision, Preset, RoundKind, RoundSpec, RowWeights, Schedule, Setting,
+    AdapterConfig, BatchBy, FieldError, Hyper, Keep, KlEstimator, LoraConfig, Loss, Margin, NewPlanned,
+    Origin, Precision, Preset, RoundKind, RoundSpec, RowWeights, Schedule, Setting,
 };
 use leptos::prelude::*;
 use serde::Serialize;
