@@ -4,7 +4,7 @@
 
 use crate::{quality::progress::OverTime, store::progress::Days};
 use axum::body::Bytes;
-use laurel_protocol::{Period, ProgressQuery, ProjectId, ProjectProgress, Timestamp};
+use laurel_protocol::{Period, ProgressQuery, ProjectId, ProjectProgress, StoredProject, Timestamp};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -18,6 +18,9 @@ const MAX_AGE_MS: i64 = 60 * 1000;
 pub const AGREEMENT_EVERY: Duration = Duration::from_secs(10 * 60);
 /// If it is older, whoever asks waits for a new one.
 const MAX_AGREEMENT_AGE_MS: i64 = 2 * AGREEMENT_EVERY.as_millis() as i64;
+/// Reading all texts may take so long each time.
+const LONG_MS: i64 = 100;
+const MAX_TEXTS_AGE_MS: i64 = 10 * 60 * 1000;
 /// Reports that are kept.
 const MAX_KEPT: usize = 64;
 
@@ -30,6 +33,7 @@ pub struct Reports {
     agreement: Arc<Mutex<HashMap<ProjectId, (i64, OverTime)>>>,
     pub days: Days,
     written: Arc<Mutex<HashMap<(ProjectId, Question), Written>>>,
+    texts: Arc<Mutex<Option<(Timestamp, Vec<StoredProject>)>>>,
 }
 
 /// What else is asked of a project that takes seconds where it is large.
@@ -68,6 +72,22 @@ impl Reports {
     pub fn keep_agreement(&self, project: ProjectId, n_changes: i64, over_time: &OverTime) {
         let mut known = self.agreement.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(project, (n_changes, over_time.clone()));
+    }
+
+    /// What the projects' texts take, if it was told less than ten minutes ago.
+    pub fn texts(&self, now: Timestamp) -> Option<Vec<StoredProject>> {
+        let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (as_of, projects) = texts.as_ref()?;
+        let is_young = (0..MAX_TEXTS_AGE_MS).contains(&(now.0 - as_of.0));
+        is_young.then(|| projects.clone())
+    }
+
+    /// Keeps it, if it took long to read.
+    pub fn keep_texts(&self, begun: Timestamp, now: Timestamp, projects: &[StoredProject]) {
+        if now.0 - begun.0 >= LONG_MS {
+            let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+            *texts = Some((now, projects.to_vec()));
+        }
     }
 
     /// What was answered to this question less than a minute ago.
@@ -206,6 +226,16 @@ mod tests {
         assert!(at(1, Question::Annotators, 60_999) && !at(1, Question::Annotators, 61_000));
         assert!(!at(1, Question::Quality(Period::default()), 1000));
         assert!(!at(2, Question::Annotators, 1000));
+    }
+
+    #[test]
+    fn texts_that_were_read_at_once_are_read_again_and_others_serve_for_a_while() {
+        let reports = Reports::default();
+        reports.keep_texts(Timestamp(0), Timestamp(LONG_MS - 1), &[]);
+        assert!(reports.texts(Timestamp(LONG_MS)).is_none());
+        reports.keep_texts(Timestamp(0), Timestamp(5000), &[]);
+        let at = |now| reports.texts(Timestamp(now)).is_some();
+        assert!(at(5000) && at(604_999) && !at(605_000) && !at(4999));
     }
 
     #[test]

@@ -7,14 +7,18 @@ use laurel_protocol::{
 };
 use std::collections::HashMap;
 
-/// All of it, with what was found on the disk.
-pub async fn read(db: &Db, disk: &Sizes, keep_merged_days: Option<u32>) -> Result<Storage> {
+/// All of it, with what was found on the disk and what [`projects`] told.
+pub async fn read(
+    db: &Db,
+    disk: &Sizes,
+    projects: Vec<StoredProject>,
+    keep_merged_days: Option<u32>,
+) -> Result<Storage> {
     let (page_size, n_free): (i64, i64) = sqlx::query_as(
         "select (select page_size from pragma_page_size), (select freelist_count from pragma_freelist_count)",
     )
     .fetch_one(db.read())
     .await?;
-    let projects = projects(db).await?;
     let names: HashMap<ProjectId, String> = projects
         .iter()
         .map(|project| (project.id, project.name.clone()))
@@ -46,8 +50,8 @@ struct ProjectRow {
     rounds: i64,
 }
 
-/// Bytes of text by project. Indexes, numbers and what belongs to no project make up the rest of the file.
-async fn projects(db: &Db) -> Result<Vec<StoredProject>> {
+/// Bytes of text by project, which reads all of it. Indexes, numbers and what belongs to no project make up the rest of the file.
+pub async fn projects(db: &Db) -> Result<Vec<StoredProject>> {
     let rows: Vec<ProjectRow> = sqlx::query_as(
         r#"with prompts (id, n) as (select project_id, sum(octet_length(messages)) from prompt group by 1),
          completions (id, n) as (
