@@ -33,8 +33,11 @@ pub struct Reports {
     agreement: Arc<Mutex<HashMap<ProjectId, (i64, OverTime)>>>,
     pub days: Days,
     written: Arc<Mutex<HashMap<(ProjectId, Question), Written>>>,
-    texts: Arc<Mutex<Option<(Timestamp, Vec<StoredProject>)>>>,
+    texts: Arc<Mutex<Option<Texts>>>,
 }
+
+/// What the projects' texts took then.
+type Texts = (Timestamp, Vec<StoredProject>);
 
 /// What else is asked of a project that takes seconds where it is large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

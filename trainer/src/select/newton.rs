@@ -76,8 +76,8 @@ impl Problem<'_> {
     /// Xᵀ (σ(m) − y) + λ w
     fn gradient(&self, weights: &[f64], margins: &[f64]) -> Vec<f64> {
         let mut gradient: Vec<f64> = weights.iter().map(|w| self.precision * w).collect();
-        for at in 0..margins.len() {
-            let residual = sigmoid(margins[at]) - self.targets[at];
+        for (at, margin) in margins.iter().enumerate() {
+            let residual = sigmoid(*margin) - self.targets[at];
             add(&mut gradient, residual, self.row(at));
         }
         gradient
@@ -86,8 +86,8 @@ impl Problem<'_> {
     /// (Xᵀ σ' X + λ) v
     fn curvature(&self, direction: &[f64], margins: &[f64]) -> Vec<f64> {
         let mut product: Vec<f64> = direction.iter().map(|x| self.precision * x).collect();
-        for at in 0..margins.len() {
-            let share = sigmoid(margins[at]);
+        for (at, margin) in margins.iter().enumerate() {
+            let share = sigmoid(*margin);
             let factor = share * (1.0 - share);
             add(&mut product, factor * dot(self.row(at), direction), self.row(at));
         }
