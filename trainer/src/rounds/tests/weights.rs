@@ -85,7 +85,8 @@ fn the_loss_is_the_mean_of_the_rows_losses_times_their_weights_over_the_mean_wei
         // Answers of one length: then a mean over tokens is one over rows.
         let mut rows = pairs(2);
         for row in &mut rows {
-            (row.chosen.truncate(2), row.rejected.truncate(2));
+            row.chosen.truncate(2);
+            row.rejected.truncate(2);
         }
         let alone = |at: usize| losses_of(&spec, with_weights(vec![rows[at].clone()], |_| 1.0)).0[0];
         let expected = (3.0 * alone(0) + alone(1)) / 4.0;
