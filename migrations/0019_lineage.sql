@@ -22,14 +22,15 @@ create table job_new (
     created_at   integer not null,
     started_at   integer,
     finished_at  integer,
+    turn         integer,                              -- the place among those that wait; null: its number
     check (status <> 'running' or (lease_hash is not null and lease_until is not null))
 ) strict;
 insert into job_new (id, kind, project_id, status, abort_asked, pause_asked, base_model, template, adapter_id, lease_hash,
                      lease_until, worker, n_attempts, n_fruitless, seconds_left, error, created_by, created_at, started_at,
-                     finished_at)
+                     finished_at, turn)
 select id, kind, project_id, status, abort_asked, pause_asked, base_model, template, adapter_id, lease_hash,
        lease_until, worker, n_attempts, n_fruitless, seconds_left, error, created_by, created_at, started_at,
-       finished_at
+       finished_at, turn
 from job;
 drop table job;
 alter table job_new rename to job;

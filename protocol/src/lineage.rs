@@ -112,6 +112,12 @@ pub enum UseKind {
     Merge,
     /// It is a contender in the project's arena.
     Arena,
+    /// It is what the project takes by default.
+    Current,
+    /// People judge its answers in a contest.
+    Contest,
+    /// A planned round is to begin from it, or to be scored by it.
+    Planned,
 }
 
 /// `GET /annotations/{id}/lineage`: what learnt from an annotation.

@@ -69,10 +69,16 @@ fn row(project: ProjectId, one: AdapterUse) -> AnyView {
         UseKind::Scoring => t("A scoring of open tasks").to_owned(),
         UseKind::Merge => t("A merge").to_owned(),
         UseKind::Arena => t("It is a contender in the arena").to_owned(),
+        UseKind::Current => t("It is the project's current adapter").to_owned(),
+        UseKind::Contest => t("People judge its answers in a contest").to_owned(),
+        UseKind::Planned => t("A planned round waits for it").to_owned(),
     };
     let href = match one.kind {
         UseKind::Start | UseKind::Reward => format!("/rounds/{}", one.id),
         UseKind::Arena => format!("/projects/{project}/arena"),
+        UseKind::Current => format!("/projects/{project}/ladder"),
+        UseKind::Contest => format!("/contests/{}", one.id),
+        UseKind::Planned => format!("/projects/{project}/plan"),
         UseKind::Completions | UseKind::Scoring | UseKind::Merge => format!("/projects/{project}"),
     };
     let needs = one.blocks.then(|| view! { <b>{t("needs its files")}</b> });

@@ -33,7 +33,17 @@ pub(super) async fn of(conn: &mut SqliteConnection, id: AdapterId) -> Result<Vec
          where m.adapter_id = ?1 and j.status in ('queued', 'running', 'paused')
          union all
          select 'arena', p.id, p.name, null from adapter a join project p on p.id = a.project_id
-         where a.id = ?1 and exists (select 1 from json_each(p.arena, '$.adapters') where value = ?1)",
+         where a.id = ?1 and exists (select 1 from json_each(p.arena, '$.adapters') where value = ?1)
+         union all
+         select 'current', p.id, p.name, null from promotion q join project p on p.id = q.project_id
+         where q.adapter_id = ?1 and q.id = (select max(x.id) from promotion x
+                                             where x.project_id = q.project_id and x.rolled_back_at is null)
+         union all
+         select 'contest', c.id, '', null from contest c where ?1 in (c.first_id, c.second_id) and c.status = 'open'
+         union all
+         select 'planned', r.id, r.request ->> 'name', null from planned_round r
+         where r.status = 'waiting' and ((r.request ->> '$.start.kind' = 'adapter' and r.request ->> '$.start.id' = ?1)
+                                         or (r.request ->> '$.reward.kind' = 'adapter' and r.request ->> '$.reward.id' = ?1))",
     )
     .bind(id.0)
     .fetch_all(conn)
@@ -46,7 +56,8 @@ pub(super) async fn of(conn: &mut SqliteConnection, id: AdapterId) -> Result<Vec
             id: row.id,
             name: row.name,
             status,
-            blocks: kind == UseKind::Arena || status.is_some_and(|status| !status.is_over()),
+            // What has no status of a job is only named while it lasts.
+            blocks: status.is_none_or(|status| !status.is_over()),
         })
     };
     let mut uses: Vec<AdapterUse> = rows.into_iter().map(one).collect::<Result<_>>()?;
@@ -115,12 +126,18 @@ fn named(one: &AdapterUse) -> String {
         UseKind::Scoring => format!("Scoring {}", one.id),
         UseKind::Merge => format!("Merge {}", one.id),
         UseKind::Arena => format!("The arena of {}", one.name),
+        UseKind::Current => format!("The project {}, whose current adapter it is,", one.name),
+        UseKind::Contest => format!("Contest {}", one.id),
+        UseKind::Planned => format!("Planned round {}", one.id),
     }
 }
 
 fn what_to_do(kind: UseKind) -> &'static str {
     match kind {
         UseKind::Arena => "take it out of the contenders in the project's settings first",
+        UseKind::Current => "promote another one or roll back first",
+        UseKind::Contest => "wait for its end, or close it",
+        UseKind::Planned => "cancel or change it first",
         _ => "wait for its end, or abort it",
     }
 }
