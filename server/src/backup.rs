@@ -228,7 +228,9 @@ fn add_files(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Kept>) ->
 
 /// Has a folder made under another name, and named `out` once it is whole, so that nobody takes a part for it.
 async fn whole_or_not<T>(out: &Path, make: impl AsyncFnOnce(&Path) -> Result<T>) -> Result<T> {
-    let mut partial = out.to_owned().into_os_string();
+    // Without a slash at its end: what is made lies beside it.
+    let out = &out.components().collect::<PathBuf>();
+    let mut partial = out.clone().into_os_string();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
     if partial.exists() {

@@ -128,7 +128,13 @@ async fn write_rows(out: &mut (impl AsyncWrite + Unpin), db: &Db, id: SnapshotId
 fn head(name: &str, size: u64, at: Timestamp) -> [u8; BLOCK as usize] {
     let mut head = [0; BLOCK as usize];
     let mut put = |from: usize, bytes: &[u8]| head[from..from + bytes.len()].copy_from_slice(bytes);
+    // A longer name is split at its last folder: 155 bytes more.
+    let (folder, name) = match name.len() {
+        0..=100 => ("", name),
+        _ => name.rsplit_once('/').unwrap_or(("", name)),
+    };
     put(0, &name.as_bytes()[..name.len().min(100)]);
+    put(345, &folder.as_bytes()[..folder.len().min(155)]);
     put(100, b"0000644\0");
     put(108, b"0000000\0");
     put(116, b"0000000\0");
@@ -165,10 +171,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("weights");
         std::fs::write(&file, vec![7; 100_001]).unwrap();
+        let long = "n".repeat(90);
         let entries = vec![
             Entry::text("a/README.md", "# Ä\n".to_owned()),
             Entry::file("a/weights", file).await.unwrap(),
             Entry::text("a/empty", String::new()),
+            Entry::text(&format!("a/{long}/adapter_model.safetensors"), "w".to_owned()),
         ];
         let response = answer("x.tar", entries, Timestamp(1_700_000_000_000));
         let length = response.headers()["content-length"].to_str().unwrap().to_owned();
@@ -182,6 +190,7 @@ mod tests {
         let read = |name: &str| std::fs::read(folder.path().join("a").join(name)).unwrap();
         assert_eq!(read("README.md"), "# Ä\n".as_bytes());
         assert_eq!((read("weights"), read("empty")), (vec![7; 100_001], Vec::new()));
+        assert_eq!(read(&format!("{long}/adapter_model.safetensors")), b"w");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum Reach {
 }
 
 impl Reach {
-    /// Link-local addresses are never reached: clouds hand out credentials there.
+    /// Link-local addresses and the like are never reached: clouds hand out credentials there.
     fn admits(self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let (never, private) = match address {
@@ -42,12 +42,22 @@ impl Reach {
                 let [a, b, ..] = ip.octets();
                 let shared = a == 100 && (64..128).contains(&b);
                 (
-                    ip.is_link_local() || ip.is_multicast() || ip.is_broadcast() || a == 0 || a >= 240,
+                    ip.is_link_local()
+                        || ip.is_multicast()
+                        || ip.is_broadcast()
+                        || a == 0
+                        || a >= 240
+                        || ip.octets() == [100, 100, 100, 200],
                     ip.is_private() || ip.is_loopback() || shared,
                 )
             }
             IpAddr::V6(ip) => (
-                ip.is_unicast_link_local() || ip.is_multicast() || ip.is_unspecified(),
+                // Besides a cloud's own, those that stand for any address of version 4.
+                ip.is_unicast_link_local()
+                    || ip.is_multicast()
+                    || ip.is_unspecified()
+                    || ip.segments()[..2] == [0x64, 0xff9b]
+                    || ip.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254],
                 ip.is_unique_local() || ip.is_loopback(),
             ),
         };
@@ -55,16 +65,18 @@ impl Reach {
     }
 }
 
-/// Sends all that is due, one after the other.
+/// Sends all that is due, side by side: one that does not answer holds nobody else up.
 pub async fn send_due(db: &Db, reach: Reach) -> store::Result<()> {
-    for outgoing in webhooks::due(db, clock::now()).await? {
+    let due = webhooks::due(db, clock::now()).await?;
+    let sent = due.into_iter().map(|outgoing| async move {
         let at = clock::now();
         let copy = outgoing.clone();
         let came = tokio::task::spawn_blocking(move || send(&copy, reach, at)).await;
         let came = came.unwrap_or(Tried::Failed(NoAnswer::Unreachable));
-        webhooks::tried(db, &outgoing, &came, clock::now()).await?;
-    }
-    Ok(())
+        webhooks::tried(db, &outgoing, &came, clock::now()).await
+    });
+    let noted = futures_util::future::join_all(sent).await;
+    noted.into_iter().collect()
 }
 
 fn send(outgoing: &Outgoing, reach: Reach, at: Timestamp) -> Tried {

@@ -66,14 +66,12 @@ pub async fn expire(app: &AppState) -> store::Result<()> {
     let oldest = now.plus_seconds(-86_400 * i64::from(days));
     for merge in merges::there(&app.db).await? {
         if merge.finished_at.is_some_and(|at| at < oldest) {
-            merges::delete(
-                &app.db,
-                merge.id,
-                "its time was up",
-                store::audit::Actor::Server,
-                now,
-            )
-            .await?;
+            let by = store::audit::Actor::Server;
+            match merges::delete(&app.db, merge.id, "its time was up", by, now).await {
+                // Somebody was quicker.
+                Err(store::Error::Conflict(_)) => continue,
+                other => other?,
+            };
             if remove(app, merge.id).await.is_err() {
                 tracing::warn!(merge.id = %merge.id, "Files of merge {} stayed until the next start", merge.id);
             }

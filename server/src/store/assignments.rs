@@ -6,7 +6,7 @@ use super::{
     Db, Error, Result, annotations,
     audit::{self, Actor, Event, Person},
     checks::{self, Kind, Next},
-    members, selection, tasks, text, undo,
+    contests, members, selection, tasks, text, undo,
 };
 use crate::render;
 use laurel_protocol::{
@@ -354,7 +354,14 @@ pub(super) async fn set_status(
         .execute(&mut *conn)
         .await?;
     match to {
-        Status::Skipped | Status::Expired => tasks::give_up_withdrawn(conn, id).await,
+        Status::Skipped | Status::Expired => {
+            tasks::give_up_withdrawn(conn, id).await?;
+            let task: i64 = sqlx::query_scalar("select task_id from assignment where id = ?1")
+                .bind(id.0)
+                .fetch_one(&mut *conn)
+                .await?;
+            contests::after_task(conn, TaskId(task), now).await
+        }
         Status::Held | Status::Answered => Ok(()),
     }
 }

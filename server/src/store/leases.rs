@@ -204,6 +204,7 @@ pub async fn put_down(db: &Db, lease: &Lease, now: Timestamp) -> Result<JobStatu
     let job = require_lease(&mut tx, lease, now).await?;
     let to = released_to(&job);
     jobs::set_status(&mut tx, &job, to, None, &lease.holder(), now).await?;
+    contests::after_job(&mut tx, job.id, now).await?;
     tx.commit().await?;
     Ok(to)
 }

@@ -141,10 +141,13 @@ pub async fn change(
     let by = by.into();
     let mut tx = db.write().await?;
     let old = read(&mut tx, id).await?.settings()?;
-    let has_tasks: bool = sqlx::query_scalar("select exists (select 1 from task where project_id = ?1)")
-        .bind(id.0)
-        .fetch_one(&mut *tx)
-        .await?;
+    let has_tasks: bool = sqlx::query_scalar(
+        "select exists (select 1 from task where project_id = ?1)
+             or exists (select 1 from contest where project_id = ?1)",
+    )
+    .bind(id.0)
+    .fetch_one(&mut *tx)
+    .await?;
     let mut fixed = Vec::new();
     if has_tasks {
         let reason = "cannot change any more: the project has tasks";

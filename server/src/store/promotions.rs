@@ -106,6 +106,14 @@ pub async fn roll_back(db: &Db, id: PromotionId, by: &Person, now: Timestamp) ->
             .bind(now.0)
             .execute(&mut *tx)
             .await?;
+        if let Some(next) = current(&mut tx, project).await?
+            && adapters::kind_in_project(&mut tx, next, project).await?.is_none()
+        {
+            return Err(Error::Conflict(
+                "The files of what was current before are deleted: promote another adapter, or the base model."
+                    .to_owned(),
+            ));
+        }
         let adapter = adapter.map(AdapterId);
         let detail = json!({"promotion": id, "current": current(&mut tx, project).await?});
         note(

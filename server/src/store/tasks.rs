@@ -120,14 +120,15 @@ pub(super) async fn withdraw_of_contest(conn: &mut SqliteConnection, contest: Co
     Ok(())
 }
 
-/// A hold on a contest's task that has left the queue is gone: nobody else is asked in its place.
+/// A hold on a contest's task that has left the queue, or an answer taken out of one, is gone: nobody else is asked in its place.
 pub(super) async fn give_up_withdrawn(conn: &mut SqliteConnection, hold: AssignmentId) -> Result<()> {
     sqlx::query(
-        "update task set overlap = n_annotations + n_held, status = iif(n_held = 0, 'done', 'open')
+        "update task set retired = 1, overlap = n_annotations + n_held, status = iif(n_held = 0, 'done', 'open')
          from (select t.id as held_id, (select count(*) from assignment o
                                         where o.task_id = t.id and o.status = 'held') as n_held
-               from assignment a join contest_prompt p on p.task_id = a.task_id join task t on t.id = p.task_id
-               where a.id = ?1 and t.retired = 1 and t.status = 'open')
+               from assignment a join contest_prompt p on p.task_id = a.task_id
+               join contest c on c.id = p.contest_id join task t on t.id = p.task_id
+               where a.id = ?1 and (t.retired = 1 or c.status <> 'open') and t.status = 'open')
          where task.id = held_id",
     )
     .bind(hold.0)

@@ -4,7 +4,7 @@ use super::{EVERYONE, Kind, copy_completions, every_try, tries};
 use crate::store::{
     Db, Error, Result, annotations, assignments,
     audit::{self, Person},
-    own, projects, text,
+    contests, own, projects, text,
 };
 use laurel_protocol::{
     AssignmentId, Gold, GoldItem, Message, NewGold, ProjectId, PromptId, TaskId, Timestamp, Verb,
@@ -66,6 +66,7 @@ pub async fn make(
     .bind(slot.task.0)
     .execute(&mut *tx)
     .await?;
+    contests::after_task(&mut tx, slot.task, now).await?;
     let made = (slot.project, id);
     audit::note_task(&mut tx, &by.clone().into(), Verb::GoldMade, made, now).await?;
     tx.commit().await?;

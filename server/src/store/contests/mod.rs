@@ -145,6 +145,10 @@ async fn is_exhausted(conn: &mut SqliteConnection, id: ContestId) -> Result<bool
         "select exists (select 1 from contest_prompt p join task t on t.id = p.task_id
                         where p.contest_id = ?1 and t.status = 'open')
              or (exists (select 1 from contest_prompt where contest_id = ?1 and state = 'waits')
+                 and exists (select 1 from contest c
+                             join completion_job x on x.id in (c.first_job_id, c.second_job_id)
+                             join job j on j.id = x.job_id
+                             where c.id = ?1 and j.status in ('queued', 'running', 'paused'))
                  and not exists (select 1 from contest c
                                  join completion_job x on x.id in (c.first_job_id, c.second_job_id)
                                  join job j on j.id = x.job_id

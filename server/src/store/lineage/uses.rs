@@ -41,9 +41,14 @@ pub(super) async fn of(conn: &mut SqliteConnection, id: AdapterId) -> Result<Vec
          union all
          select 'contest', c.id, '', null from contest c where ?1 in (c.first_id, c.second_id) and c.status = 'open'
          union all
-         select 'planned', r.id, r.request ->> 'name', null from planned_round r
-         where r.status = 'waiting' and ((r.request ->> '$.start.kind' = 'adapter' and r.request ->> '$.start.id' = ?1)
-                                         or (r.request ->> '$.reward.kind' = 'adapter' and r.request ->> '$.reward.id' = ?1))",
+         select 'planned', r.id, r.request ->> '$.name', null
+         from adapter a join planned_round r on r.project_id = a.project_id and r.status = 'waiting'
+         where a.id = ?1 and exists (
+             select 1 from (select r.request ->> '$.start.kind' as kind, r.request ->> '$.start.id' as id
+                            union all select r.request ->> '$.reward.kind', r.request ->> '$.reward.id') o
+             where (o.kind = 'adapter' and o.id = a.id) or (o.kind = 'round' and o.id = a.round_id)
+                or (o.kind = 'planned' and exists (select 1 from planned_round q
+                                                   where q.id = o.id and q.round_id = a.round_id)))",
     )
     .bind(id.0)
     .fetch_all(conn)

@@ -64,15 +64,23 @@ struct FlagRow {
 /// Takes a task out of the queue, or puts it back. Its answers stay, and whoever holds it may still answer.
 pub async fn retire(db: &Db, task: TaskId, retired: bool, by: &Person, now: Timestamp) -> Result<ProjectId> {
     let mut tx = db.write().await?;
-    let task_now: Option<(i64, i64, i64, i64)> = sqlx::query_as(
-        "select t.project_id, t.n_annotations, p.overlap,
-                (select count(*) from assignment a where a.task_id = t.id and a.status = 'held')
-         from task t join project p on p.id = t.project_id where t.id = ?1 and t.kind = 'label' and t.live = 0",
+    let task_now: Option<(i64, i64, i64, i64, bool)> = sqlx::query_as(
+        "select t.project_id, t.n_annotations, coalesce(c.n_people, p.overlap),
+                (select count(*) from assignment a where a.task_id = t.id and a.status = 'held'),
+                coalesce(c.status <> 'open', 0)
+         from task t join project p on p.id = t.project_id
+         left join contest_prompt k on k.task_id = t.id left join contest c on c.id = k.contest_id
+         where t.id = ?1 and t.kind = 'label' and t.live = 0",
     )
     .bind(task.0)
     .fetch_optional(&mut *tx)
     .await?;
-    let (project, n_annotations, wanted, n_held) = task_now.ok_or(Error::NotFound)?;
+    let (project, n_annotations, wanted, n_held, contest_is_over) = task_now.ok_or(Error::NotFound)?;
+    if contest_is_over && !retired {
+        return Err(Error::Conflict(
+            "The contest that this task belongs to has ended: nobody is asked any more.".to_owned(),
+        ));
+    }
     let begun = n_annotations + n_held;
     let overlap = if retired { begun } else { wanted.max(begun) };
     sqlx::query("update task set retired = ?2, overlap = ?3, status = iif(n_annotations = ?3, 'done', 'open') where id = ?1")
