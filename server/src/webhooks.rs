@@ -76,7 +76,7 @@ pub async fn send_due(db: &Db, reach: Reach) -> store::Result<()> {
         webhooks::tried(db, &outgoing, &came, clock::now()).await
     });
     let noted = futures_util::future::join_all(sent).await;
-    noted.into_iter().collect()
+    noted.into_iter().try_for_each(|one| one.map(drop))
 }
 
 fn send(outgoing: &Outgoing, reach: Reach, at: Timestamp) -> Tried {
