@@ -10,7 +10,7 @@ use crate::{
 };
 use laurel_protocol::{NoAnswer, Timestamp};
 use sha2::{Digest, Sha256};
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use ureq::{
     Agent, Error,
     config::Config,
@@ -65,18 +65,27 @@ impl Reach {
     }
 }
 
-/// Sends all that is due, side by side: one that does not answer holds nobody else up.
+/// Sends all that is due, that of each address in its order and addresses side by side: one that does not answer holds nobody
+/// else up.
 pub async fn send_due(db: &Db, reach: Reach) -> store::Result<()> {
-    let due = webhooks::due(db, clock::now()).await?;
-    let sent = due.into_iter().map(|outgoing| async move {
+    let mut by_url: BTreeMap<String, Vec<Outgoing>> = BTreeMap::new();
+    for outgoing in webhooks::due(db, clock::now()).await? {
+        by_url.entry(outgoing.url.clone()).or_default().push(outgoing);
+    }
+    let sent = by_url.into_values().map(|queue| send_in_turn(db, reach, queue));
+    let noted = futures_util::future::join_all(sent).await;
+    noted.into_iter().collect()
+}
+
+async fn send_in_turn(db: &Db, reach: Reach, queue: Vec<Outgoing>) -> store::Result<()> {
+    for outgoing in queue {
         let at = clock::now();
         let copy = outgoing.clone();
         let came = tokio::task::spawn_blocking(move || send(&copy, reach, at)).await;
         let came = came.unwrap_or(Tried::Failed(NoAnswer::Unreachable));
-        webhooks::tried(db, &outgoing, &came, clock::now()).await
-    });
-    let noted = futures_util::future::join_all(sent).await;
-    noted.into_iter().try_for_each(|one| one.map(drop))
+        webhooks::tried(db, &outgoing, &came, clock::now()).await?;
+    }
+    Ok(())
 }
 
 fn send(outgoing: &Outgoing, reach: Reach, at: Timestamp) -> Tried {
