@@ -176,7 +176,7 @@ mod tests {
             Entry::text("a/README.md", "# Ä\n".to_owned()),
             Entry::file("a/weights", file).await.unwrap(),
             Entry::text("a/empty", String::new()),
-            Entry::text(&format!("a/{long}/adapter_model.safetensors"), "w".to_owned()),
+            Entry::text(format!("a/{long}/adapter_model.safetensors"), "w".to_owned()),
         ];
         let response = answer("x.tar", entries, Timestamp(1_700_000_000_000));
         let length = response.headers()["content-length"].to_str().unwrap().to_owned();
