@@ -303,7 +303,10 @@ impl Browser {
         // Through the driver, which the page's content security policy does not bind.
         self.run(&axe)?;
         let found = self.run_async(
-            "axe.run(document, {resultTypes: ['violations']}).then(r => done(r.violations
+            // A colour on its way to another one has too little contrast for a moment.
+            "const running = document.getAnimations().filter(a => a instanceof CSSTransition);
+             Promise.allSettled(running.map(a => a.finished))
+               .then(() => axe.run(document, {resultTypes: ['violations']})).then(r => done(r.violations
                .filter(v => ['serious', 'critical'].includes(v.impact))
                .map(v => v.id + ': ' + v.nodes.map(n => n.html).join(' | '))), e => done(['axe failed: ' + e]));",
         )?;

@@ -169,7 +169,7 @@ fn two_hidden_streams_are_judged_by_keyboard_and_mouse_and_the_conversation_goes
 #[test]
 fn in_korean_and_by_touch_the_arena_is_reached_from_labelling_and_voted_in() -> Result<()> {
     let scripted = Scripted::start()?;
-    let project = scripted.project(&pick_with_strength(), 2)?;
+    let project = scripted.project(&pick_with_strength(), 6)?;
     scripted.answer(project, 1)?;
     let adapter = scripted.train(project, RoundKind::Dpo)?;
     scripted.server.annotator("ada")?;

@@ -78,6 +78,7 @@ fn gold_items_come_in_from_a_file_whose_bad_lines_are_named() -> Result<()> {
     admin.reads("import-report", "line 3")?;
     admin.reads("import-report", "must have 2 completions")?;
     assert_eq!(scripted.counts(project)?.n_prompts, 1);
+    admin.console_errors()?; // of the refusal
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("gold.csv");
     fs::write(&file, table)?;
