@@ -81,14 +81,18 @@ fn an_adapter_is_made_again_bit_for_bit_and_its_merged_models_say_what_it_says()
             MergeFormat::Gguf => files.join(&merged.files[0].name),
         };
         let got = logps(&model, None, folder.path())?;
-        let furthest = got
-            .iter()
-            .zip(&expected)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f64::max);
+        assert_eq!(got.len(), expected.len());
+        let gaps = || got.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        let furthest = gaps().fold(0.0, f64::max);
+        let mean = gaps().sum::<f64>() / got.len() as f64;
+        // A GGUF file has its weights in blocks of eight bits: single unlikely tokens move.
+        let most = match merge.format {
+            MergeFormat::Safetensors => (0.5, 0.2),
+            MergeFormat::Gguf => (1.5, 0.4),
+        };
         assert!(
-            got.len() == expected.len() && furthest < 0.5,
-            "{:?}: {furthest}",
+            furthest < most.0 && mean < most.1,
+            "{:?}: {furthest}, {mean} in the mean",
             merge.format
         );
     }
