@@ -17,6 +17,7 @@ fn queue(scripted: &Scripted, project: ProjectId) -> Result<RoundQueue> {
 
 /// A disclosure, opened.
 fn unfold(browser: &Browser, hook: &str) -> Result<()> {
+    browser.sees(hook)?;
     let script = format!("document.querySelector('[data-test={hook}]').open = true");
     browser.run(&script).map(drop)
 }
