@@ -16,8 +16,6 @@ pub struct Name {
     pub short: String,
     /// A line below it.
     pub fine: String,
-    /// For a screen reader.
-    pub spoken: String,
     pub href: String,
     pub class: &'static str,
     pub at: Timestamp,
@@ -34,7 +32,6 @@ impl Names {
             let short = fill("Completions {0}", &[&job.id]);
             let fine = format::counted(job.n_done, "{0} completion", "{0} completions");
             let name = Name {
-                spoken: format!("{short}: {fine}"),
                 short,
                 fine,
                 href: format!("/projects/{project}"),
@@ -49,7 +46,6 @@ impl Names {
             // Its rows are downloaded on the page of a round that trained on it.
             let round = lineage.rounds.iter().find(|round| round.snapshot == snapshot.id);
             let name = Name {
-                spoken: format!("{short}: {fine}"),
                 short,
                 fine,
                 href: round.map_or_else(
@@ -73,7 +69,6 @@ impl Names {
             };
             let name = Name {
                 short: cut(&round.name, 22),
-                spoken: format!("{}: {fine}", round.name),
                 fine,
                 href,
                 class: match round.adapter {

@@ -128,14 +128,13 @@ fn shape(
                 class:is-far=is_far
                 href=name.href
                 tabindex=stop
-                aria-label=name.spoken
                 data-test="lineage-node"
                 on:focus=move |_| chosen.set(Some(node))
                 on:click=go
             >
                 <rect x=x.to_string() y=y.to_string() width=WIDTH.to_string() height=HEIGHT.to_string() rx="8"></rect>
-                <text x=(x + 10).to_string() y=(y + 18).to_string() class="lineage-name" aria-hidden="true">{name.short}</text>
-                <text x=(x + 10).to_string() y=(y + 35).to_string() class="lineage-fine" aria-hidden="true">{name.fine}</text>
+                <text x=(x + 10).to_string() y=(y + 18).to_string() class="lineage-name">{name.short}" "</text>
+                <text x=(x + 10).to_string() y=(y + 35).to_string() class="lineage-fine">{name.fine}</text>
             </a>
         </g>
     }
