@@ -86,7 +86,6 @@ impl Names {
         self.0.get(&node).cloned().unwrap_or_else(|| Name {
             short: String::new(),
             fine: String::new(),
-            spoken: String::new(),
             href: "/".to_owned(),
             class: "lineage-node",
             at: Timestamp(0),
