@@ -238,8 +238,7 @@ fn the_labelling_page_works_at_360_pixels() -> Result<()> {
         ))?;
         assert_eq!(inside, true, "{control} is out of reach");
     }
-    // Real pointers at this width are in `hands.rs`.
-    browser.run("document.querySelector('[data-test=choose-first]').click()")?;
+    browser.click("choose-first")?;
     // The page keeps the answer a moment: it says when it is stored.
     browser.attribute_becomes("save-state", "data-state", "saved", 30)?;
     until(30, "the answer to be stored", || {
